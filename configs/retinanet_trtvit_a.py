@@ -1,0 +1,3 @@
+_base_ = 'retinanet_trtvit_b.py'
+
+model = dict(backbone=dict(arch='a'), neck=dict(in_channels=[512, 1024, 1024]))

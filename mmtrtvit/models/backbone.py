@@ -1,0 +1,161 @@
+"""What MMDetection and MMSegmentation expect of any backbone, written once for both families."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+MIN_SIZE = 32
+
+
+class Backbone(BaseModule):
+    """A stem and a sequence of stages that yields a pyramid of feature maps.
+
+    A family (:class:`TRTViT`, :class:`EfficientViT`) fills ``stem`` and ``stages`` and records the
+    width and the stride of every stage; choosing outputs, freezing and checkpointing happen here.
+
+    Args:
+        stem: Module that takes the picture, ``(B, 3, H, W)``.
+        stages: One ``nn.Sequential`` of blocks per stage, each fed with the output of the last.
+        channels: Width of each stage's output.
+        strides: Stride of each stage's output, in pixels of the picture.
+        out_indices: Stages whose outputs are returned, finest first, each in ``[0, stages)``.
+        frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages. Frozen
+            parts need no gradient and stay in eval mode, their statistics and drop path included.
+        norm_eval: Keep every BatchNorm in eval mode while training. Use it with pre-trained
+            weights and small batches; never from scratch.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations:
+            less memory, about a third more time, the same numbers.
+        init_cfg: MMEngine initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
+
+    Attributes:
+        out_channels: Width of each returned map.
+        out_strides: Stride of each returned map.
+
+    Raises:
+        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Sequential],
+        channels: Sequence[int],
+        strides: Sequence[int],
+        out_indices: Sequence[int],
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.out_indices = _checked_out_indices(out_indices, len(stages))
+        if frozen_stages not in range(-1, len(stages) + 1):
+            raise ValueError(
+                f'frozen_stages={frozen_stages!r}: expected -1 (nothing), 0 (the stem) or up to '
+                f'{len(stages)} (the stem and all stages)')
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
+        self.out_strides = tuple(strides[i] for i in self.out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``(B, 3, H, W) -> ((B, C_i, ceil(H / stride_i), ceil(W / stride_i)), ...)``.
+
+        Raises:
+            ValueError: If H or W is below 32 pixels.
+        """
+        _check_size(x)
+        x = self.stem(x)
+        outputs = []
+        for index, stage in enumerate(self.stages[:self.out_indices[-1] + 1]):
+            for block in stage:
+                x = _recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for module in (self.stem, *self.stages[:self.frozen_stages]):
+            module.eval().requires_grad_(False)
+
+
+def resolve_arch(arch: str | Mapping, table: Mapping[str, Mapping], family: str) -> dict:
+    """The settings of a variant.
+
+    Args:
+        arch: A name of ``table``, in either case, or a mapping with the same keys as its rows.
+        table: Settings by name.
+        family: Name of the backbone, for the message.
+
+    Raises:
+        ValueError: If the name is not in the table, or a mapping has other keys than its rows.
+    """
+    keys = next(iter(table.values())).keys()
+    if isinstance(arch, Mapping):
+        if arch.keys() != keys:
+            raise ValueError(
+                f'{family}: arch={dict(arch)!r} has the keys {sorted(arch)}, expected exactly '
+                f'{sorted(keys)}')
+        return dict(arch)
+    if str(arch).lower() not in table:
+        raise ValueError(
+            f'{family}: arch={arch!r} is unknown, expected one of {", ".join(table)} or a dict '
+            f'with the keys {sorted(keys)}')
+    return dict(table[arch.lower()])
+
+
+def _checked_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    indices = tuple(out_indices)
+    if not indices or list(indices) != sorted(set(indices)) or not set(indices) <= set(
+            range(num_stages)):
+        raise ValueError(
+            f'out_indices={out_indices!r}: expected increasing stage numbers from 0 to '
+            f'{num_stages - 1}')
+    return indices
+
+
+def _check_size(x: Tensor) -> None:
+    height, width = x.shape[-2:]
+    if not torch.jit.is_tracing() and (height < MIN_SIZE or width < MIN_SIZE):
+        raise ValueError(
+            f'the picture is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}')
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    return checkpoint(
+        block, x, use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Keeps the second forward pass of a checkpoint from updating BatchNorm statistics again."""
+    norms = [module for module in block.modules()
+             if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

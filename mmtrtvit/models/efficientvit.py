@@ -1,0 +1,271 @@
+"""EfficientViT M0-M5: sandwich blocks with cascaded group attention in windows.
+
+"EfficientViT: Memory Efficient Vision Transformer with Cascaded Group Attention", CVPR 2023,
+arXiv 2305.07027; official code: microsoft/Cream, EfficientViT. Not MIT Han Lab's EfficientViT
+(B0-B3, L0-L3). Deliberate differences to the official detection code:
+
+* M0 has the query kernels 5, 5, 5, 5 of its released weights, not 7, 5, 3, 3.
+* Every map is padded to whole windows, also one smaller than a window, so any size works.
+* The attention bias is gathered anew in each forward pass: nothing can be stale.
+* The depthwise residuals around PatchMerging start as the identity too; convolutions start with
+  Kaiming's initialisation.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
+
+from .backbone import Backbone, resolve_arch
+from .layers import ConvNorm, init_weights
+from .windows import merge_windows, relative_bias_index, split_windows
+
+KEY_CHANNELS = 16
+
+
+class Residual(nn.Module):
+    """Adds a branch to its input: ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        branch: Module that keeps the shape.
+    """
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class LocalMixing(nn.Sequential):
+    """Depthwise 3x3 token interaction, then an FFN of ratio 2, both residual (section 3.1):
+    ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        channels: Width, C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.interaction = Residual(
+            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.))
+        self.ffn = Residual(nn.Sequential(
+            ConvNorm(channels, 2 * channels, act=True),
+            ConvNorm(2 * channels, channels, norm_weight=0.)))
+
+
+class AttentionHead(nn.Module):
+    """One head over the tokens of a window (section 3.1): ``(B, C, w, w) -> (B, C, w, w)``.
+
+    Args:
+        channels: Width of the head's input, value and output, C.
+        kernel_size: Side of the depthwise kernel on the query.
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.widths = KEY_CHANNELS, KEY_CHANNELS, channels
+        self.qkv = ConvNorm(channels, sum(self.widths))
+        self.query_conv = ConvNorm(KEY_CHANNELS, KEY_CHANNELS, kernel_size, groups=KEY_CHANNELS)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
+        query, key, value = self.qkv(x).split(self.widths, dim=1)
+        query = self.query_conv(query) * KEY_CHANNELS**-.5
+        query, key, value = query.flatten(2), key.flatten(2), value.flatten(2)  # (B, 16 or C, w * w)
+        attention = (query.transpose(1, 2) @ key + bias).softmax(dim=-1)  # (B, w * w, w * w)
+        return (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+
+
+class CascadedGroupAttention(nn.Module):
+    """Attention whose heads see one group of channels each, plus what the head before put out
+    (section 3.1): ``(B, C, w, w) -> (B, C, w, w)``.
+
+    Args:
+        channels: Width, C.
+        kernels: Side of the depthwise kernel on each head's query; one head per entry.
+        window_size: Side of a window, w.
+    """
+
+    bias_index: Tensor
+
+    def __init__(self, channels: int, kernels: Sequence[int], window_size: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            AttentionHead(channels // len(kernels), kernel_size) for kernel_size in kernels)
+        self.bias_table = nn.Parameter(torch.zeros(len(kernels), window_size**2))
+        self.register_buffer('bias_index', relative_bias_index(window_size), persistent=False)
+        self.proj = ConvNorm(channels, channels, norm_weight=0.)
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.chunk(len(self.heads), dim=1)
+        biases = self.bias_table[:, self.bias_index]  # (heads, w * w, w * w)
+        outputs = []
+        for head, group, bias in zip(self.heads, groups, biases.unbind(), strict=True):
+            outputs.append(head(group + outputs[-1] if outputs else group, bias))
+        return self.proj(torch.cat(outputs, dim=1).relu())
+
+
+class WindowAttention(nn.Module):
+    """Cascaded group attention within windows: ``(B, C, H, W) -> (B, C, H, W)``.
+
+    The zeros that fill up the last windows take part like any token, as they did when the official
+    weights were trained; there is no mask.
+
+    Args:
+        channels: Width, C.
+        kernels: Side of the depthwise kernel on each head's query.
+        window_size: Side of a window.
+    """
+
+    def __init__(self, channels: int, kernels: Sequence[int], window_size: int) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.attention = CascadedGroupAttention(channels, kernels, window_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        return merge_windows(self.attention(split_windows(x, self.window_size)), height, width)
+
+
+class SandwichBlock(nn.Sequential):
+    """One attention between two local mixings (section 3.1): ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        channels: Width, C.
+        kernels: Side of the depthwise kernel on each head's query.
+        window_size: Side of a window.
+    """
+
+    def __init__(self, channels: int, kernels: Sequence[int], window_size: int) -> None:
+        super().__init__()
+        self.before = LocalMixing(channels)
+        self.attention = Residual(WindowAttention(channels, kernels, window_size))
+        self.after = LocalMixing(channels)
+
+
+class PatchMerging(nn.Sequential):
+    """Inverted bottleneck with squeeze-excite that halves the map (section 3.2):
+    ``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``.
+
+    Args:
+        in_channels: Width of the input, C.
+        out_channels: Width of the output, C'.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        hidden_channels = 4 * in_channels
+        super().__init__()
+        self.expand = ConvNorm(in_channels, hidden_channels, act=True)
+        self.reduce = ConvNorm(
+            hidden_channels, hidden_channels, 3, stride=2, groups=hidden_channels, act=True)
+        self.squeeze_excite = SqueezeExcitation(hidden_channels, hidden_channels // 4)
+        self.project = ConvNorm(hidden_channels, out_channels)
+
+
+@MODELS.register_module()
+class EfficientViT(Backbone):
+    """EfficientViT (arXiv 2305.07027, section 3.2): three stages at strides 16, 32, 64.
+
+    ======  ==========================================================  ==========
+    part    made of                                                     stride
+    ======  ==========================================================  ==========
+    stem    four 3x3 convolutions, C/8, C/4, C/2, C channels            16
+    stage   local mixing, patch merging, local mixing (not in stage     16, 32, 64
+            1), ``depths[i]`` sandwich blocks of ``channels[i]``
+    ======  ==========================================================  ==========
+
+    Args:
+        arch: 'm0' to 'm5', or a dict with the keys ``channels``, ``depths``, ``heads`` (three
+            numbers each) and ``kernels`` (one number per head, for the stage with the most heads).
+        window_size: Side of the attention windows, for all stages or for each. The published
+            detectors use 7, the published classifiers 7, 7, 4.
+        out_indices: Stages whose outputs are returned, finest first.
+        frozen_stages: -1 nothing, 0 the stem, k the stem and k stages.
+        norm_eval: Keep BatchNorm in eval mode while training.
+        with_cp: Trade time for memory by recomputing blocks in the backward pass.
+        init_cfg: MMEngine initialisation.
+
+    Raises:
+        ValueError: If an argument is not one of the allowed values; the message lists them.
+    """
+
+    arch_settings = {
+        'm0': dict(
+            channels=(64, 128, 192), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(5, 5, 5, 5)),
+        'm1': dict(
+            channels=(128, 144, 192), depths=(1, 2, 3), heads=(2, 3, 3), kernels=(7, 5, 3, 3)),
+        'm2': dict(
+            channels=(128, 192, 224), depths=(1, 2, 3), heads=(4, 3, 2), kernels=(7, 5, 3, 3)),
+        'm3': dict(
+            channels=(128, 240, 320), depths=(1, 2, 3), heads=(4, 3, 4), kernels=(5, 5, 5, 5)),
+        'm4': dict(
+            channels=(128, 256, 384), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(7, 5, 3, 3)),
+        'm5': dict(
+            channels=(192, 288, 384), depths=(1, 3, 4), heads=(3, 3, 4), kernels=(7, 5, 3, 3)),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'm4',
+        window_size: int | Sequence[int] = 7,
+        out_indices: Sequence[int] = (0, 1, 2),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        settings = resolve_arch(arch, self.arch_settings, 'EfficientViT')
+        channels, depths, heads = (settings[key] for key in ('channels', 'depths', 'heads'))
+        kernels = settings['kernels']
+        _check_widths(channels, depths, heads, kernels)
+        window_sizes = _window_sizes(window_size)
+
+        width = channels[0]
+        stem = nn.Sequential(
+            ConvNorm(3, width // 8, 3, stride=2, act=True),
+            ConvNorm(width // 8, width // 4, 3, stride=2, act=True),
+            ConvNorm(width // 4, width // 2, 3, stride=2, act=True),
+            ConvNorm(width // 2, width, 3, stride=2))
+        stages = []
+        for index, (next_width, depth) in enumerate(zip(channels, depths, strict=True)):
+            lead = [] if index == 0 else [
+                LocalMixing(width), PatchMerging(width, next_width), LocalMixing(next_width)]
+            blocks = [SandwichBlock(next_width, kernels[:heads[index]], window_sizes[index])
+                      for _ in range(depth)]
+            stages.append(nn.Sequential(*lead, *blocks))
+            width = next_width
+        super().__init__(
+            stem, stages, channels, (16, 32, 64), out_indices, frozen_stages, norm_eval, with_cp,
+            init_cfg)
+        self.apply(init_weights)
+
+
+def _check_widths(
+    channels: Sequence[int], depths: Sequence[int], heads: Sequence[int], kernels: Sequence[int]
+) -> None:
+    if not len(channels) == len(depths) == len(heads) == 3:
+        raise ValueError(
+            f'EfficientViT has three stages: got channels={channels!r}, depths={depths!r}, '
+            f'heads={heads!r}')
+    if len(kernels) < max(heads):
+        raise ValueError(f'kernels={kernels!r}: heads={heads!r} need {max(heads)} of them')
+    for width, num_heads in zip(channels, heads, strict=True):
+        if num_heads < 1 or width % num_heads:
+            raise ValueError(
+                f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is no '
+                f'multiple of {num_heads}')
+    if channels[0] % 8:
+        raise ValueError(
+            f'channels={channels!r}: the stem needs a multiple of 8 in the first stage')
+
+
+def _window_sizes(window_size: int | Sequence[int]) -> tuple[int, ...]:
+    sizes = (window_size,) * 3 if isinstance(window_size, int) else tuple(window_size)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(
+            f'window_size={window_size!r}: expected a number of at least 1, or three of them')
+    return sizes

@@ -1,0 +1,46 @@
+"""Blocks that both families use."""
+
+from torch import nn
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, BatchNorm and an optional ReLU: ``(B, C, H, W) -> (B, C', H', W')``.
+
+    Args:
+        in_channels: Width of the input.
+        out_channels: Width of the output.
+        kernel_size: Side of the kernel; the padding keeps ``ceil(H / stride)``.
+        stride: Stride of the convolution.
+        groups: Groups of the convolution, ``in_channels`` for a depthwise one.
+        act: Append a ReLU.
+        norm_weight: Initial scale of the BatchNorm; 0 starts a residual branch as the identity.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = False,
+        norm_weight: float = 1.,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups,
+            bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        nn.init.constant_(self.norm.weight, norm_weight)
+        if act:
+            self.act = nn.ReLU(inplace=True)
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialises one convolution or linear layer; use with ``nn.Module.apply``."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,64 @@
+"""Window split and merge, and the index of a relative position bias: pure functions.
+
+Nothing branches on a size: a map is always padded to whole windows and cropped again, so a traced
+or exported graph holds for every height and width.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def split_windows(x: Tensor, window_size: int) -> Tensor:
+    """Cuts a map into windows, padded with zeros at the right and at the bottom.
+
+    Args:
+        x: Map, ``(B, C, H, W)``.
+        window_size: Side of a window, w.
+
+    Returns:
+        Windows, row by row: ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
+    """
+    height, width = x.shape[-2:]
+    rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
+    x = pad(x, (0, columns * window_size - width, 0, rows * window_size - height))
+    x = x.unflatten(3, (columns, window_size))  # (B, C, rows * w, columns, w)
+    x = x.unflatten(2, (rows, window_size))  # (B, C, rows, w, columns, w)
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
+    """Puts the windows of :func:`split_windows` together again and crops the padding.
+
+    Args:
+        windows: ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
+        height: Height of the map, H.
+        width: Width of the map, W.
+
+    Returns:
+        Map, ``(B, C, H, W)``.
+    """
+    window_size = windows.shape[-1]
+    rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
+    x = windows.unflatten(0, (-1, rows, columns))  # (B, rows, columns, C, w, w)
+    x = x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+    return x[:, :, :height, :width]
+
+
+def relative_bias_index(window_size: int) -> Tensor:
+    """Where the bias of each pair of tokens stands in a table of w * w absolute offsets.
+
+    Args:
+        window_size: Side of a window, w.
+
+    Returns:
+        ``|dy| * w + |dx|`` of tokens i and j, numbered row by row, int64: ``(w * w, w * w)``.
+    """
+    side = torch.arange(window_size)
+    y, x = torch.meshgrid(side, side, indexing='ij')
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y).abs() * window_size + (x[:, None] - x).abs()
+
+
+def _ceil_div(size: int, divisor: int) -> int:
+    return (size + divisor - 1) // divisor

@@ -1,0 +1,61 @@
+"""Packs mmtrtvit with its configs and tools under mmtrtvit/.mim, where MIM and MMEngine look."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+
+REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib']
+EXTRAS = {
+    # the maintained continuation of the MM packages, plain PyPI
+    'onedl': [
+        'onedl-mmengine>=0.10.8',
+        'onedl-mmcv>=2.3',
+        'onedl-mmdetection>=3.4',
+        'onedl-mmsegmentation>=1.3',
+    ],
+    # OpenMMLab's own releases, beside an mmcv of the user's choice (mmcv or mmcv-lite)
+    'openmmlab': [
+        'mmengine>=0.10.7',
+        'mmdet>=3.3',
+        'mmsegmentation>=1.2.2',
+        'ftfy',
+        'regex',
+        'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
+    ],
+    'test': ['pytest', 'timm>=1.0.31', 'onnx', 'onnxruntime', 'onnxscript'],
+    'lint': ['ruff'],
+}
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ and tools/ into the package that a wheel is made of."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for folder in ('configs', 'tools'):
+            shutil.copytree(
+                ROOT / folder, Path(self.build_lib, 'mmtrtvit', '.mim', folder),
+                ignore=shutil.ignore_patterns('__pycache__'), dirs_exist_ok=True)
+
+
+setup(
+    name='mmtrtvit',
+    version=re.search(r"__version__ = '(.+)'", (ROOT / 'mmtrtvit/__init__.py').read_text())[1],
+    description='TRT-ViT and EfficientViT backbones for MMDetection and MMSegmentation, '
+    'from a config to TensorRT',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmtrtvit*']),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    cmdclass={'build_py': BuildWithConfigs},
+)

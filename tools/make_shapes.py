@@ -1,0 +1,62 @@
+"""Generates the shapes data set, for detection, instance and semantic segmentation alike.
+
+Example:
+    python tools/make_shapes.py data/shapes --train 2000 --val 400 --size 192
+
+A finished data set of the same arguments is left alone, so that the command may be repeated.
+"""
+
+import argparse
+
+from tqdm import tqdm
+
+from mmtrtvit.datasets import make_shapes
+
+
+def parse_args() -> argparse.Namespace:
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
+    parser.add_argument(
+        'root', nargs='?', default='data/shapes',
+        help='folder to write: absent, empty or made by this command')
+    parser.add_argument('--train', type=int, default=1000, metavar='N', help='training pictures')
+    parser.add_argument('--val', type=int, default=200, metavar='N', help='validation pictures')
+    parser.add_argument(
+        '--size', type=int, nargs='+', default=[192], metavar='PIXELS',
+        help='height and width of the pictures, or one number for squares')
+    parser.add_argument(
+        '--objects', type=int, nargs=2, default=[2, 8], metavar=('MIN', 'MAX'),
+        help='fewest and most objects in a picture')
+    parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
+    parser.add_argument(
+        '--overwrite', action='store_true',
+        help='replace shapes of other arguments in ROOT; files of other origin stay')
+    return parser.parse_args()
+
+
+def print_summary(summary: dict) -> None:
+    """Prints one row per split."""
+    rows = [{'split': name, 'pictures': split['images'], **split['instances'], **split['sizes']}
+            for name, split in summary['splits'].items()]
+    for row in (rows[0], *(row.values() for row in rows)):
+        print(f'{next(iter(row)):<12}' + ''.join(f'{cell:>10}' for cell in list(row)[1:]))
+    print(f'\n{"written to" if summary["written"] else "already complete in"} {summary["root"]}')
+
+
+def main() -> None:
+    args = parse_args()
+    size = args.size[0] if len(args.size) == 1 else args.size
+    try:
+        with tqdm(total=args.train + args.val, unit='picture', leave=False) as bar:
+            summary = make_shapes(
+                args.root, args.train, args.val, size, args.seed, args.objects, args.overwrite,
+                progress=bar.update)
+    except (ValueError, FileExistsError) as error:
+        raise SystemExit(f'error: {error}') from error
+    print_summary(summary)
+
+
+if __name__ == '__main__':
+    main()
