@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 CONFIG := configs/demo/retinanet_trtvit_b.py
-RUN    := work_dirs/demo/retinanet_trtvit_b
+RUN    := work_dirs/demo
 
 .PHONY: help setup demo test lint clean
 
@@ -29,7 +29,16 @@ $(READY): setup.py
 demo: $(READY)
 	$(BIN)/python tools/make_shapes.py data/shapes
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN)
-	$(BIN)/python tools/analyze.py $(RUN)
+	$(BIN)/python tools/test.py $(CONFIG) $(RUN) --work-dir $(RUN)/test --show-dir $(RUN)/detections
+	$(BIN)/python tools/analyze.py curves $(RUN)
+	$(BIN)/python tools/analyze.py sheet $(RUN)/detections
+	@echo
+	@echo 'Done. Look at'
+	@echo '  $(RUN)/detections.png   ground truth and detections side by side'
+	@echo '  $(RUN)/detections/      the same for every validation picture'
+	@echo '  $(RUN)/curves.png       loss and mAP over the training'
+	@echo 'The checkpoint, the config and the log are in $(RUN).'
+	@echo 'Next: your own pictures (docs/own_data.md), or a larger model: configs/retinanet_trtvit_c.py'
 
 test: $(READY)
 	$(BIN)/python -m pytest

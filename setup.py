@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
-REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib']
+REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib', 'tqdm']
 EXTRAS = {
     # the maintained continuation of the MM packages, plain PyPI
     'onedl': [

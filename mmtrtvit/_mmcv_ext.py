@@ -108,8 +108,9 @@ def _focal_terms(input: Tensor, target: Tensor, weight: Tensor, alpha: float) ->
     logits, = _at_least_float32(input)
     num_classes = logits.size(1)
     positive = target[:, None] == torch.arange(num_classes, device=target.device)
-    sign = positive.to(logits.dtype) * 2 - 1
-    factor = torch.where(positive, alpha, 1 - alpha)
+    positive = positive.to(logits.dtype)
+    sign = positive * 2 - 1
+    factor = positive * alpha + (1 - positive) * (1 - alpha)
     if weight.numel():
         # mmcv reads past the end of weight for a background target; here it weighs 1.
         factor = factor * F.pad(weight.to(logits.dtype), (0, 1), value=1)[target, None]

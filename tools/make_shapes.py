@@ -21,13 +21,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'root', nargs='?', default='data/shapes',
         help='folder to write: absent, empty or made by this command')
-    parser.add_argument('--train', type=int, default=1000, metavar='N', help='training pictures')
+    parser.add_argument('--train', type=int, default=800, metavar='N', help='training pictures')
     parser.add_argument('--val', type=int, default=200, metavar='N', help='validation pictures')
     parser.add_argument(
         '--size', type=int, nargs='+', default=[192], metavar='PIXELS',
         help='height and width of the pictures, or one number for squares')
     parser.add_argument(
-        '--objects', type=int, nargs=2, default=[2, 8], metavar=('MIN', 'MAX'),
+        '--objects', type=int, nargs=2, default=[2, 6], metavar=('MIN', 'MAX'),
         help='fewest and most objects in a picture')
     parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
     parser.add_argument(

@@ -3,17 +3,24 @@ _base_ = '../retinanet_trtvit_b.py'
 
 data_root = 'data/shapes/'
 metainfo = dict(classes=('disc', 'square', 'triangle', 'ring'))
+scale = (128, 128)
+max_epochs = 3
 
 model = dict(backbone=dict(drop_path_rate=0.), bbox_head=dict(num_classes=4))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(
+        type='RandomFlip',
+        prob=[0.25, 0.25, 0.25],
+        direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
@@ -42,11 +49,17 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_validation.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=2)
-optim_wrapper = dict(
-    optimizer=dict(lr=4e-4, fused=True), clip_grad=dict(max_norm=10.))
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=6e-4, fused=True), clip_grad=dict(max_norm=1.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, T_max=2, eta_min_ratio=0.01),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_epochs,
+        eta_min_ratio=0.01,
+        by_epoch=True,
+        convert_to_iter_based=True),
 ]
+auto_scale_lr = dict(base_batch_size=4)
+
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))

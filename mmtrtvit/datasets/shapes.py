@@ -28,7 +28,8 @@ MARKER = 'shapes.json'
 GENERATOR = 'mmtrtvit.datasets.shapes'
 VERSION = 1
 
-DIAMETERS = .08, .6  # of the shorter side
+BACKGROUND_CONTRAST = .35  # of what the full range of colours would give
+DIAMETERS = .18, .7  # of the shorter side
 MIN_DIAMETER = 10  # pixels
 MIN_AREA = 16  # visible pixels
 MIN_VISIBLE = .4  # of the whole shape
@@ -37,11 +38,11 @@ ATTEMPTS = 60  # to place one object
 
 def make_shapes(
     root: str | os.PathLike,
-    train: int = 1000,
+    train: int = 800,
     val: int = 200,
     size: int | Sequence[int] = 192,
     seed: int = 0,
-    objects: Sequence[int] = (2, 8),
+    objects: Sequence[int] = (2, 6),
     overwrite: bool = False,
     progress: Callable[[], object] | None = None,
 ) -> dict:
@@ -128,7 +129,7 @@ def draw_scene(
                 whole, visible = areas, shown
                 categories.append(int(category) + 1)
                 instances[window][solid[inside]] = len(categories)
-                _paint(rng, image[:, *window], alpha, inside)
+                _paint(rng, image[(slice(None), *window)], alpha, inside)
                 break
     image += rng.standard_normal(size, np.float32) * rng.uniform(1, 7)
     image = cv2.merge(list(image.clip(0, 255).astype(np.uint8)))
@@ -156,7 +157,8 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         drawn = np.flatnonzero(stroke)
         cover = stroke.ravel()[drawn] / np.float32(255) * rng.uniform(.4, 1)
         pixels[:, drawn] += cover * (colour[:, 0] - pixels[:, drawn])
-    return image
+    mean = image.mean((1, 2), keepdims=True)
+    return mean + BACKGROUND_CONTRAST * (image - mean)
 
 
 def _propose(

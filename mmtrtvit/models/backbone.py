@@ -149,13 +149,17 @@ def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Keeps the second forward pass of a checkpoint from updating BatchNorm statistics again."""
-    norms = [module for module in block.modules()
-             if isinstance(module, _BatchNorm) and module.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Keeps the second forward pass of a checkpoint from updating BatchNorm statistics again.
+
+    Each BatchNorm still gets its statistics, with momentum 0: a checkpoint must save the same
+    tensors in both passes.
+    """
+    kept = [(module, module.momentum, module.num_batches_tracked) for module in block.modules()
+            if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm, _, batches in kept:
+        norm.momentum, norm.num_batches_tracked = 0., batches.clone()
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, batches in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches

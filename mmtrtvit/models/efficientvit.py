@@ -104,7 +104,7 @@ class CascadedGroupAttention(nn.Module):
         groups = x.chunk(len(self.heads), dim=1)
         biases = self.bias_table[:, self.bias_index]  # (heads, w * w, w * w)
         outputs = []
-        for head, group, bias in zip(self.heads, groups, biases.unbind(), strict=True):
+        for head, group, bias in zip(self.heads, groups, biases.unbind()):
             outputs.append(head(group + outputs[-1] if outputs else group, bias))
         return self.proj(torch.cat(outputs, dim=1).relu())
 
@@ -231,7 +231,7 @@ class EfficientViT(Backbone):
             ConvNorm(width // 4, width // 2, 3, stride=2, act=True),
             ConvNorm(width // 2, width, 3, stride=2))
         stages = []
-        for index, (next_width, depth) in enumerate(zip(channels, depths, strict=True)):
+        for index, (next_width, depth) in enumerate(zip(channels, depths)):
             lead = [] if index == 0 else [
                 LocalMixing(width), PatchMerging(width, next_width), LocalMixing(next_width)]
             blocks = [SandwichBlock(next_width, kernels[:heads[index]], window_sizes[index])
@@ -253,7 +253,7 @@ def _check_widths(
             f'heads={heads!r}')
     if len(kernels) < max(heads):
         raise ValueError(f'kernels={kernels!r}: heads={heads!r} need {max(heads)} of them')
-    for width, num_heads in zip(channels, heads, strict=True):
+    for width, num_heads in zip(channels, heads):
         if num_heads < 1 or width % num_heads:
             raise ValueError(
                 f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is no '

@@ -4,7 +4,8 @@ from torch import nn
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, BatchNorm and an optional ReLU: ``(B, C, H, W) -> (B, C', H', W')``.
+    """Convolution without bias, BatchNorm and an optional ReLU:
+    ``(B, C, H, W) -> (B, C', H', W')``.
 
     Args:
         in_channels: Width of the input.

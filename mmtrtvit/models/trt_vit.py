@@ -31,7 +31,7 @@ class BottleNeck(nn.Module):
         self.branch = nn.Sequential(
             ConvNorm(channels, inner_channels, act=True),
             ConvNorm(inner_channels, inner_channels, 3, act=True),
-            ConvNorm(inner_channels, channels, norm_weight=0.))
+            ConvNorm(inner_channels, channels))
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:

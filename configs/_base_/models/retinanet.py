@@ -1,4 +1,8 @@
 # RetinaNet; the file that inherits it sets model.backbone and model.neck.in_channels.
+# There are no weights to start from, and without them neck and head need a norm to train well
+# ("Rethinking ImageNet Pre-training", ICCV 2019).
+norm_cfg = dict(type='GN', num_groups=32)
+
 model = dict(
     type='RetinaNet',
     data_preprocessor=dict(
@@ -7,13 +11,15 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_size_divisor=32),
-    neck=dict(type='FPN', out_channels=256, add_extra_convs='on_input', num_outs=5),
+    neck=dict(
+        type='FPN', out_channels=256, add_extra_convs='on_input', num_outs=5, norm_cfg=norm_cfg),
     bbox_head=dict(
         type='RetinaHead',
         num_classes=80,
         in_channels=256,
         stacked_convs=4,
         feat_channels=256,
+        norm_cfg=norm_cfg,
         anchor_generator=dict(
             type='AnchorGenerator',
             octave_base_scale=4,

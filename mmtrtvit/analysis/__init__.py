@@ -1,0 +1,1 @@
+"""Measuring and looking: curves of a training, pictures of results."""

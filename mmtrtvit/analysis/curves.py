@@ -1,0 +1,72 @@
+"""The curves of a training, read from the scalars that MMEngine's visualizer writes."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ..errors import UserError
+
+Series = dict[str, list[tuple[int, float]]]
+
+
+def read_scalars(work_dir: str | Path) -> tuple[Series, Series]:
+    """Losses and metrics of all runs in a work directory, the later run where two overlap.
+
+    Returns:
+        Losses by name and validation metrics by name, each as (iteration, value) in order.
+
+    Raises:
+        UserError: If the directory has no ``<time>/vis_data/scalars.json``.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise UserError(f'{work_dir}: no */vis_data/scalars.json, as a training writes them.')
+    losses: dict[str, dict[int, float]] = defaultdict(dict)
+    metrics: dict[str, dict[int, float]] = defaultdict(dict)
+    end_of_epoch: dict[int, int] = {}
+    for file in files:
+        for line in file.read_text(encoding='utf-8').splitlines():
+            row = json.loads(line)
+            step = row.pop('step', None)
+            if step is None:  # written by an evaluation
+                continue
+            if 'iter' in row:
+                end_of_epoch[row.get('epoch')] = max(step, end_of_epoch.get(row.get('epoch'), 0))
+                target, names = losses, [name for name in row if 'loss' in name]
+            else:
+                step = end_of_epoch.get(step, step)
+                target, names = metrics, [
+                    name for name in row if not name.endswith('time')]
+            for name in names:
+                target[name][step] = row[name]
+    return _ordered(losses), _ordered(metrics)
+
+
+def draw_curves(work_dir: str | Path, out: str | Path) -> Path:
+    """Draws the losses and the validation metrics of a work directory into a PNG.
+
+    Raises:
+        UserError: If there is nothing to draw.
+    """
+    losses, metrics = read_scalars(work_dir)
+    figure = Figure(figsize=(11, 4), layout='constrained')
+    for axes, title, series in zip(
+            figure.subplots(1, 2), ('training loss', 'validation'), (losses, metrics)):
+        for name, points in series.items():
+            axes.plot(*zip(*points), label=name, marker='o' if len(points) < 40 else None, ms=3)
+        axes.set(title=title, xlabel='iteration', ylim=(0, None))
+        axes.grid(alpha=.3)
+        if series:
+            axes.legend(fontsize='small')
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    return out
+
+
+def _ordered(series: dict[str, dict[int, float]]) -> Series:
+    return {
+        name: sorted((step, value) for step, value in points.items() if value >= 0)
+        for name, points in series.items()}

@@ -1,0 +1,50 @@
+"""Pictures of results on one sheet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from ..errors import UserError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+
+def find_pictures(folder: str | Path, count: int) -> list[Path]:
+    """``count`` pictures of a folder, evenly spread over their sorted names.
+
+    Raises:
+        UserError: If the folder holds no picture.
+    """
+    paths = sorted(path for path in Path(folder).glob('*') if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f'{folder}: no pictures ({", ".join(SUFFIXES)}) in it.')
+    count = min(count, len(paths))
+    return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def draw_sheet(pictures: Sequence[Path], out: str | Path, title: str, columns: int = 2) -> Path:
+    """Tiles pictures into one PNG.
+
+    Args:
+        pictures: Picture files, at least one.
+        out: The PNG to write.
+        title: Line above the sheet.
+        columns: Pictures side by side.
+    """
+    rows = -(-len(pictures) // columns)
+    images = [imread(path) for path in pictures]
+    height, width = images[0].shape[:2]
+    figure = Figure(
+        figsize=(5 * columns, 5 * rows * height / width + .5), layout='constrained')
+    figure.suptitle(title)
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis('off')
+        if index < len(images):
+            axes.imshow(images[index], interpolation='nearest')
+            axes.set_title(pictures[index].name, fontsize='small')
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    return out

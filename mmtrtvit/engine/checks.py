@@ -1,0 +1,203 @@
+"""Finds what is wrong with the data of a config before a run is built from it."""
+
+import json
+import mmap
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from ..errors import UserError
+from .names import did_you_mean
+
+# Parts of a model whose num_classes, if any, is not that of the data.
+NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
+
+
+def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None:
+    """Checks that the files of the splits exist and that classes agree with them and the heads.
+
+    Args:
+        config: The whole config; the package of its scope must have been imported.
+        splits: Which of train, val and test are going to be used, the one for the heads first.
+
+    Raises:
+        UserError: If something does not fit; the message has all that was found.
+    """
+    problems = [problem for split in splits for problem in _missing_files(config, split)]
+    if problems:
+        raise UserError('\n'.join([*problems, _data_hint(config, splits)]))
+    problems = [problem for split in splits for problem in _class_problems(config, split)]
+    problems = problems or list(_head_problems(config, splits[0]))
+    if problems:
+        raise UserError('\n'.join(problems))
+
+
+def leaf_datasets(config: Config, split: str) -> Iterator[tuple[str, dict]]:
+    """Yields the data sets of a split, out of all wrappers, each with its key in the config."""
+
+    def walk(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
+        if isinstance(dataset, list | tuple):
+            for index, part in enumerate(dataset):
+                yield from walk(part, f'{key}.{index}')
+        elif isinstance(dataset, dict):
+            inner = [name for name in ('dataset', 'datasets') if name in dataset]
+            for name in inner:
+                yield from walk(dataset[name], f'{key}.{name}')
+            if not inner:
+                yield key, dataset
+
+    loader = config.get(f'{split}_dataloader') or {}
+    yield from walk(loader.get('dataset'), f'{split}_dataloader.dataset')
+
+
+def _missing_files(config: Config, split: str) -> Iterator[str]:
+    for key, dataset in leaf_datasets(config, split):
+        root = dataset.get('data_root') or ''
+        if '://' in root or (dataset.get('backend_args') or {}).get('backend', 'local') != 'local':
+            continue
+        if root and not Path(root).is_dir():
+            yield f'{key}.data_root: no folder {Path(root).absolute()}'
+            continue
+        if dataset.get('ann_file'):
+            yield from _missing(f'{key}.ann_file', root, dataset['ann_file'])
+        prefixes = dataset.get('data_prefix') or {}
+        if isinstance(prefixes, str):
+            yield from _missing(f'{key}.data_prefix', root, prefixes, folder=True)
+        else:
+            for name, prefix in prefixes.items():
+                yield from _missing(f'{key}.data_prefix.{name}', root, prefix, folder=True)
+    for key, metric in _metrics(config, split):
+        if metric.get('ann_file'):
+            yield from _missing(f'{key}.ann_file', '', metric['ann_file'])
+
+
+def _missing(key: str, root: str, path: Any, folder: bool = False) -> Iterator[str]:
+    if not isinstance(path, str) or '://' in path:
+        return
+    full = Path(root, path).absolute()
+    if not (full.is_dir() if folder else full.exists()):
+        siblings = full.parent.iterdir() if full.parent.is_dir() else ()
+        hint = did_you_mean(full.name, (other.name for other in siblings))
+        yield f'{key}: no {"folder" if folder else "file"} {full}{"." * bool(hint)}{hint}'
+
+
+def _metrics(config: Config, split: str) -> Iterator[tuple[str, dict]]:
+    metrics = config.get(f'{split}_evaluator') or {}
+    if isinstance(metrics, dict):
+        yield f'{split}_evaluator', metrics
+    else:
+        yield from ((f'{split}_evaluator.{index}', part) for index, part in enumerate(metrics))
+
+
+def _data_hint(config: Config, splits: Sequence[str]) -> str:
+    leaves = [leaf for split in splits for leaf in leaf_datasets(config, split)]
+    for _, dataset in leaves:
+        root = (dataset.get('data_root') or '').rstrip('/')
+        if root.endswith('shapes'):
+            return f'Generate the shapes with: python tools/make_shapes.py {root}'
+    options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
+        f'{key}.ann_file=FILE' for split in splits for key, metric in _metrics(config, split)
+        if metric.get('ann_file')
+    ]
+    return f'Put the data there, or say where it is: --cfg-options {" ".join(options)}'
+
+
+def _classes(config: Config, dataset: dict) -> tuple[Any, bool]:
+    """Returns the classes of a data set, and whether its config names them."""
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if classes is not None:
+        is_file = isinstance(classes, str) and Path(classes).is_file()  # MMEngine takes one, too
+        return (Path(classes).read_text().splitlines() if is_file else classes), True
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+            kind = registry.get(kind)
+    return (getattr(kind, 'METAINFO', None) or {}).get('classes'), False
+
+
+def _class_problems(config: Config, split: str) -> Iterator[str]:
+    for key, dataset in leaf_datasets(config, split):
+        classes, named = _classes(config, dataset)
+        if isinstance(classes, str):
+            yield (f'{key}.metainfo.classes is the string {classes!r}. It should be a tuple of '
+                   f'names, and one of a single name has a comma: ({classes!r},)')
+            continue
+        file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        is_json = file.suffix == '.json' and file.is_file()
+        names = category_names(file) if classes and is_json else []
+        missing = [name for name in classes or () if names and name not in names]
+        if missing and named:
+            yield (f'{key}.metainfo.classes has names that {file} has not: {_listed(missing)}. '
+                   f'The categories there are: {_listed(names)}')
+        elif missing:
+            yield (f'{key}.metainfo is not set, which means the {len(classes)} classes of '
+                   f'{dataset["type"]}, and {file} lacks {len(missing)} of them. '
+                   f'Set metainfo=dict(classes={tuple(names)}) in the config')
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(map(str, names[:20])) + f', ... ({len(names)})' * (len(names) > 20)
+
+
+def category_names(file: Path) -> list[str]:
+    """Returns the names of the categories in a file in COCO format, none for another format.
+
+    Only their list is decoded: all of COCO takes many seconds.
+
+    Raises:
+        UserError: If the file is not JSON.
+    """
+    data = b''
+    with open(file, 'rb') as stream:
+        if file.stat().st_size:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', data):
+        found = _list_at(data, match.end())
+        if found and all(isinstance(category, dict) and 'name' in category for category in found):
+            return [category['name'] for category in found]
+    try:
+        json.loads(data[:])
+    except ValueError as error:
+        raise UserError(f'{file} is not a JSON file: {error}') from error
+    return []
+
+
+def _list_at(data: mmap.mmap, start: int) -> Any:
+    size = 1 << 16
+    while True:
+        text = data[start:start + size].decode(errors='ignore')
+        try:
+            return json.JSONDecoder().raw_decode(text)[0]
+        except ValueError:
+            if start + size >= len(data):
+                return None
+        size *= 4
+
+
+def class_counts(model: Any, key: str = 'model') -> Iterator[tuple[str, int]]:
+    """Yields the key and value of every ``num_classes`` in a model's config."""
+    parts = model.items() if isinstance(model, dict) else ()
+    for name, value in enumerate(model) if isinstance(model, list | tuple) else parts:
+        if name == 'num_classes':
+            yield f'{key}.{name}', value
+        elif name not in NOT_HEADS:
+            yield from class_counts(value, f'{key}.{name}')
+
+
+def _head_problems(config: Config, split: str) -> Iterator[str]:
+    for key, dataset in leaf_datasets(config, split):
+        classes, _ = _classes(config, dataset)
+        wrong = [
+            (head, count) for head, count in class_counts(config.get('model'))
+            if classes and count != len(classes)
+        ]
+        if wrong:
+            values = ', '.join(f'{head} is {count}' for head, count in wrong)
+            options = ' '.join(f'{head}={len(classes)}' for head, _ in wrong)
+            yield (f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
+                   f'Set --cfg-options {options}')
+            return

@@ -1,0 +1,49 @@
+"""What the command-line tools have in common."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+from mmengine.config import DictAction
+
+from ..errors import UserError
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Makes a parser with the arguments that MM users expect of every tool.
+
+    Args:
+        doc: Docstring of the tool; what follows its first line ends the help.
+    """
+    first, _, rest = doc.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='values to replace in the config, lists as key="[a,b]"')
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
+        help='what started the processes of a run on several GPUs (default: none)')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Runs a tool; wrong input ends it with a message and exit code 1."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        main(args)
+    except UserError as error:
+        sys.exit(f'error: {error}')
+
+
+def format_table(values: Mapping[str, object]) -> str:
+    """Returns names and values as two aligned columns."""
+    width = max(map(len, values))
+    return '\n'.join(
+        f'{name:<{width}}  {value:.4f}' if isinstance(value, float) else f'{name:<{width}}  {value}'
+        for name, value in values.items())

@@ -1,0 +1,138 @@
+"""Reads a config and merges what the command line says into it."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..errors import UserError
+from .hosts import without_onedl_notice
+from .names import did_you_mean, similar
+
+SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type'}
+
+
+def read_config(
+        path: str | Path,
+        options: Mapping[str, Any] | None = None,
+        work_dir: str | Path | None = None,
+        launcher: str = 'none') -> Config:
+    """Reads a config file and completes it for a run.
+
+    Args:
+        path: The config file.
+        options: Values by dotted key, as ``--cfg-options`` gives them.
+        work_dir: Folder of the run; default: the config's own, or ``work_dirs/<name of the file>``.
+        launcher: What started the processes of the run: none, pytorch, slurm or mpi.
+
+    Raises:
+        UserError: If the file or an option cannot be used.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f'no config file {path}.{_near(path)}')
+    if path.suffix not in SUFFIXES:
+        raise UserError(f'{path} is no config: its name does not end with {", ".join(SUFFIXES)}.')
+    try:
+        with without_onedl_notice():
+            config = Config.fromfile(path)
+    except Exception as error:
+        _raise(error, path)
+    for key in options or {}:
+        _check_option(config, key)
+    config.merge_from_dict(dict(options or {}))
+    config.launcher = launcher
+    config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs', path.stem))
+    return config
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    while not folder.is_dir():
+        folder = folder.parent
+    if folder != path.parent:
+        return f' The folder is missing, too; what exists of it is {folder.absolute()}.'
+    names = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
+    here = f' In that folder are: {", ".join(names[:10])}.' if names else ''
+    return did_you_mean(path.name, names) or here
+
+
+def _raise(error: Exception, path: Path) -> NoReturn:
+    """Raises ``error`` as a UserError if a config file is the cause of it."""
+    files, line = _trace(error)
+    file = files[-1] if files else str(path.absolute())
+    where = file + (f' (a _base_ of {files[-2]})' if len(files) > 1 else '')
+    if isinstance(error, SyntaxError):
+        message = f'{where}, line {error.lineno}: {error.msg}: {(error.text or "").strip()}'
+    elif not Path(file).exists():
+        message = f'{files[-2]} has a _base_ that does not exist: {file}.{_near(Path(file))}'
+    elif isinstance(error, ImportError):
+        message = f'{where}: {error.__cause__ or error}'
+    elif files:
+        position = f', line {line}' if line else ''
+        message = f'{where}{position}: {type(error).__name__}: {error}'
+    else:
+        raise error
+    raise UserError(message) from error
+
+
+def _trace(error: Exception) -> tuple[list[str], int | None]:
+    """Returns the config files that were being read, the last one inmost, and the line in it.
+
+    MMEngine's errors do not name the file, but the calls that they come out of have it.
+    """
+    files: list[str] = []
+    line = None
+    trace = error.__traceback__
+    while trace:
+        frame = trace.tb_frame
+        if frame.f_code.co_name in ('_file2dict', '_is_lazy_import', '_parse_lazy_import'):
+            name = str(Path(frame.f_locals['filename']).resolve())
+            if name not in files:
+                files.append(name)
+        elif str(Path(frame.f_code.co_filename).resolve()) in files:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return files, line
+
+
+def _check_option(config: Config, key: str) -> None:
+    """Refuses a key that would silently make a new branch of the config.
+
+    A new leaf of a dict that exists is welcome, and so are the Runner's own arguments.
+    """
+    branch: Any = config
+    *parents, leaf = key.split('.')
+    known = {*config, *RUNNER_KEYS}
+    if not parents and leaf not in known and similar(leaf, known):
+        _refuse(config, key, f'the config has no {leaf}')
+    for depth, part in enumerate([*parents, leaf]):
+        if isinstance(branch, list) and part.isdigit() and int(part) < len(branch):
+            branch = branch[int(part)]
+        elif isinstance(branch, dict | Config) and (
+                depth == len(parents) or branch.get(part) is not None):
+            branch = branch.get(part)
+        elif not depth and part in RUNNER_KEYS - {*config}:
+            return
+        else:
+            _refuse(config, key, f'{".".join(parents[:depth]) or "the config"} has no {part}')
+
+
+def _refuse(config: Config, key: str, reason: str) -> NoReturn:
+    keys = list(_dotted_keys(config))
+    likely = [name for name in keys if name.endswith(f'.{key}')] or similar(key, keys, 1)
+    hint = f' Did you mean {" or ".join(likely[:3])}?' if likely else ''
+    raise UserError(
+        f'--cfg-options {key}: {reason}.{hint} What is new to a config belongs in its file.')
+
+
+def _dotted_keys(branch: Any, path: str = '') -> Iterator[str]:
+    parts = enumerate(branch) if isinstance(branch, list | tuple) else branch.items()
+    for part, value in parts:
+        yield f'{path}{part}'
+        if isinstance(value, dict | list | tuple):
+            yield from _dotted_keys(value, f'{path}{part}.')

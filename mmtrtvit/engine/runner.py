@@ -1,0 +1,240 @@
+"""Trains and evaluates what a config describes, for detection, segmentation and classification."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import METRICS, RUNNERS
+from mmengine.runner import Runner
+
+from ..errors import UserError
+from .checks import check_data
+from .hooks import CheckWeightsHook
+from .hosts import import_host
+from .weights import newest_checkpoint, read_weights
+
+
+@dataclass
+class TrainResult:
+    """Where a training left its results; None for what it did not write."""
+
+    work_dir: Path
+    checkpoint: Path | None
+    log: Path | None
+    curves: Path | None
+
+
+def train(config: Config, resume: str | Path | None = None) -> TrainResult:
+    """Trains a model.
+
+    Args:
+        config: The config, as :func:`~.config.read_config` returns it.
+        resume: A checkpoint to go on from, ``'auto'`` for the newest in the work dir, or None.
+
+    Raises:
+        UserError: If the config, the data or a checkpoint cannot be used.
+    """
+    import_host(config.get('default_scope'))
+    _check_launcher(config)
+    if not config.get('train_dataloader') or not config.get('train_cfg'):
+        raise UserError(f'{config.filename} describes no training: it needs train_dataloader, '
+                        'train_cfg and optim_wrapper.')
+    check_data(config, ('train', 'val') if config.get('val_dataloader') else ('train',))
+    if resume is not None:
+        resume_from(config, resume)
+    elif _is_file(config.get('load_from')):
+        read_weights(config.load_from)
+    runner = build_runner(config)
+    runner.logger.info(describe_learning_rate(config, runner.world_size))
+    runner.train()
+    log_dir = Path(runner.log_dir)
+    return TrainResult(
+        work_dir=Path(runner.work_dir),
+        checkpoint=newest_checkpoint(runner.work_dir),
+        log=next(log_dir.glob('*.log'), None),
+        curves=next(log_dir.glob('vis_data/scalars.json'), None))
+
+
+def evaluate(
+        config: Config,
+        checkpoint: str | Path,
+        out: str | Path | None = None,
+        show_dir: str | Path | None = None) -> dict[str, float]:
+    """Evaluates a checkpoint on the test data of a config.
+
+    Args:
+        config: The config, as :func:`~.config.read_config` returns it.
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
+        out: Pickle file to write the predictions to.
+        show_dir: Folder for pictures of the predictions.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        UserError: If the config, the data or the checkpoint cannot be used, or if the evaluator
+            gives no metric.
+    """
+    if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
+        raise UserError(f'--out {out}: predictions are pickled, so name a file that ends with .pkl')
+    import_host(config.get('default_scope'))
+    _check_launcher(config)
+    if not config.get('test_dataloader') or not config.get('test_evaluator'):
+        raise UserError(f'{config.filename} describes no evaluation: it needs test_dataloader, '
+                        'test_cfg and test_evaluator.')
+    if Path(checkpoint).is_dir():
+        work_dir, checkpoint = checkpoint, newest_checkpoint(checkpoint)
+        if checkpoint is None:
+            raise UserError(f'{work_dir} has no checkpoint: no training got that far there.')
+    if _is_file(checkpoint):
+        read_weights(checkpoint)
+    check_data(config, ('test',))
+    config.load_from = str(checkpoint)
+    config.resume = False
+    if show_dir is not None:
+        draw_to(config, show_dir)
+    runner = build_runner(config)
+    if out is not None:
+        kind = 'DumpDetResults' if config.get('default_scope') == 'mmdet' else 'DumpResults'
+        Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
+        dump = METRICS.build(dict(type=kind, out_file_path=str(out)))
+        runner.test_evaluator.metrics.append(dump)
+    metrics = runner.test()
+    if not metrics:
+        raise UserError(
+            f'{config.load_from}: the evaluator gave no metric. Detectors get none if they find '
+            'nothing in any picture: train longer, or lower model.test_cfg.score_thr.')
+    return metrics
+
+
+def build_runner(config: Config) -> Runner:
+    """Builds the config's Runner, which checks every checkpoint that it loads."""
+    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):
+        runner.register_hook(CheckWeightsHook())
+    return runner
+
+
+def _is_file(path: Any) -> bool:
+    """Returns whether MMEngine takes ``path`` for a local file and not for an address."""
+    return bool(path) and '://' not in str(path)
+
+
+def _check_launcher(config: Config) -> None:
+    if config.get('launcher', 'none') != 'none' and get_device() == 'cpu':
+        raise UserError(f'--launcher {config.launcher} starts one process per GPU, and PyTorch '
+                        'sees none here; leave it out to run on the CPU.')
+
+
+def resume_from(config: Config, checkpoint: str | Path) -> None:
+    """Sets a config to go on from a checkpoint, with the random seed of that run.
+
+    Args:
+        config: Changed in place.
+        checkpoint: A file, or ``'auto'`` for the newest in the config's work dir. Where that has
+            none, the training starts anew.
+
+    Raises:
+        UserError: If the checkpoint is damaged or lacks the state of a training.
+    """
+    config.resume = True
+    config.load_from = None
+    if str(checkpoint) == 'auto':
+        checkpoint = newest_checkpoint(config.work_dir)
+        if checkpoint is None:
+            return
+    config.load_from = str(checkpoint)
+    if not _is_file(checkpoint):
+        return
+    try:
+        state = read_weights(checkpoint)
+    except UserError as error:
+        raise UserError(f'{error}{_way_out(Path(checkpoint))}') from error
+    lacking = {'meta', 'message_hub', 'optimizer'} - set(state)
+    if lacking:
+        raise UserError(
+            f'{checkpoint} lacks the state of a training ({", ".join(sorted(lacking))}). To start '
+            f'a training from its weights: --cfg-options load_from={checkpoint}')
+    randomness = config.get('randomness') or {}
+    if randomness.get('seed') is None:
+        config.randomness = dict(randomness, seed=state['meta'].get('seed'))
+
+
+def _way_out(damaged: Path) -> str:
+    previous = newest_checkpoint(damaged.parent, before=damaged)
+    return f'\nGo on from the one before with: --resume {previous.resolve()}' if previous else ''
+
+
+def use_amp(config: Config) -> None:
+    """Switches a config to mixed precision.
+
+    Raises:
+        UserError: If there is no device that MMEngine has mixed precision for.
+    """
+    if get_device() in ('cpu', 'mps'):
+        raise UserError('--amp needs a GPU: MMEngine trains in mixed precision on no CPU. '
+                        'Leave it out.')
+    kind = config.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(f'--amp replaces OptimWrapper, but optim_wrapper.type is {kind}.')
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def use_scaled_lr(config: Config) -> None:
+    """Lets MMEngine scale the learning rate with the batch size.
+
+    Raises:
+        UserError: If the config does not say which batch size its learning rate is for.
+    """
+    if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise UserError('--auto-scale-lr needs the batch size that the learning rate is for: '
+                        'auto_scale_lr=dict(base_batch_size=16) in the config.')
+    config.auto_scale_lr.enable = True
+
+
+def describe_learning_rate(config: Config, world_size: int = 1) -> str:
+    """Returns a line about the batch size, the learning rate, and whether they belong together."""
+    loader = config.train_dataloader
+    batch = loader.get('batch_size') or (loader.get('batch_sampler') or {}).get('batch_size')
+    rate = (config.optim_wrapper.get('optimizer') or {}).get('lr')
+    if not batch or not rate:
+        return 'Batch size and learning rate are set by the config\'s own parts.'
+    scaling = config.get('auto_scale_lr') or {}
+    base = scaling.get('base_batch_size')
+    total = batch * world_size
+    line = f'Batch size {total} ({world_size} x {batch}), learning rate {rate:g}'
+    if not base or base == total:
+        return f'{line}.'
+    scaled = f'{rate * total / base:g}'
+    if scaling.get('enable'):
+        return f'{line} for a batch of {base}, scaled to {scaled}.'
+    return f'{line}, meant for a batch of {base}; --auto-scale-lr would make it {scaled}.'
+
+
+def draw_to(config: Config, folder: str | Path) -> None:
+    """Sets a config to draw its predictions, beside the ground truth, into a folder.
+
+    Raises:
+        UserError: If the config's host has no means to draw.
+    """
+    folder = str(Path(folder).absolute())
+    scope = config.get('default_scope')
+    hooks = config.get('default_hooks') or {}
+    hook = hooks.get('visualization') or {}
+    if scope == 'mmdet':
+        hook = dict(hook, type='DetVisualizationHook', draw=True, test_out_dir=folder)
+        config.setdefault('visualizer', dict(type='DetLocalVisualizer'))
+    elif scope == 'mmseg':
+        hook = dict(hook, type='SegVisualizationHook', draw=True)
+        config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
+        config.visualizer.pop('name', None)  # one of that name may exist, with another folder
+        config.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
+    elif hook:
+        hook = dict(hook, draw=True, test_out_dir=folder)
+    else:
+        raise UserError('--show-dir: the config has no default_hooks.visualization that draws.')
+    config.default_hooks = dict(hooks, visualization=hook)
+

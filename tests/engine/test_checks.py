@@ -1,0 +1,163 @@
+import json
+
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from mmtrtvit.engine.checks import category_names, check_data, class_counts
+from mmtrtvit.errors import UserError
+
+NAMES = ('disc', 'square', 'ring')
+
+
+@DATASETS.register_module()
+class BirdsDataset(BaseDataset):
+    METAINFO = dict(classes=('hen', 'duck'))
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A detection config whose data exists below the current folder."""
+    monkeypatch.chdir(tmp_path)
+    dataset = dict(
+        type='BirdsDataset', data_root='data/own', ann_file='train.json',
+        data_prefix=dict(img='images'), metainfo=dict(classes=NAMES))
+    (tmp_path / 'data/own/images').mkdir(parents=True)
+    write_coco(tmp_path / 'data/own/train.json')
+    return Config(dict(
+        default_scope='mmengine',
+        model=dict(
+            backbone=dict(num_classes=1000),
+            roi_head=dict(bbox_head=[dict(num_classes=3), dict(num_classes=3)],
+                          mask_head=dict(num_classes=3))),
+        train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset)),
+        val_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[dataset, dict(dataset)])),
+        val_evaluator=[dict(type='CocoMetric', ann_file='data/own/train.json')]))
+
+
+def write_coco(path, names=NAMES, **more):
+    categories = [dict(id=i, name=name, keypoints=[['a]']]) for i, name in enumerate(names)]
+    path.write_text(json.dumps(dict(images=[], annotations=[], categories=categories, **more)))
+
+
+def error_of(config, splits=('train', 'val')):
+    with pytest.raises(UserError) as caught:
+        check_data(config, splits)
+    return str(caught.value)
+
+
+def test_good_data_passes(config):
+    check_data(config)
+    check_data(config, ('test',))
+
+
+def test_missing_root_is_told_with_its_key_and_the_cure(config, tmp_path):
+    config.train_dataloader.dataset.dataset.data_root = 'data/missing'
+    message = error_of(config)
+    key = 'train_dataloader.dataset.dataset.data_root'
+    assert f'{key}: no folder {tmp_path}/data/missing\n' in message
+    assert f'--cfg-options {key}=FOLDER' in message
+    assert 'val_evaluator.0.ann_file=FILE' in message
+
+
+def test_all_missing_files_are_told(config, tmp_path):
+    dataset = config.train_dataloader.dataset.dataset
+    dataset.update(ann_file='trian.json', data_prefix=dict(img='pictures'))
+    config.val_evaluator[0].ann_file = 'val.json'
+    message = error_of(config)
+    assert f'.ann_file: no file {tmp_path}/data/own/trian.json. Did you mean train.json?' in message
+    assert f'.data_prefix.img: no folder {tmp_path}/data/own/pictures' in message
+    assert f'val_evaluator.0.ann_file: no file {tmp_path}/val.json' in message
+
+
+def test_a_member_of_a_wrapper_is_named(config):
+    config.val_dataloader.dataset.datasets[1].ann_file = 'other.json'
+    assert 'val_dataloader.dataset.datasets.1.ann_file' in error_of(config)
+
+
+def test_generated_shapes_are_generated(config):
+    config.train_dataloader.dataset.dataset.data_root = 'data/shapes/'
+    assert 'python tools/make_shapes.py data/shapes' in error_of(config)
+
+
+@pytest.mark.parametrize('changes', [
+    dict(data_root='s3://bucket', ann_file='no.json'),
+    dict(backend_args=dict(backend='petrel'), ann_file='no.json'),
+    dict(ann_file='', data_prefix='images'),
+])
+def test_what_is_not_on_this_disk_is_not_looked_for(config, changes):
+    config.train_dataloader.dataset.dataset.update(changes)
+    check_data(config, ('train',))
+
+
+def test_classes_that_the_file_lacks(config):
+    config.train_dataloader.dataset.dataset.metainfo = dict(classes=('disc', 'sqare', 'ring'))
+    message = error_of(config)
+    assert 'has names that data/own/train.json has not: sqare.' in message
+    assert 'The categories there are: disc, square, ring' in message
+
+
+def test_a_string_of_classes_is_named_as_the_mistake(config):
+    config.train_dataloader.dataset.dataset.metainfo = dict(classes='disc')
+    assert "is the string 'disc'. It should be a tuple" in error_of(config)
+    assert "('disc',)" in error_of(config)
+
+
+def test_a_file_of_classes(config, tmp_path):
+    (tmp_path / 'names.txt').write_text('disc\nsquare\nring\n')
+    config.train_dataloader.dataset.dataset.metainfo = dict(classes='names.txt')
+    check_data(config)
+
+
+def test_default_classes_of_the_type(config):
+    del config.train_dataloader.dataset.dataset['metainfo']
+    message = error_of(config)
+    assert 'train_dataloader.dataset.dataset.metainfo is not set' in message
+    assert 'the 2 classes of BirdsDataset, and data/own/train.json lacks 2 of them' in message
+    assert "metainfo=dict(classes=('disc', 'square', 'ring'))" in message
+
+
+def test_every_wrong_head_is_named_with_its_cure(config):
+    config.model.roi_head.bbox_head[1].num_classes = 80
+    config.model.roi_head.mask_head.num_classes = 1
+    message = error_of(config)
+    assert ('model.roi_head.bbox_head.1.num_classes is 80, '
+            'model.roi_head.mask_head.num_classes is 1, but') in message
+    assert 'has 3 classes: disc, square, ring' in message
+    assert message.endswith('--cfg-options model.roi_head.bbox_head.1.num_classes=3 '
+                            'model.roi_head.mask_head.num_classes=3')
+
+
+def test_heads_of_a_segmentor_against_the_default_classes(config):
+    config.model = dict(decode_head=dict(num_classes=2), auxiliary_head=[dict(num_classes=19)])
+    config.train_dataloader.dataset = dict(type='BirdsDataset', data_prefix=dict(img_path=''))
+    assert 'model.auxiliary_head.0.num_classes=2' in error_of(config, ('train',))
+    config.model.auxiliary_head[0].num_classes = 2
+    check_data(config, ('train',))
+
+
+def test_class_counts_leaves_out_what_is_no_head():
+    model = dict(backbone=dict(num_classes=1000), bbox_head=dict(num_classes=4, loss=dict(w=1)))
+    assert list(class_counts(model)) == [('model.bbox_head.num_classes', 4)]
+
+
+def test_categories_are_found_without_reading_the_rest(tmp_path):
+    path = tmp_path / 'a.json'
+    write_coco(path, [f'name{i}' for i in range(3000)], info={'categories': [1, 2]})
+    assert category_names(path)[::2999] == ['name0', 'name2999']
+    path.write_text('{"categories": [{"name": "a"}, {"name": "b"}], "annotations": [broken')
+    assert category_names(path) == ['a', 'b']
+
+
+@pytest.mark.parametrize('text, names', [('{"categories": []}', []), ('[1]', [])])
+def test_other_json_has_no_categories(tmp_path, text, names):
+    (tmp_path / 'a.json').write_text(text)
+    assert category_names(tmp_path / 'a.json') == names
+
+
+@pytest.mark.parametrize('text', ['', '{"images": [', 'hello'])
+def test_what_is_not_json_is_told(tmp_path, text):
+    (tmp_path / 'a.json').write_text(text)
+    with pytest.raises(UserError, match=r'a\.json is not a JSON file'):
+        category_names(tmp_path / 'a.json')

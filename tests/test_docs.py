@@ -1,0 +1,55 @@
+"""What the docs tell a reader to type or to open exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+TEXTS = [*PAGES, *sorted((ROOT / 'tools').glob('*.py'))]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+def test_links(page):
+    links = re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize('tool', sorted((ROOT / 'tools').glob('*.py')), ids=lambda path: path.name)
+def test_help_and_documented_options(tool):
+    """``--help`` ends well and knows every option that the docs give the tool."""
+    help_texts = [_help(tool)]
+    for command in re.findall(r'\{([\w,]+)\}', help_texts[0]):
+        for name in command.split(',') if 'work_dir' not in command else ():
+            if re.search(rf'^ +{name} ', help_texts[0], re.M):
+                help_texts.append(_help(tool, name))
+    known = set(re.findall(r'--[\w-]+', ' '.join(help_texts)))
+    used = {
+        option for page in TEXTS
+        for line in re.findall(rf'tools/{tool.name}([^\n`]*)', page.read_text())
+        for option in re.findall(r'--[\w-]+', line.split('#')[0])}
+    assert used <= known, used - known
+
+
+def test_documented_configs_exist():
+    names = {name for page in TEXTS
+             for name in re.findall(r'configs/[\w/]+\.py', page.read_text())}
+    assert names
+    assert not [name for name in names if not (ROOT / name).exists()]
+
+
+def test_make_targets_in_the_docs_exist():
+    targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.M))
+    used = {target for page in PAGES
+            for target in re.findall(r'^make (\w+)', page.read_text(), re.M)}
+    assert used and used <= targets
+
+
+def _help(tool: Path, *arguments: str) -> str:
+    run = subprocess.run(
+        [sys.executable, tool, *arguments, '--help'], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout

@@ -1,0 +1,42 @@
+"""Draws what a run left behind.
+
+Examples:
+    python tools/analyze.py curves work_dirs/retinanet_trtvit_b
+    python tools/analyze.py sheet pictures --count 8     # what tools/test.py --show-dir wrote
+"""
+
+import argparse
+from pathlib import Path
+
+from mmtrtvit.analysis.curves import draw_curves
+from mmtrtvit.analysis.pictures import draw_sheet, find_pictures
+from mmtrtvit.engine.command_line import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    curves = commands.add_parser('curves', help='losses and validation metrics of a training')
+    curves.add_argument('work_dir', help='work directory of tools/train.py')
+    curves.add_argument('--out', metavar='FILE.png', help='default: WORK_DIR/curves.png')
+    sheet = commands.add_parser('sheet', help='pictures of truth and prediction on one sheet')
+    sheet.add_argument('folder', help='folder that tools/test.py --show-dir wrote')
+    sheet.add_argument('--count', type=int, default=8, help='pictures (default: %(default)s)')
+    sheet.add_argument('--out', metavar='FILE.png', help='default: FOLDER.png')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.command == 'curves':
+        out = draw_curves(args.work_dir, args.out or Path(args.work_dir, 'curves.png'))
+    else:
+        folder = Path(args.folder)
+        out = draw_sheet(
+            find_pictures(folder, args.count), args.out or folder.with_suffix('.png'),
+            'ground truth (left) and prediction (right)')
+    print(f'written: {out}')
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

@@ -1,0 +1,42 @@
+"""Trains the model of a config.
+
+Examples:
+  python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/demo
+  python tools/train.py CONFIG --resume
+  python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=8
+  torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch
+"""
+
+import argparse
+
+from mmtrtvit.engine.command_line import format_table, make_parser, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision, on a GPU')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rate with the batch size, by auto_scale_lr of the config')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name, from the newest in the work dir')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.engine.config import read_config
+    from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
+
+    config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.amp:
+        use_amp(config)
+    if args.auto_scale_lr:
+        use_scaled_lr(config)
+    result = train(config, args.resume)
+    print(f'\n{format_table(vars(result))}')
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())
