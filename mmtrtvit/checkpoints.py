@@ -1,147 +1,250 @@
-"""Checkpoint files: read safely, compare with a model, report what does not fit."""
+"""Reads checkpoints, finds the newest one, and tells whether one belongs to a model."""
 
 import pickle
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import UserError
+from .names import did_you_mean
 
-# What MMEngine keeps in a checkpoint beside tensors: the history of logged values.
-SAFE_GLOBALS = [
-    HistoryBuffer, getattr, slice, np.ndarray, np.dtype, np.dtypes.Float64DType,
-    np.dtypes.Float32DType, np.dtypes.Int64DType,
-    np._core.multiarray._reconstruct if hasattr(np, '_core') else np.core.multiarray._reconstruct,
-    np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar,
-]
-NOT_WEIGHTS = 'num_batches_tracked'
+Shape = tuple[int, ...]
 
 
-def read_checkpoint(path: str | Path) -> dict:
+def _method_of_history(owner: Any, name: str) -> Any:
+    """Does for HistoryBuffer what ``getattr`` may not be allowed to do for every object."""
+    if owner is not HistoryBuffer:
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
+    return getattr(owner, name)
+
+
+# PyTorch compares these names with the ones in a file.
+_method_of_history.__module__ = 'builtins'
+_method_of_history.__name__ = _method_of_history.__qualname__ = 'getattr'
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Lets ``torch.load(weights_only=True)`` read what MMEngine saves beside the weights.
+
+    That is the history of logged values, with arrays of NumPy 1 or 2 and its own methods.
+    """
+    core = np._core if hasattr(np, '_core') else np.core
+    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
+    dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, _method_of_history, np.ndarray, np.dtype, *dtypes, *functions])
+    try:
+        torch.serialization.add_safe_globals([
+            (function, f'{package}.multiarray.{function.__name__}')
+            for function in functions for package in ('numpy.core', 'numpy._core')
+        ])
+    except AttributeError:  # PyTorch 2.4 knows each function by its present name alone
+        pass
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint to the CPU without running code from it.
 
+    Args:
+        path: A file of MMEngine, or one of plain weights.
+
     Raises:
-        UserError: If the file is missing, truncated, no checkpoint, or holds objects other than
-            tensors, plain values and MMEngine's log history.
+        UserError: If the file is missing, damaged, or not a checkpoint.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f'{path}: no such checkpoint.{_others_in(path)}')
+        names = [other.name for other in path.parent.glob('*.pth')]
+        raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
     try:
-        torch.serialization.add_safe_globals(SAFE_GLOBALS)
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise UserError(
-                f'{path} holds objects that are not loaded, for your safety: '
-                f'{str(error).splitlines()[0]} Save its weights alone.') from error
-        raise UserError(f'{path} is truncated or no checkpoint.{_others_in(path)}') from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f'{path} is truncated or no checkpoint.{_others_in(path)}') from error
-    if not isinstance(checkpoint, Mapping) or not _weights(checkpoint):
-        raise UserError(f'{path} holds no weights: expected a state dict or a key "state_dict".')
-    return dict(checkpoint)
+        return _load(path)
+    except Exception as error:
+        readable = ', '.join(str(other) for other in path.absolute().parent.glob('*.pth')
+                             if other.name != path.name and is_readable(other))
+        raise UserError(
+            f'{path.absolute()} {_defect(path, error)}.'
+            + f' These can be read: {readable}.' * bool(readable)) from error
 
 
-def weights_of(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The weights by name, without the ``module.`` that a distributed wrapper prepends."""
-    return {key.removeprefix('module.'): value for key, value in _weights(checkpoint).items()}
+def is_readable(path: Path) -> bool:
+    """Returns whether a checkpoint is whole."""
+    try:
+        return bool(_load(path))
+    except Exception:
+        return False
+
+
+def _load(path: Path) -> dict[str, Any]:
+    allow_mmengine_checkpoints()
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if 'mmap' not in str(error):
+            raise
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)  # of PyTorch < 1.6
+    weights = state_dict_of(checkpoint)
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError('holds no weights of a model')
+    return checkpoint
+
+
+def _defect(path: Path, error: Exception) -> str:
+    if path.stat().st_size == 0:
+        return 'is empty'
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if foreign:
+            return f'holds more than weights ({foreign[1]}), which is not safe to load'
+        return 'is not a PyTorch checkpoint'
+    return f'is cut off or damaged ({str(error).splitlines()[0]})' if str(error) else 'is cut off'
+
+
+def state_dict_of(checkpoint: Any) -> dict[str, Any]:
+    """Returns the weights in a checkpoint by the names that the bare model has for them."""
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else {}
+    return {str(key).removeprefix('module.'): value for key, value in weights.items()}
+
+
+def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path | None:
+    """Returns the checkpoint that a run in ``work_dir`` wrote last, readable or not.
+
+    That is the one that MMEngine's ``last_checkpoint`` names, or one of a later step that is not
+    older than it.
+
+    Args:
+        work_dir: Folder of the run.
+        before: If given, the last readable one of an earlier step than this file's.
+    """
+    work_dir = Path(work_dir).absolute()
+    steps = {file: _step(file) for file in work_dir.glob('*.pth') if _step(file) >= 0}
+    if before is not None:
+        steps = {file: n for file, n in steps.items() if n < _step(before) and is_readable(file)}
+    pointer = work_dir / 'last_checkpoint'
+    named = work_dir / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    oldest = named.stat().st_mtime_ns if named in steps and before is None else 0
+    newer = (file for file in steps if file.stat().st_mtime_ns >= oldest)
+    return max(newer, key=steps.__getitem__, default=None)
+
+
+def _step(file: Path) -> int:
+    """Returns the epoch or iteration in a file's name, -1 for the best or another checkpoint."""
+    match = re.fullmatch(r'(?!best_).*?(\d+)\.pth', file.name)
+    return int(match[1]) if match else -1
 
 
 @dataclass
-class LoadReport:
-    """What of a file fits a model.
+class WeightsReport:
+    """How the weights of a file fit a model.
 
     Attributes:
-        missing: Keys of the model that the file lacks.
-        unexpected: Keys of the file that the model lacks.
-        mismatched: Key, shape in the file and shape in the model, where they differ.
-        loaded: Parameters (numbers, not tensors) of the model that the file fills.
-        total: Parameters of the model.
+        missing: What the model has and the file has not.
+        unexpected: What the file has and the model has not.
+        reshaped: What both have in different shapes: of the model, of the file.
+        share: Share of the model's numbers that the file provides.
     """
 
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
-    loaded: int = 0
-    total: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return not (self.missing or self.unexpected or self.mismatched)
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: dict[str, tuple[Shape, Shape]]
+    share: float
 
     def __str__(self) -> str:
-        share = 100 * self.loaded / max(self.total, 1)
-        lines = [f'{share:.1f}% of the model\'s {self.total / 1e6:.2f}M parameters fit']
-        lines += _listed('missing in the file', self.missing)
-        lines += _listed('not in the model', self.unexpected)
-        lines += _listed('of another shape', [
-            f'{key}: {found} in the file, {expected} in the model'
-            for key, found, expected in self.mismatched])
-        return '\n  '.join(lines)
+        reshaped = [f'{key} {model}, not {file}' for key, (model, file) in self.reshaped.items()]
+        kinds = {
+            'not in the file': self.missing,
+            'not in the model': self.unexpected,
+            'of another shape': reshaped,
+        }
+        return '\n'.join(
+            f'  {len(keys)} {kind}: ' + ', '.join(keys[:5] + ['...'] * (len(keys) > 5))
+            for kind, keys in kinds.items() if keys)
 
 
-def compare_weights(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> LoadReport:
-    """Compares two state dicts by key and shape; BatchNorm's batch counter does not count."""
-    report = LoadReport()
-    for key, tensor in model.items():
-        if key.endswith(NOT_WEIGHTS):
-            continue
-        report.total += tensor.numel()
-        if key not in file:
-            report.missing.append(key)
-        elif file[key].shape != tensor.shape:
-            report.mismatched.append((key, tuple(file[key].shape), tuple(tensor.shape)))
-        else:
-            report.loaded += tensor.numel()
-    report.unexpected = [
-        key for key in file if key not in model and not key.endswith(NOT_WEIGHTS)]
-    return report
+def compare_weights(
+        model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor]) -> WeightsReport:
+    """Compares the names and shapes of two state dicts, but for BatchNorm's counter of batches."""
+    model, file = (
+        {key: tuple(value.shape) for key, value in state.items()
+         if not key.endswith('num_batches_tracked')} for state in (model_state, file_state))
+    sizes = {key: model_state[key].numel() for key in model}
+    fitting = sum(size for key, size in sizes.items() if model[key] == file.get(key))
+    return WeightsReport(
+        missing=[key for key in model if key not in file],
+        unexpected=[key for key in file if key not in model],
+        reshaped={
+            key: (model[key], file[key]) for key in model
+            if key in file and model[key] != file[key]
+        },
+        share=fitting / max(sum(sizes.values()), 1))
 
 
-def require_match(report: LoadReport, name: str, allow_other_classes: bool = False) -> None:
-    """Refuses a file that does not fill the model.
+def require_match(
+        report: WeightsReport,
+        name: str,
+        meta: Mapping[str, Any] | None = None,
+        allowed: Collection[str] = ()) -> None:
+    """Refuses weights that do not fit.
 
     Args:
-        report: From :func:`compare_weights`.
-        name: What to call the file in the message.
-        allow_other_classes: Accept layers that differ in their first dimension alone, as a
-            classifier for other classes does.
+        report: The comparison.
+        name: What the message calls the file.
+        meta: What MMEngine recorded in the file about its origin.
+        allowed: Keys that may have another shape.
 
     Raises:
-        UserError: With the report.
+        UserError: If anything but the allowed keys does not fit.
     """
-    mismatched = report.mismatched
-    if allow_other_classes:
-        mismatched = [row for row in mismatched if row[1][1:] != row[2][1:]]
-    if report.missing or report.unexpected or mismatched:
+    if report.missing or report.unexpected or set(report.reshaped) - set(allowed):
         raise UserError(
-            f'{name} belongs to another model: {report}\n'
-            'Use the config that it was trained with, or the checkpoint of this config.')
+            f'{name} looks like the checkpoint of another model or config: it has '
+            f'{report.share:.1%} of this model\'s parameters.\n{report}\n{_origin(meta or {})}Take '
+            'the config it was trained with; weights of a backbone alone go to '
+            'model.backbone.init_cfg.')
 
 
-def _weights(checkpoint: Mapping) -> dict[str, Tensor]:
-    weights = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(weights, Mapping):
-        return {}
-    return {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+def _origin(meta: Mapping[str, Any]) -> str:
+    origin = []
+    if meta.get('experiment_name'):
+        config = re.sub(r'_\d{8}_\d{6}$', '', str(meta['experiment_name']))
+        origin.append(f'the config {config}')
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    if isinstance(classes, list | tuple):
+        shown = ', '.join(map(str, classes[:5])) + ', ...' * (len(classes) > 5)
+        origin.append(f'{len(classes)} classes ({shown})')
+    return f'It was written by {" with ".join(origin)}. ' if origin else ''
 
 
-def _listed(title: str, entries: list[str], limit: int = 5) -> list[str]:
-    if not entries:
-        return []
-    more = [f'  ... and {len(entries) - limit} more'] if len(entries) > limit else []
-    return [f'{len(entries)} {title}:', *(f'  {entry}' for entry in entries[:limit]), *more]
+def class_layers(report: WeightsReport, model: nn.Module) -> set[str]:
+    """Returns those of ``report.reshaped`` that differ in nothing but the number of classes.
+
+    They belong to a module that has ``num_classes``, and one other number of classes, with or
+    without one more for the background, explains the first dimension of all of them.
+    """
+    heads = {
+        name: module.num_classes for name, module in model.named_modules()
+        if isinstance(getattr(module, 'num_classes', None), int) and module.num_classes > 0
+    }
+    counts: dict[str, set[int]] = {}
+    for key, (ours, theirs) in report.reshaped.items():
+        inside = [count for name, count in heads.items() if not name or key.startswith(f'{name}.')]
+        if inside and len(ours) == len(theirs) > 0 and ours[1:] == theirs[1:]:
+            counts[key] = _class_counts(theirs[0], ours[0], inside[-1])
+    return set(counts) if counts and set.intersection(*counts.values()) else set()
 
 
-def _others_in(path: Path) -> str:
-    others = [
-        other for other in sorted(path.parent.glob('*.pth'), key=lambda file: file.stat().st_mtime)
-        if other != path]
-    return f' Others in that folder, newest last: {", ".join(map(str, others))}.' if others else ''
+def _class_counts(file_size: int, model_size: int, classes: int) -> set[int]:
+    """Returns the numbers of classes that the file may have, given the model's."""
+    counts = set()
+    for background in (0, 1):
+        per_class, rest = divmod(model_size, classes + background)
+        if per_class and not rest and file_size % per_class == 0:
+            counts.add(file_size // per_class - background)
+    return counts - {0}

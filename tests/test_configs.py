@@ -35,8 +35,8 @@ def test_config(config):
         assert config.model.neck.in_channels == list(model.backbone.out_channels)
         assert model.bbox_head.prior_generator.strides[:3] == [
             (stride, stride) for stride in model.backbone.out_strides]
-        inputs = demo_mm_inputs(2, [[3, 64, 96], [3, 96, 64]], num_classes=4)
-        losses = model.loss(**model.data_preprocessor(inputs, training=True))
+        inputs = demo_mm_inputs(2, [[3, 64, 96], [3, 96, 64]], num_classes=3)
+        losses = model(**model.data_preprocessor(inputs, training=True), mode='loss')
         total = sum(torch.stack(parts).sum() for parts in losses.values())
         total.backward()
         assert torch.isfinite(total)
@@ -44,7 +44,7 @@ def test_config(config):
         assert not unused  # or training on several GPUs fails
         model.eval()
         with torch.no_grad():
-            results = model.predict(**model.data_preprocessor(inputs, training=False))
+            results = model(**model.data_preprocessor(inputs), mode='predict')
         assert [len(result.pred_instances.bboxes.shape) for result in results] == [2, 2]
 
 

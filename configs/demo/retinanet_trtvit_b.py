@@ -2,20 +2,17 @@
 _base_ = '../retinanet_trtvit_b.py'
 
 data_root = 'data/shapes/'
-metainfo = dict(classes=('disc', 'square', 'triangle', 'ring'))
+metainfo = dict(classes=('disc', 'triangle', 'ring'))
 scale = (128, 128)
 max_epochs = 3
 
-model = dict(backbone=dict(drop_path_rate=0.), bbox_head=dict(num_classes=4))
+model = dict(backbone=dict(drop_path_rate=0.), bbox_head=dict(num_classes=3))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(
-        type='RandomFlip',
-        prob=[0.25, 0.25, 0.25],
-        direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
@@ -50,7 +47,7 @@ val_evaluator = dict(ann_file=data_root + 'annotations/instances_validation.json
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=6e-4, fused=True), clip_grad=dict(max_norm=1.))
+optim_wrapper = dict(optimizer=dict(lr=8e-4, fused=True), clip_grad=dict(max_norm=1.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
@@ -62,4 +59,8 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=4)
 
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(max_keep_ckpts=1),
+    visualization=dict(score_thr=0.4))
+randomness = dict(seed=0)

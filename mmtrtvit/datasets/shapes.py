@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-CLASSES = ('disc', 'square', 'triangle', 'ring')
+CLASSES = ('disc', 'triangle', 'ring')
 SPLITS = {'training': 'train', 'validation': 'val'}  # folder: argument that holds its length
 SIZES = ('small', 'medium', 'large')  # of COCO: areas below 32**2, below 96**2, the rest
 TEXTURES = ('plain', 'gradient', 'noise', 'stripes', 'checker', 'dots')
@@ -30,6 +30,7 @@ VERSION = 1
 
 BACKGROUND_CONTRAST = .35  # of what the full range of colours would give
 DIAMETERS = .18, .7  # of the shorter side
+TILT = math.pi / 6  # either way from upright
 MIN_DIAMETER = 10  # pixels
 MIN_AREA = 16  # visible pixels
 MIN_VISIBLE = .4  # of the whole shape
@@ -164,14 +165,14 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 def _propose(
     rng: np.random.Generator, name: str, size: tuple[int, int], shrink: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A shape of random size, rotation and place: coverage ``(S, S)`` and its box in the picture.
+    """A shape of random size, tilt and place: coverage ``(S, S)`` and its box in the picture.
 
     The box is ``((top, left), (bottom, right))`` and may reach over the border.
     """
     low, high = np.log(np.maximum(np.array(DIAMETERS) * min(size), MIN_DIAMETER))
     diameter = np.exp(rng.uniform(low, low + shrink * (high - low)))
     side = math.ceil(diameter) + 4
-    contours = _outline(rng, name) * _direction(rng) * diameter / 2 + (1 + 1j) * side / 2
+    contours = _outline(rng, name) * _direction(rng, TILT) * diameter / 2 + (1 + 1j) * side / 2
     alpha = np.zeros((side, side), np.uint8)
     cv2.fillPoly(alpha, [_fixed_point(each) for each in contours], 255, cv2.LINE_AA, shift=4)
     corner = rng.integers(0, size) - side // 2
@@ -180,11 +181,9 @@ def _propose(
 
 def _outline(rng: np.random.Generator, name: str) -> np.ndarray:
     """Contours ``(1 or 2, N)`` of a class in the complex unit circle; the second bounds a hole."""
-    if name == 'square':
-        half = math.atan(rng.uniform(.65, 1))
-        return np.exp(1j * np.array([[half, math.pi - half, math.pi + half, -half]]))
     if name == 'triangle':
-        return np.exp(1j * (np.arange(3) * math.tau / 3 + rng.uniform(-.3, .3, 3)))[None]
+        corners = np.arange(3) * math.tau / 3 + rng.uniform(-.3, .3, 3) - math.pi / 2
+        return np.exp(1j * corners)[None]
     angles = np.linspace(0, math.tau, 96, endpoint=False)
     ellipse = np.cos(angles) + 1j * rng.uniform(.65, 1) * np.sin(angles)
     radii = [[1], [rng.uniform(.45, .7)]] if name == 'ring' else [[1]]
@@ -251,8 +250,8 @@ def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.uniform(10, 245, (count, 3, 1, 1)).astype(np.float32)
 
 
-def _direction(rng: np.random.Generator) -> np.complex64:
-    return np.complex64(np.exp(1j * rng.uniform(0, math.tau)))
+def _direction(rng: np.random.Generator, limit: float = math.pi) -> np.complex64:
+    return np.complex64(np.exp(1j * rng.uniform(-limit, limit)))
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..errors import UserError
-from .names import did_you_mean
+from ..names import did_you_mean
 
 # Parts of a model whose num_classes, if any, is not that of the data.
 NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')

@@ -34,7 +34,7 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs a tool; wrong input ends it with a message and exit code 1."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         main(args)
     except UserError as error:

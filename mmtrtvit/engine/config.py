@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..errors import UserError
+from ..names import did_you_mean, similar
 from .hosts import without_onedl_notice
-from .names import did_you_mean, similar
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type'}

@@ -13,14 +13,14 @@ from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 
-from . import files  # noqa: F401  registers the backend
-from .weights import (
+from ..checkpoints import (
     allow_mmengine_checkpoints,
     class_layers,
     compare_weights,
     require_match,
     state_dict_of,
 )
+from . import files  # noqa: F401  registers the backend
 
 allow_mmengine_checkpoints()  # MMEngine 0.10.7 cannot read its own ones with PyTorch 2.6
 

@@ -9,11 +9,11 @@ from mmengine.device import get_device
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
+from ..checkpoints import newest_checkpoint, read_weights
 from ..errors import UserError
 from .checks import check_data
 from .hooks import CheckWeightsHook
 from .hosts import import_host
-from .weights import newest_checkpoint, read_weights
 
 
 @dataclass

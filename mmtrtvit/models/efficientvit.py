@@ -75,7 +75,7 @@ class AttentionHead(nn.Module):
         """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
         query, key, value = self.qkv(x).split(self.widths, dim=1)
         query = self.query_conv(query) * KEY_CHANNELS**-.5
-        query, key, value = query.flatten(2), key.flatten(2), value.flatten(2)  # (B, 16 or C, w * w)
+        query, key, value = (part.flatten(2) for part in (query, key, value))  # (B, 16 or C, w * w)
         attention = (query.transpose(1, 2) @ key + bias).softmax(dim=-1)  # (B, w * w, w * w)
         return (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
 

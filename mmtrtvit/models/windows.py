@@ -1,7 +1,8 @@
 """Window split and merge, and the index of a relative position bias: pure functions.
 
 Nothing branches on a size: a map is always padded to whole windows and cropped again, so a traced
-or exported graph holds for every height and width.
+graph holds for every height and width. torch.export (and torch.onnx.export with ``dynamo=True``)
+takes a single row or column of windows for a constant: show it a map with more.
 """
 
 import torch

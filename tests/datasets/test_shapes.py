@@ -48,7 +48,7 @@ def test_layout(split):
         picture = cv2.imread(str(root / 'images' / name / image['file_name']))
         assert picture.shape == (*ARGUMENTS['size'], 3) == (image['height'], image['width'], 3)
         assert abs(picture - scene(name, index)[0].astype(float)).mean() < 12  # JPEG
-    assert [coco.cats[i]['name'] for i in (1, 2, 3, 4)] == list(CLASSES)
+    assert [coco.cats[i]['name'] for i in (1, 2, 3)] == list(CLASSES)
     assert min(coco.anns) == 1 and len(coco.anns) == len(coco.dataset['annotations'])
     assert {'info', 'licenses'} <= coco.dataset.keys()
     assert counts['images'] == len(stems)
@@ -114,7 +114,7 @@ def test_objects_contrast_with_what_they_cover(monkeypatch):
     monkeypatch.setattr(shapes, '_paint', record)
     for seed in range(30):
         draw_scene(np.random.default_rng(seed), (96, 96), (8, 8))
-    assert len(changes) == 240 and min(changes) > 55
+    assert len(changes) == 240 and min(changes) > 30 and np.quantile(changes, .02) > 50
 
 
 def test_picture_shows_the_objects_where_the_masks_are(monkeypatch):
@@ -128,7 +128,7 @@ def test_picture_shows_the_objects_where_the_masks_are(monkeypatch):
 
 
 def test_colour_does_not_tell_the_class():
-    colours = {category: [] for category in range(1, 5)}
+    colours = {category: [] for category in range(1, len(CLASSES) + 1)}
     for seed in range(160):
         image, instances, categories = draw_scene(np.random.default_rng(seed), (64, 64), (4, 4))
         for number, category in enumerate(categories, 1):
@@ -143,7 +143,7 @@ def test_sizes_and_classes_vary():
     for seed in range(40):
         _, instances, _ = draw_scene(np.random.default_rng(seed), (192, 192), (1, 1))
         diameters.append(max(cv2.boundingRect(instances)[2:]) / 192)
-    assert min(diameters) < .12 and max(diameters) > .45
+    assert min(diameters) < .2 and max(diameters) > .5
 
 
 def test_equal_arguments_give_equal_bytes(made, tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmtrtvit.checkpoints import is_readable, read_weights
 from mmtrtvit.engine.files import AtomicBackend
 from mmtrtvit.engine.runner import build_runner, evaluate, train
-from mmtrtvit.engine.weights import is_readable, read_weights
 from mmtrtvit.errors import UserError
 
 
@@ -37,7 +37,7 @@ def test_a_killed_run_goes_on_bit_for_bit(toy, in_child, workers):
 def test_a_run_without_a_seed_resumes_with_its_own(toy):
     def unseeded(work_dir):
         config = toy(work_dir)
-        del config['randomness']
+        config.pop('randomness')
         return config
 
     train(unseeded('whole'))

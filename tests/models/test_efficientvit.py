@@ -38,8 +38,8 @@ RENAMES = (
     (r'downsample\.patchmerge\.conv3', '1.project'),
     (r'downsample\.patchmerge\.se', '1.squeeze_excite'),
     (r'downsample\.res([12])', lambda match: f'{2 * int(match[1]) - 2}'),
-    (r'(?<=\.[02])\.0\.m', '.interaction.branch'),
-    (r'(?<=\.[02])\.1\.m', '.ffn.branch'),
+    (r'(?<=\.[02])\.0\.m\.', '.interaction.branch.'),
+    (r'(?<=\.[02])\.1\.m\.', '.ffn.branch.'),
     (r'dw0\.m', 'before.interaction.branch'),
     (r'ffn0\.m', 'before.ffn.branch'),
     (r'dw1\.m', 'after.interaction.branch'),
@@ -106,7 +106,7 @@ def test_outputs_equal_timm(arch, dtype, size, randomise):
     model.load_state_dict(from_timm(reference.state_dict()))
     x = torch.randn(1, 3, *size, dtype=dtype)
     expected = reference.to(dtype).forward_intermediates(x, intermediates_only=True)
-    tolerance = 1e-5 if dtype is torch.float else 1e-12
+    tolerance = 1e-5 if dtype is torch.float else 1e-10
     for actual, wanted in zip(model.to(dtype)(x), expected, strict=True):
         assert (actual - wanted).abs().max() < tolerance * wanted.abs().max()
 

@@ -20,7 +20,7 @@ from mmtrtvit.models.trt_vit import (
 # BatchNorm nor the products of attention.
 SIZES = {
     'a': (22.05, 3.178),
-    'b': (40.39, 4.431),
+    'b': (40.39, 4.432),
     'c': (67.3, 5.899),
     'd': (103.0, 9.720),
 }

@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from mmtrtvit.engine.weights import (
+from mmtrtvit.checkpoints import (
     class_layers,
     compare_weights,
     newest_checkpoint,
