@@ -42,11 +42,15 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         raise UserError(f'{config.filename} describes no training: it needs train_dataloader, '
                         'train_cfg and optim_wrapper.')
     check_data(config, ('train', 'val') if config.get('val_dataloader') else ('train',))
+    if resume is None and config.get('resume'):
+        resume = config.get('load_from') or 'auto'
     if resume is not None:
         resume_from(config, resume)
     elif _is_file(config.get('load_from')):
         read_weights(config.load_from)
     runner = build_runner(config)
+    if resume is not None and not config.resume:
+        runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
     runner.train()
     log_dir = Path(runner.log_dir)
@@ -139,12 +143,11 @@ def resume_from(config: Config, checkpoint: str | Path) -> None:
     Raises:
         UserError: If the checkpoint is damaged or lacks the state of a training.
     """
-    config.resume = True
-    config.load_from = None
     if str(checkpoint) == 'auto':
         checkpoint = newest_checkpoint(config.work_dir)
-        if checkpoint is None:
-            return
+    config.resume = checkpoint is not None
+    if checkpoint is None:
+        return
     config.load_from = str(checkpoint)
     if not _is_file(checkpoint):
         return

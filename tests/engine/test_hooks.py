@@ -45,6 +45,22 @@ def test_a_run_without_a_seed_resumes_with_its_own(toy):
     assert_same('again', 'whole')
 
 
+def test_resume_in_a_config_means_the_same(toy):
+    first = train(toy(loop=dict(by_epoch=True, max_epochs=1))).checkpoint
+    log = train(toy(resume=True)).log.read_text()
+    assert 'resumed epoch: 1, iter: 4' in log
+    first.write_bytes(b'')
+    with pytest.raises(UserError, match=r'epoch_1\.pth is empty'):
+        train(toy(resume=True, load_from=str(first)))
+
+
+def test_without_a_checkpoint_a_training_starts_from_its_own_weights(toy):
+    train(toy('other', loop=dict(by_epoch=True, max_epochs=1)))
+    log = train(toy(load_from='other/epoch_1.pth'), resume='auto').log.read_text()
+    assert 'has no checkpoint: this training starts anew' in log
+    assert 'Load checkpoint from other/epoch_1.pth' in log
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_each_epoch_and_each_worker_has_its_own_random_numbers(toy, workers):
     config = toy(workers=workers)
