@@ -12,7 +12,7 @@ help:
 	@echo 'make demo    set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
 	@echo 'make test    set up, then run the tests'
 	@echo 'make lint    set up, then check the style of the code'
-	@echo 'make clean   remove the virtual environment, generated data and runs'
+	@echo 'make clean   remove the virtual environment, the generated data and the demo's results'
 
 setup: $(READY)
 
@@ -47,4 +47,4 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) data/shapes work_dirs build *.egg-info
+	rm -rf $(VENV) data/shapes $(RUN) build *.egg-info
