@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'root', nargs='?', default='data/shapes',
         help='folder to write: absent, empty or made by this command')
-    parser.add_argument('--train', type=int, default=800, metavar='N', help='training pictures')
+    parser.add_argument('--train', type=int, default=640, metavar='N', help='training pictures')
     parser.add_argument('--val', type=int, default=200, metavar='N', help='validation pictures')
     parser.add_argument(
         '--size', type=int, nargs='+', default=[192], metavar='PIXELS',

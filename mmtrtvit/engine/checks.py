@@ -29,7 +29,7 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     """
     problems = [problem for split in splits for problem in _missing_files(config, split)]
     if problems:
-        raise UserError('\n'.join([*problems, _data_hint(config, splits)]))
+        raise UserError('\n'.join([*problems, _data_hint(config, splits, problems)]))
     problems = [problem for split in splits for problem in _class_problems(config, split)]
     problems = problems or list(_head_problems(config, splits[0]))
     if problems:
@@ -93,11 +93,11 @@ def _metrics(config: Config, split: str) -> Iterator[tuple[str, dict]]:
         yield from ((f'{split}_evaluator.{index}', part) for index, part in enumerate(metrics))
 
 
-def _data_hint(config: Config, splits: Sequence[str]) -> str:
+def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -> str:
     leaves = [leaf for split in splits for leaf in leaf_datasets(config, split)]
-    for _, dataset in leaves:
+    for key, dataset in leaves:
         root = (dataset.get('data_root') or '').rstrip('/')
-        if root.endswith('shapes'):
+        if root.endswith('shapes') and any(problem.startswith(key) for problem in problems):
             return f'Generate the shapes with: python tools/make_shapes.py {root}'
     options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
         f'{key}.ann_file=FILE' for split in splits for key, metric in _metrics(config, split)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from mmengine.config import Config
@@ -79,6 +80,10 @@ def test_a_member_of_a_wrapper_is_named(config):
 def test_generated_shapes_are_generated(config):
     config.train_dataloader.dataset.dataset.data_root = 'data/shapes/'
     assert 'python tools/make_shapes.py data/shapes' in error_of(config)
+    shutil.copytree('data/own', 'data/shapes')
+    config.val_dataloader.dataset.datasets[0].data_root = 'data/shapes'
+    config.train_dataloader.dataset.dataset.data_root = 'data/mine'
+    assert 'make_shapes' not in error_of(config)
 
 
 @pytest.mark.parametrize('changes', [
