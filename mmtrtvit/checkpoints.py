@@ -104,7 +104,9 @@ def _defect(path: Path, error: Exception) -> str:
         if foreign:
             return f'holds more than weights ({foreign[1]}), which is not safe to load'
         return 'is not a PyTorch checkpoint'
-    return f'is cut off or damaged ({str(error).splitlines()[0]})' if str(error) else 'is cut off'
+    if isinstance(error, OSError) or not str(error):  # mmap of a few bytes says nothing useful
+        return 'is cut off or damaged'
+    return f'is cut off or damaged ({str(error).splitlines()[0]})'
 
 
 def state_dict_of(checkpoint: Any) -> dict[str, Any]:
