@@ -137,6 +137,11 @@ def _class_problems(config: Config, split: str) -> Iterator[str]:
             yield (f'{key}.metainfo is not set, which means the {len(classes)} classes of '
                    f'{dataset["type"]}, and {file} lacks {len(missing)} of them. '
                    f'Set metainfo=dict(classes={tuple(names)}) in the config')
+        elif names:
+            ordered = [name for name in names if name in classes]
+            if list(classes) != ordered:  # MMDetection numbers labels as the file does
+                yield (f'{key}.metainfo.classes is in another order than the categories of {file}, '
+                       f'which would swap names. Set metainfo=dict(classes={tuple(ordered)})')
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ class Backbone(BaseModule):
         norm_eval: Keep every BatchNorm in eval mode while training. Use it with pre-trained
             weights and small batches; never from scratch.
         with_cp: Recompute each block in the backward pass instead of keeping its activations:
-            less memory, about a third more time, the same numbers.
+            less memory, more time, the same numbers.
         init_cfg: MMEngine initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
 
     Attributes:

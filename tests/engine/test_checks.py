@@ -103,6 +103,13 @@ def test_classes_that_the_file_lacks(config):
     assert 'The categories there are: disc, square, ring' in message
 
 
+def test_classes_in_another_order_than_in_the_file(config):
+    config.train_dataloader.dataset.dataset.metainfo = dict(classes=('ring', 'disc', 'square'))
+    message = error_of(config)
+    assert 'which would swap names' in message
+    assert "metainfo=dict(classes=('disc', 'square', 'ring'))" in message
+
+
 def test_a_string_of_classes_is_named_as_the_mistake(config):
     config.train_dataloader.dataset.dataset.metainfo = dict(classes='disc')
     assert "is the string 'disc'. It should be a tuple" in error_of(config)
