@@ -1,5 +1,5 @@
 """The one exception for bad input."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input: the message names what is wrong, what was expected and what to do."""

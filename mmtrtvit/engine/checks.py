@@ -4,6 +4,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     if problems:
         raise UserError('\n'.join([*problems, _data_hint(config, splits, problems)]))
     problems = [problem for split in splits for problem in _class_problems(config, split)]
+    problems += [problem for split in splits for problem in _mask_problems(config, split)]
     problems = problems or list(_head_problems(config, splits[0]))
     if problems:
         raise UserError('\n'.join(problems))
@@ -144,6 +146,34 @@ def _class_problems(config: Config, split: str) -> Iterator[str]:
                        f'which would swap names. Set metainfo=dict(classes={tuple(ordered)})')
 
 
+def _mask_problems(config: Config, split: str) -> Iterator[str]:
+    for key, dataset in leaf_datasets(config, split):
+        file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        wanted = any(
+            step.get('type') == 'LoadAnnotations' and step.get('with_mask')
+            for step in dataset.get('pipeline') or ())
+        if wanted and file.suffix == '.json' and file.is_file() and not has_masks(file):
+            yield (f'{key}.ann_file: {file} has boxes but no masks ("segmentation" of its '
+                   f'annotations), which {config.model.type} needs. Take a file with masks, or a '
+                   'detector that learns from boxes, such as RetinaNet')
+
+
+def has_masks(file: Path) -> bool:
+    """Returns whether any annotation of a file in COCO format has a polygon or an RLE."""
+    with _mapped(file) as data:
+        return re.search(rb'"segmentation"\s*:\s*(\[\s*\[\s*[-.\d]|\{\s*")', data) is not None
+
+
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
+    with open(file, 'rb') as stream:
+        if file.stat().st_size == 0:  # cannot be mapped
+            yield b''
+        else:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+
+
 def _listed(names: Sequence[str]) -> str:
     return ', '.join(map(str, names[:20])) + f', ... ({len(names)})' * (len(names) > 20)
 
@@ -156,18 +186,16 @@ def category_names(file: Path) -> list[str]:
     Raises:
         UserError: If the file is not JSON.
     """
-    data = b''
-    with open(file, 'rb') as stream:
-        if file.stat().st_size:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', data):
-        found = _list_at(data, match.end())
-        if found and all(isinstance(category, dict) and 'name' in category for category in found):
-            return [category['name'] for category in found]
-    try:
-        json.loads(data[:])
-    except ValueError as error:
-        raise UserError(f'{file} is not a JSON file: {error}') from error
+    with _mapped(file) as data:
+        for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', data):
+            found = _list_at(data, match.end())
+            if found and all(
+                    isinstance(category, dict) and 'name' in category for category in found):
+                return [category['name'] for category in found]
+        try:
+            json.loads(data[:])
+        except ValueError as error:
+            raise UserError(f'{file} is not a JSON file: {error}') from error
     return []
 
 
@@ -206,3 +234,70 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
             yield (f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
                    f'Set --cfg-options {options}')
             return
+
+
+def check_batch(config: Config, world_size: int = 1) -> None:
+    """Refuses a training whose batch of one cannot feed a BatchNorm behind pooling to 1x1.
+
+    Raises:
+        UserError: If the model pools whole pictures, as UPerNet does, and the batch is one.
+    """
+    head = (config.model.get('decode_head') or {}) if isinstance(config.model, dict) else {}
+    pools = isinstance(head, dict) and 1 in (head.get('pool_scales') or ())
+    if pools and config.train_dataloader.get('batch_size') == 1 and world_size == 1:
+        raise UserError(
+            f'{head.type} pools each picture to one value per channel, so that BatchNorm needs two '
+            'pictures at least. Set --cfg-options train_dataloader.batch_size=2')
+
+
+def check_widths(config: Config, backbone: Any) -> None:
+    """Refuses a neck or heads that expect other maps than the backbone gives.
+
+    Args:
+        config: The whole config.
+        backbone: The backbone; one that does not tell its ``out_channels`` is not checked.
+
+    Raises:
+        UserError: If ``in_channels`` or ``in_index`` does not fit.
+    """
+    widths = getattr(backbone, 'out_channels', None)
+    if not isinstance(widths, tuple) or not isinstance(config.model, dict):
+        return
+    consumers = [('neck', config.model.get('neck'))]
+    if not config.model.get('neck'):
+        consumers = [(name, config.model.get(name)) for name in ('decode_head', 'auxiliary_head')]
+    problems = [
+        problem for name, part in consumers for key, settings in _numbered(f'model.{name}', part)
+        for problem in _width_problems(key, settings, widths)]
+    if problems:
+        settings = ', '.join(
+            f'{name}={config.model.backbone[name]!r}' for name in ('arch', 'out_indices')
+            if name in config.model.backbone)
+        raise UserError('\n'.join([
+            *problems, f'model.backbone ({type(backbone).__name__}, {settings}) gives '
+            f'{len(widths)} maps of {list(widths)} channels.']))
+
+
+def _numbered(key: str, parts: Any) -> Iterator[tuple[str, dict]]:
+    """Yields a part of a model, or the first of a neck in parts and each of several heads."""
+    if isinstance(parts, dict):
+        yield key, parts
+    elif isinstance(parts, list | tuple):
+        chosen = parts[:1] if key.endswith('neck') else parts
+        yield from ((f'{key}.{index}', part) for index, part in enumerate(chosen))
+
+
+def _width_problems(key: str, settings: dict, widths: tuple[int, ...]) -> Iterator[str]:
+    every = list(range(len(widths)))
+    index = every if key.startswith('model.neck') else settings.get('in_index', -1)
+    several = not isinstance(index, int)
+    try:
+        expected = [widths[each] for each in index] if several else widths[index]
+    except IndexError:
+        yield f'{key}.in_index is {index}, but there are only the maps 0 to {len(widths) - 1}.'
+        return
+    given = settings.get('in_channels')
+    given = list(given) if isinstance(given, tuple) else given
+    if given is not None and given != expected:
+        yield (f'{key}.in_channels is {given}, but the maps that it gets have {expected} channels. '
+               f'Set --cfg-options {key}.in_channels="{expected}"')

@@ -10,10 +10,11 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 from ..names import did_you_mean, similar
+from .classes import spread_metainfo
 from .hosts import without_onedl_notice
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type'}
+KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'metainfo'}
 
 
 def read_config(
@@ -22,6 +23,8 @@ def read_config(
         work_dir: str | Path | None = None,
         launcher: str = 'none') -> Config:
     """Reads a config file and completes it for a run.
+
+    A top-level ``metainfo`` is spread over data sets and heads, see :mod:`~.classes`.
 
     Args:
         path: The config file.
@@ -45,6 +48,7 @@ def read_config(
     for key in options or {}:
         _check_option(config, key)
     config.merge_from_dict(dict(options or {}))
+    spread_metainfo(config)
     config.launcher = launcher
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs', path.stem))
     return config
@@ -107,7 +111,7 @@ def _check_option(config: Config, key: str) -> None:
     """
     branch: Any = config
     *parents, leaf = key.split('.')
-    known = {*config, *RUNNER_KEYS}
+    known = {*config, *KNOWN_KEYS}
     if not parents and leaf not in known and similar(leaf, known):
         _refuse(config, key, f'the config has no {leaf}')
     for depth, part in enumerate([*parents, leaf]):
@@ -116,7 +120,7 @@ def _check_option(config: Config, key: str) -> None:
         elif isinstance(branch, dict | Config) and (
                 depth == len(parents) or branch.get(part) is not None):
             branch = branch.get(part)
-        elif not depth and part in RUNNER_KEYS - {*config}:
+        elif not depth and part in KNOWN_KEYS - {*config}:
             return
         else:
             _refuse(config, key, f'{".".join(parents[:depth]) or "the config"} has no {part}')

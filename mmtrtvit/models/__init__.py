@@ -1,6 +1,13 @@
-"""Backbones, neck and classifier; they need torch, torchvision and MMEngine only."""
+"""Backbones and neck; they need torch, torchvision and MMEngine, the neck mmcv, too."""
+
+from importlib.util import find_spec
 
 from .efficientvit import EfficientViT
 from .trt_vit import TRTViT
 
 __all__ = ['EfficientViT', 'TRTViT']
+
+if find_spec('mmcv') is not None:  # every host of a neck has it
+    from .necks import EfficientViTFPN  # noqa: F401
+
+    __all__ += ['EfficientViTFPN']

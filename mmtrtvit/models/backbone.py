@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UserError
+
 MIN_SIZE = 32
 
 
@@ -37,7 +39,7 @@ class Backbone(BaseModule):
         out_strides: Stride of each returned map.
 
     Raises:
-        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
+        UserError: If ``out_indices`` or ``frozen_stages`` is out of range.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Backbone(BaseModule):
         super().__init__(init_cfg)
         self.out_indices = _checked_out_indices(out_indices, len(stages))
         if frozen_stages not in range(-1, len(stages) + 1):
-            raise ValueError(
+            raise UserError(
                 f'frozen_stages={frozen_stages!r}: expected -1 (nothing), 0 (the stem) or up to '
                 f'{len(stages)} (the stem and all stages)')
         self.stem = stem
@@ -71,7 +73,7 @@ class Backbone(BaseModule):
         """``(B, 3, H, W) -> ((B, C_i, ceil(H / stride_i), ceil(W / stride_i)), ...)``.
 
         Raises:
-            ValueError: If H or W is below 32 pixels.
+            UserError: If H or W is below 32 pixels.
         """
         _check_size(x)
         x = self.stem(x)
@@ -108,17 +110,17 @@ def resolve_arch(arch: str | Mapping, table: Mapping[str, Mapping], family: str)
         family: Name of the backbone, for the message.
 
     Raises:
-        ValueError: If the name is not in the table, or a mapping has other keys than its rows.
+        UserError: If the name is not in the table, or a mapping has other keys than its rows.
     """
     keys = next(iter(table.values())).keys()
     if isinstance(arch, Mapping):
         if arch.keys() != keys:
-            raise ValueError(
+            raise UserError(
                 f'{family}: arch={dict(arch)!r} has the keys {sorted(arch)}, expected exactly '
                 f'{sorted(keys)}')
         return dict(arch)
     if str(arch).lower() not in table:
-        raise ValueError(
+        raise UserError(
             f'{family}: arch={arch!r} is unknown, expected one of {", ".join(table)} or a dict '
             f'with the keys {sorted(keys)}')
     return dict(table[arch.lower()])
@@ -128,7 +130,7 @@ def _checked_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[i
     indices = tuple(out_indices)
     if not indices or list(indices) != sorted(set(indices)) or not set(indices) <= set(
             range(num_stages)):
-        raise ValueError(
+        raise UserError(
             f'out_indices={out_indices!r}: expected increasing stage numbers from 0 to '
             f'{num_stages - 1}')
     return indices
@@ -137,7 +139,7 @@ def _checked_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[i
 def _check_size(x: Tensor) -> None:
     height, width = x.shape[-2:]
     if not torch.jit.is_tracing() and (height < MIN_SIZE or width < MIN_SIZE):
-        raise ValueError(
+        raise UserError(
             f'the picture is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}')
 
 

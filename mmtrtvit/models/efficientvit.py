@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from ..errors import UserError
 from .backbone import Backbone, resolve_arch
 from .layers import ConvNorm, init_weights
 from .windows import merge_windows, relative_bias_index, split_windows
@@ -190,7 +191,7 @@ class EfficientViT(Backbone):
         init_cfg: MMEngine initialisation.
 
     Raises:
-        ValueError: If an argument is not one of the allowed values; the message lists them.
+        UserError: If an argument is not one of the allowed values; the message lists them.
     """
 
     arch_settings = {
@@ -248,24 +249,24 @@ def _check_widths(
     channels: Sequence[int], depths: Sequence[int], heads: Sequence[int], kernels: Sequence[int]
 ) -> None:
     if not len(channels) == len(depths) == len(heads) == 3:
-        raise ValueError(
+        raise UserError(
             f'EfficientViT has three stages: got channels={channels!r}, depths={depths!r}, '
             f'heads={heads!r}')
     if len(kernels) < max(heads):
-        raise ValueError(f'kernels={kernels!r}: heads={heads!r} need {max(heads)} of them')
+        raise UserError(f'kernels={kernels!r}: heads={heads!r} need {max(heads)} of them')
     for width, num_heads in zip(channels, heads):
         if num_heads < 1 or width % num_heads:
-            raise ValueError(
+            raise UserError(
                 f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is no '
                 f'multiple of {num_heads}')
     if channels[0] % 8:
-        raise ValueError(
+        raise UserError(
             f'channels={channels!r}: the stem needs a multiple of 8 in the first stage')
 
 
 def _window_sizes(window_size: int | Sequence[int]) -> tuple[int, ...]:
     sizes = (window_size,) * 3 if isinstance(window_size, int) else tuple(window_size)
     if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError(
+        raise UserError(
             f'window_size={window_size!r}: expected a number of at least 1, or three of them')
     return sizes

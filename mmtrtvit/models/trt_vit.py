@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torchvision.ops import StochasticDepth
 
+from ..errors import UserError
 from .backbone import Backbone, resolve_arch
 from .layers import ConvNorm, init_weights
 
@@ -101,7 +102,7 @@ class MixBlock(nn.Module):
         drop_path: Probability of dropping a residual branch of a sample.
 
     Raises:
-        ValueError: If ``mix_ratio`` leaves no channel for one of the two.
+        UserError: If ``mix_ratio`` leaves no channel for one of the two.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class MixBlock(nn.Module):
         global_channels = round(mix_ratio * channels / head_dim) * head_dim
         local_channels = channels - global_channels
         if not 0 < global_channels < channels:
-            raise ValueError(
+            raise UserError(
                 f'mix_ratio={mix_ratio!r} gives {global_channels} of {channels} channels to the '
                 f'Transformer: it and the BottleNeck need at least head_dim={head_dim} and 1')
         first, second = self.path(global_channels, local_channels)
@@ -187,7 +188,7 @@ class TRTViT(Backbone):
         init_cfg: MMEngine initialisation.
 
     Raises:
-        ValueError: If an argument is not one of the allowed values; the message lists them.
+        UserError: If an argument is not one of the allowed values; the message lists them.
     """
 
     arch_settings = {
@@ -215,7 +216,7 @@ class TRTViT(Backbone):
         depths, channels = settings['depths'], settings['channels']
         kinds = pattern.upper().split('-')
         if not len(kinds) == len(depths) == len(channels) == 4:
-            raise ValueError(
+            raise UserError(
                 f'TRTViT has four stages: got depths={depths!r}, channels={channels!r}, '
                 f'pattern={pattern!r}')
 
@@ -224,13 +225,13 @@ class TRTViT(Backbone):
                 return BottleNeck(width, width // 4, drop_path)
             if kind == 'T':
                 if width % head_dim:
-                    raise ValueError(
+                    raise UserError(
                         f'a Transformer stage of {width} channels is no multiple of '
                         f'head_dim={head_dim}')
                 return Transformer(width, head_dim, mlp_ratio, drop_path)
             if kind in MIX_BLOCKS:
                 return MIX_BLOCKS[kind](width, mix_ratio, head_dim, mlp_ratio, drop_path)
-            raise ValueError(
+            raise UserError(
                 f'pattern={pattern!r}: block {kind!r} is unknown, expected C, T, '
                 f'{", ".join(MIX_BLOCKS)}')
 
@@ -239,7 +240,8 @@ class TRTViT(Backbone):
             ConvNorm(64, 32, 3, act=True),
             ConvNorm(32, 64, 3, act=True),
             ConvNorm(64, 64, 3, stride=2, act=True))
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        last = max(sum(depths) - 1, 1)
+        drop_paths = (drop_path_rate * index / last for index in range(last + 1))
         stages = []
         width = 64
         for index, (kind, depth, next_width) in enumerate(zip(kinds, depths, channels)):

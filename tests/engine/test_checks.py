@@ -1,12 +1,20 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from mmtrtvit.engine.checks import category_names, check_data, class_counts
+from mmtrtvit.engine.checks import (
+    category_names,
+    check_batch,
+    check_data,
+    check_widths,
+    class_counts,
+    has_masks,
+)
 from mmtrtvit.errors import UserError
 
 NAMES = ('disc', 'square', 'ring')
@@ -173,3 +181,79 @@ def test_what_is_not_json_is_told(tmp_path, text):
     (tmp_path / 'a.json').write_text(text)
     with pytest.raises(UserError, match=r'a\.json is not a JSON file'):
         category_names(tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize('segmentation, found', [
+    ([[1, 2, 3, 4, 5, 6]], True), ([[-.5, 2]], True), (dict(size=[4, 4], counts='04'), True),
+    ([], False), (None, False)])
+def test_masks_are_found(tmp_path, segmentation, found):
+    annotations = [dict(id=1, bbox=[0, 0, 3, 3]), dict(id=2, segmentation=segmentation)]
+    (tmp_path / 'a.json').write_text(json.dumps(dict(annotations=annotations)))
+    assert has_masks(tmp_path / 'a.json') == found
+    (tmp_path / 'a.json').write_text(json.dumps(dict(annotations=annotations), indent=1))
+    assert has_masks(tmp_path / 'a.json') == found
+
+
+def test_a_detector_of_masks_needs_masks(config):
+    config.model.type = 'MaskRCNN'
+    dataset = config.val_dataloader.dataset.datasets[0]
+    dataset.pipeline = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    message = error_of(config)
+    assert 'val_dataloader.dataset.datasets.0.ann_file: data/own/train.json has boxes but no masks' \
+        in message
+    assert 'which MaskRCNN needs' in message
+    dataset.pipeline[0].with_mask = False
+    check_data(config)
+
+
+def segmentor(**changes):
+    heads = dict(
+        decode_head=dict(type='UPerHead', in_channels=[4, 8, 16], in_index=[0, 1, 2],
+                         pool_scales=(1, 2)),
+        auxiliary_head=[dict(in_channels=8, in_index=1)])
+    return Config(dict(
+        model=dict(backbone=dict(type='TRTViT', arch='a'), **heads) | changes,
+        train_dataloader=dict(batch_size=1)))
+
+
+BACKBONE = SimpleNamespace(out_channels=(4, 8, 16))
+
+
+def widths_error(config, backbone=BACKBONE):
+    with pytest.raises(UserError) as caught:
+        check_widths(config, backbone)
+    return str(caught.value)
+
+
+def test_widths_that_fit_pass():
+    check_widths(segmentor(), BACKBONE)
+    check_widths(segmentor(neck=[dict(in_channels=[4, 8, 16]), dict(in_channels=3)]), BACKBONE)
+    check_widths(segmentor(decode_head=dict(in_channels=16)), BACKBONE)
+    check_widths(segmentor(neck=dict(in_channels=[1])), SimpleNamespace())  # a foreign backbone
+
+
+@pytest.mark.parametrize('changes, parts', [
+    (dict(neck=dict(in_channels=[4, 8])),
+     ['model.neck.in_channels is [4, 8], but', 'model.neck.in_channels="[4, 8, 16]"',
+      "model.backbone (SimpleNamespace, arch='a') gives 3 maps of [4, 8, 16] channels"]),
+    (dict(neck=[dict(in_channels=(4, 8, 9))]), ['model.neck.0.in_channels is [4, 8, 9]']),
+    (dict(decode_head=dict(in_channels=[4, 16], in_index=[0, 1])),
+     ['model.decode_head.in_channels="[4, 8]"']),
+    (dict(auxiliary_head=dict(in_channels=8, in_index=3)),
+     ['model.auxiliary_head.in_index is 3, but there are only the maps 0 to 2']),
+    (dict(auxiliary_head=[dict(in_channels=8, in_index=1), dict(in_channels=8, in_index=2)]),
+     ['model.auxiliary_head.1.in_channels is 8, but the maps that it gets have 16']),
+])
+def test_widths_that_do_not_fit(changes, parts):
+    message = widths_error(segmentor(**changes))
+    assert all(part in message for part in parts), message
+
+
+def test_a_batch_of_one_behind_global_pooling():
+    with pytest.raises(UserError, match='UPerHead pools .* train_dataloader.batch_size=2'):
+        check_batch(segmentor())
+    check_batch(segmentor(), world_size=2)
+    check_batch(segmentor(decode_head=dict(type='FPNHead')))
+    config = segmentor()
+    config.train_dataloader.batch_size = 2
+    check_batch(config)

@@ -1,0 +1,27 @@
+# EfficientViT-M4 Semantic FPN on generated data, from scratch in minutes on two CPU cores.
+_base_ = [
+    '../_base_/models/fpn.py',
+    '../_base_/datasets/shapes_semantic.py',
+    '../_base_/schedules/adamw_demo.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(type='EfficientViT', arch='m4'),
+    neck=dict(
+        type='EfficientViTFPN',
+        in_channels=[128, 256, 384],
+        num_extra_trans_convs=2,
+        num_outs=5),
+    decode_head=dict(
+        in_channels=[256, 256, 256, 256, 256],
+        in_index=[0, 1, 2, 3, 4],
+        feature_strides=[4, 8, 16, 32, 64],
+        num_classes=4))
+
+default_hooks = dict(
+    logger=dict(interval=20, log_metric_by_epoch=True),
+    checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=1))
+log_processor = dict(by_epoch=True)
+randomness = dict(seed=0)

@@ -1,0 +1,6 @@
+# TRT-ViT-D RetinaNet with gradients and optimizer state sharded over the GPUs by DeepSpeed's ZeRO.
+_base_ = '../retinanet_trtvit_d.py'
+
+runner_type = 'FlexibleRunner'
+strategy = dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=2))
+optim_wrapper = dict(type='DeepSpeedOptimWrapper')

@@ -1,0 +1,3 @@
+_base_ = 'fpn_trtvit_b.py'
+
+model = dict(backbone=dict(arch='d'), neck=dict(in_channels=[256, 512, 1024, 2048]))

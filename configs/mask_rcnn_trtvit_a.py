@@ -1,0 +1,3 @@
+_base_ = 'mask_rcnn_trtvit_b.py'
+
+model = dict(backbone=dict(arch='a'), neck=dict(in_channels=[256, 512, 1024, 1024]))

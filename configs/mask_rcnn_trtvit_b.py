@@ -1,0 +1,10 @@
+_base_ = [
+    '_base_/models/mask_rcnn.py',
+    '_base_/datasets/coco_instance.py',
+    '_base_/schedules/adamw_1x.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(type='TRTViT', arch='b', drop_path_rate=0.1),
+    neck=dict(in_channels=[256, 512, 1024, 1280]))

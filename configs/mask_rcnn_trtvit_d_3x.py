@@ -1,0 +1,3 @@
+_base_ = 'mask_rcnn_trtvit_c_3x.py'
+
+model = dict(backbone=dict(arch='d'), neck=dict(in_channels=[256, 512, 1024, 2048]))

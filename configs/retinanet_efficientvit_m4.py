@@ -1,0 +1,19 @@
+# Neck, heads and optimiser are the published ones, without a norm, so that their weights fit.
+_base_ = [
+    '_base_/models/retinanet.py',
+    '_base_/datasets/coco_detection.py',
+    '_base_/schedules/adamw_1x.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(type='EfficientViT', arch='m4'),
+    neck=dict(
+        type='EfficientViTFPN',
+        in_channels=[128, 256, 384],
+        num_extra_trans_convs=1,
+        norm_cfg=None),
+    bbox_head=dict(norm_cfg=None))
+
+optim_wrapper = dict(
+    paramwise_cfg=dict(_delete_=True, custom_keys=dict(bias_table=dict(decay_mult=0.))))

@@ -1,0 +1,13 @@
+_base_ = [
+    '_base_/models/upernet.py',
+    '_base_/datasets/ade20k.py',
+    '_base_/schedules/adamw_160k.py',
+    '_base_/segmentation_runtime.py',
+]
+
+model = dict(
+    backbone=dict(type='TRTViT', arch='b', drop_path_rate=0.1),
+    decode_head=dict(in_channels=[256, 512, 1024, 1280]),
+    auxiliary_head=dict(in_channels=1024))
+
+train_dataloader = dict(batch_size=2)

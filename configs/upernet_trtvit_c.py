@@ -1,0 +1,3 @@
+_base_ = 'upernet_trtvit_b.py'
+
+model = dict(backbone=dict(arch='c'), decode_head=dict(in_channels=[256, 512, 1024, 1536]))
