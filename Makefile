@@ -3,16 +3,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-CONFIG := configs/demo/retinanet_trtvit_b.py
-RUN    := work_dirs/demo
+DEMOS := $(patsubst configs/demo/%.py,demo-%,$(wildcard configs/demo/*.py))
+RUNS  := work_dirs/demo
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo demo-all $(DEMOS) test lint clean
 
 help:
-	@echo 'make demo    set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
-	@echo 'make test    set up, then run the tests'
-	@echo 'make lint    set up, then check the style of the code'
-	@echo 'make clean   remove the virtual environment, the generated data and the demo's results'
+	@echo 'make demo      set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
+	@echo 'make demo-all  the same for each of configs/demo: boxes, masks and label maps'
+	@echo 'make test      set up, then run the tests'
+	@echo 'make lint      set up, then check the style of the code'
+	@echo 'make clean     remove the virtual environment, the generated data and the results of demos'
+	@echo
+	@echo 'One demo alone:' $(DEMOS)
 
 setup: $(READY)
 
@@ -26,19 +29,23 @@ $(READY): setup.py
 	  "opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python-headless"))')"
 	@touch $@
 
-demo: $(READY)
+demo: demo-retinanet_trtvit_b
+
+demo-all: $(DEMOS)
+
+$(DEMOS): demo-%: $(READY)
 	$(BIN)/python tools/make_shapes.py data/shapes
-	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN)
-	$(BIN)/python tools/test.py $(CONFIG) $(RUN) --work-dir $(RUN)/test --show-dir $(RUN)/detections
-	$(BIN)/python tools/analyze.py curves $(RUN)
-	$(BIN)/python tools/analyze.py sheet $(RUN)/detections
+	$(BIN)/python tools/train.py configs/demo/$*.py --work-dir $(RUNS)/$*
+	$(BIN)/python tools/test.py configs/demo/$*.py $(RUNS)/$* --work-dir $(RUNS)/$*/test --show-dir $(RUNS)/$*/pictures
+	$(BIN)/python tools/analyze.py curves $(RUNS)/$*
+	$(BIN)/python tools/analyze.py sheet $(RUNS)/$*/pictures
 	@echo
 	@echo 'Done. Look at'
-	@echo '  $(RUN)/detections.png   ground truth and detections side by side'
-	@echo '  $(RUN)/detections/      the same for every validation picture'
-	@echo '  $(RUN)/curves.png       loss and mAP over the training'
-	@echo 'The checkpoint, the config and the log are in $(RUN).'
-	@echo 'Next: your own pictures (docs/own_data.md), or a larger model: configs/retinanet_trtvit_c.py'
+	@echo '  $(RUNS)/$*/pictures.png   ground truth and predictions side by side'
+	@echo '  $(RUNS)/$*/pictures/      the same for every validation picture'
+	@echo '  $(RUNS)/$*/curves.png     loss and metric over the training'
+	@echo 'The checkpoint, the config and the log are in $(RUNS)/$*.'
+	@echo 'Next: your own pictures (docs/own_data.md), or a larger model of configs/'
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -47,4 +54,4 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) data/shapes $(RUN) build *.egg-info
+	rm -rf $(VENV) data/shapes $(RUNS) build *.egg-info

@@ -1,5 +1,6 @@
-"""Packs mmtrtvit with its configs and tools under mmtrtvit/.mim, where MIM and MMEngine look."""
+"""Packs mmtrtvit. Its configs, tools and model index go to mmtrtvit/.mim, where MIM looks."""
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.resolve()
 
 REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib', 'tqdm']
 EXTRAS = {
@@ -32,17 +33,23 @@ EXTRAS = {
 }
 
 
-class BuildWithConfigs(build_py):
-    """Copies configs/ and tools/ into the package that a wheel is made of."""
+class BuildWithMim(build_py):
+    """Fills mmtrtvit/.mim with copies for a wheel and with links for an editable install."""
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:
-            return
-        for folder in ('configs', 'tools'):
-            shutil.copytree(
-                ROOT / folder, Path(self.build_lib, 'mmtrtvit', '.mim', folder),
-                ignore=shutil.ignore_patterns('__pycache__'), dirs_exist_ok=True)
+        mim = (ROOT if self.editable_mode else Path(self.build_lib)) / 'mmtrtvit/.mim'
+        shutil.rmtree(mim, ignore_errors=True)  # of an earlier build
+        mim.mkdir()
+        for source in (ROOT / 'configs', ROOT / 'tools', ROOT / 'model-index.yml'):
+            target = mim / source.name
+            if self.editable_mode:
+                with contextlib.suppress(OSError):  # Windows may forbid links; only MIM needs them
+                    target.symlink_to(source)
+            elif source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(source, target)
 
 
 setup(
@@ -57,5 +64,5 @@ setup(
     packages=find_packages(include=['mmtrtvit*']),
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    cmdclass={'build_py': BuildWithConfigs},
+    cmdclass={'build_py': BuildWithMim},
 )

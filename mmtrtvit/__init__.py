@@ -8,7 +8,9 @@ only runs engines, it does neither.
 from importlib.util import find_spec
 
 from .mmcv_ops import install
+from .paths import config_path
 
+__all__ = ['config_path']
 __version__ = '0.1.0'
 
 install()

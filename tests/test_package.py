@@ -1,46 +1,159 @@
-"""What importing mmtrtvit needs and what its wheel holds."""
+"""What importing mmtrtvit needs, what its wheel holds and what ``python -m mmtrtvit`` does."""
 
+import os
 import re
-import shutil
+import runpy
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import mmtrtvit
+from mmtrtvit.errors import UserError
+from mmtrtvit.paths import config_names, tool_path
 
 ROOT = Path(__file__).parents[1]
+MIM = ('configs', 'tools', 'model-index.yml')
 
-WITHOUT_MMENGINE = """
+BARE = """
 import sys
 for name in ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'torch', 'torchvision'):
     sys.modules[name] = None  # importing it raises
-import importlib.util
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == 'mmengine' else found(name, *rest)
 import mmtrtvit
 print(mmtrtvit.__version__)
+print(mmtrtvit.config_path('retinanet_trtvit_b.py'))
+from mmtrtvit.environment import environment
+print(environment()['torch'], environment()['mmcv.ops'])
 """
 
 
-def test_imports_without_torch_and_mmengine():
+def files_of(*folders):
+    return {str(path.relative_to(folder.parent)) for folder in folders
+            for path in folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+
+
+def test_imports_without_torch_and_mmengine(installed, tmp_path):
     run = subprocess.run(
-        [sys.executable, '-c', WITHOUT_MMENGINE], capture_output=True, text=True, cwd=ROOT)
+        [sys.executable, '-c', BARE], capture_output=True, text=True, cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(installed)))
     assert run.returncode == 0, run.stderr
-    assert re.fullmatch(r'\d+\.\d+\.\d+\n', run.stdout)
+    version, path, state = run.stdout.splitlines()
+    assert re.fullmatch(r'\d+\.\d+\.\d+', version)
+    assert path == f'{installed}/mmtrtvit/.mim/configs/retinanet_trtvit_b.py'
+    assert state == 'not installed none'
 
 
-def test_wheel_has_configs_and_tools(tmp_path):
-    source = tmp_path / 'source'
-    source.mkdir()
-    for name in ('mmtrtvit', 'configs', 'tools', 'tests'):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
-        shutil.copy(ROOT / name, source)
-    subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet',
-         '--wheel-dir', tmp_path, source], check=True)
-    wheel, = tmp_path.glob('mmtrtvit-*.whl')
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert {'mmtrtvit/.mim/configs/retinanet_trtvit_b.py',
-            'mmtrtvit/.mim/configs/_base_/default_runtime.py',
-            'mmtrtvit/.mim/tools/train.py', 'mmtrtvit/models/trt_vit.py'} <= names
-    assert not [name for name in names if name.startswith(('tests/', 'configs/'))]
+def test_wheel_has_all_configs_and_tools(installed, source):
+    shipped = installed / 'mmtrtvit/.mim'
+    assert sorted(path.name for path in shipped.iterdir()) == sorted(MIM)
+    assert files_of(shipped / 'configs', shipped / 'tools') == files_of(
+        source / 'configs', source / 'tools')
+    for script in (source / 'tools').glob('*.sh'):
+        modes = [path.stat().st_mode & 0o111 for path in (script, shipped / 'tools' / script.name)]
+        assert modes[0] == modes[1]
+
+
+def test_wheel_has_nothing_else_at_its_top(installed):
+    names = {path.name for path in installed.iterdir()}
+    assert names == {'mmtrtvit', f'mmtrtvit-{mmtrtvit.__version__}.dist-info'}
+
+
+def test_an_editable_install_links_to_the_checkout(installed, source, tmp_path, monkeypatch):
+    build = f'from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})'
+    subprocess.run([sys.executable, '-c', build], cwd=source, check=True, capture_output=True)
+    shipped = source / 'mmtrtvit/.mim'
+    assert {path.name: path.resolve() for path in shipped.iterdir()} == {
+        name: source / name for name in MIM}
+    spec = SimpleNamespace(submodule_search_locations=[source / 'mmtrtvit'])
+    monkeypatch.setattr(mmtrtvit.paths, 'find_spec', lambda name: spec)
+    assert mmtrtvit.config_path('fpn_trtvit_a.py') == f'{source}/configs/fpn_trtvit_a.py'
+
+
+def test_config_path():
+    path = mmtrtvit.config_path('retinanet_trtvit_b.py')
+    assert isinstance(path, str) and path == str(ROOT / 'configs/retinanet_trtvit_b.py')
+    for package in ('mmdet', 'mmseg'):
+        path = mmtrtvit.config_path(f'{package}::_base_/default_runtime.py')
+        assert Path(path).is_file() and Path(path).is_absolute() and package in path
+
+
+@pytest.mark.parametrize('name, parts', [
+    ('fpn_trtvit_b', [f'no file fpn_trtvit_b in {ROOT}/configs', 'Did you mean fpn_trtvit_b.py']),
+    ('mmdet::atss/atss_r5_fpn_1x_coco.py', ['Did you mean atss/atss_r50_fpn_1x_coco.py']),
+    ('mmnone::a.py', ['the package mmnone is not installed']),
+    ('pytest::a.py', ['came without its configs']),
+])
+def test_a_wrong_config_is_told(name, parts):
+    with pytest.raises(UserError) as error:
+        mmtrtvit.config_path(name)
+    assert all(part in str(error.value) for part in parts)
+
+
+def test_all_configs_are_listed():
+    names = config_names()
+    assert names == sorted(names)
+    assert {ROOT / 'configs' / name for name in names} == {
+        path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts}
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Runs ``python -m mmtrtvit`` in this process and returns exit code or message, and output."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, 'argv', ['mmtrtvit', *map(str, args)])
+        monkeypatch.setattr(sys, 'path', ['', *sys.path])
+        code = 0
+        try:
+            runpy.run_module('mmtrtvit', run_name='__main__')
+        except SystemExit as error:
+            code = error.code
+        return code, capfd.readouterr().out
+
+    return call
+
+
+def test_summary(call):
+    from mmcv import _ext
+
+    code, out = call()
+    assert code == 0
+    rows = dict(re.findall(r'^(\S+) +(.+)$', out, re.M))
+    assert rows['mmtrtvit'] == mmtrtvit.__version__
+    assert rows['configs'] == str(ROOT / 'configs')
+    for package in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'):
+        assert re.match(r'\d+\.\d+', rows[package])
+    served = Path(_ext.__file__).name == '_mmcv_ext.py'
+    assert rows['mmcv.ops'].startswith('kernels of torchvision' if served else 'compiled, /')
+    assert re.findall(r'[\w/]+\.py', out.split('configs', 1)[1]) == config_names()
+
+
+def test_config_command(call):
+    assert call('config', 'fpn_trtvit_a.py') == (0, f'{ROOT}/configs/fpn_trtvit_a.py\n')
+    code, out = call('config', 'fpn_trtvit_e.py')
+    assert code.startswith('error: no file fpn_trtvit_e.py in ') and not out
+
+
+def test_run_command(call, tmp_path):
+    (tmp_path / 'neighbour.py').write_text('here = True')
+    script = tmp_path / 'script.py'
+    script.write_text("""
+import sys, neighbour
+print(__name__, 'mmtrtvit' in sys.modules, sys.argv[1:], sys.path[0])
+sys.exit(7)
+""")
+    code, out = call('run', script, '--help', '-x', 'y')
+    assert code == 7
+    assert out == f"__main__ True ['--help', '-x', 'y'] {tmp_path}\n"
+    code, _ = call('run', tmp_path / 'skript.py')
+    assert code.startswith(f'error: no file {tmp_path}/skript.py. Did you mean script.py?')
+
+
+def test_run_command_finds_tools(call):
+    assert tool_path('train.py') == str(ROOT / 'tools/train.py')
+    code, out = call('run', 'mmtrtvit::train.py', '--help')
+    assert code == 0 and out.startswith('usage: train.py ')
+    code, _ = call('run', 'mmseg::trian.py')
+    assert 'Did you mean train.py?' in code

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint on the test data of its config.
 
 Examples:
-  python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/epoch_2.pth
+  python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
   python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
 """
 
@@ -20,12 +20,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmengine.dist import is_main_process
+
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import evaluate
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     metrics = evaluate(config, args.checkpoint, args.out, args.show_dir)
-    print(f'\n{format_table(metrics)}')
+    if is_main_process():
+        print(f'\n{format_table(metrics)}')
 
 
 if __name__ == '__main__':

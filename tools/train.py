@@ -1,7 +1,7 @@
 """Trains the model of a config.
 
 Examples:
-  python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/demo
+  python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/demo/retinanet_trtvit_b
   python tools/train.py CONFIG --resume
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=8
   torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch
@@ -26,6 +26,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmengine.dist import is_main_process
+
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
 
@@ -35,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         use_scaled_lr(config)
     result = train(config, args.resume)
-    print(f'\n{format_table(vars(result))}')
+    if is_main_process():
+        print(f'\n{format_table(vars(result))}')
 
 
 if __name__ == '__main__':

@@ -12,13 +12,19 @@ model = dict(
     neck=dict(
         type='EfficientViTFPN',
         in_channels=[128, 256, 384],
+        out_channels=128,
         num_extra_trans_convs=2,
         num_outs=5),
     decode_head=dict(
-        in_channels=[256, 256, 256, 256, 256],
+        in_channels=[128, 128, 128, 128, 128],
         in_index=[0, 1, 2, 3, 4],
         feature_strides=[4, 8, 16, 32, 64],
+        channels=64,
+        dropout_ratio=0.,
         num_classes=4))
+
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=True),

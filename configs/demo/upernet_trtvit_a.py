@@ -9,8 +9,12 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(128, 128)),
     backbone=dict(type='TRTViT', arch='a'),
-    decode_head=dict(in_channels=[256, 512, 1024, 1024], channels=128, num_classes=4),
-    auxiliary_head=dict(in_channels=1024, channels=64, num_classes=4))
+    decode_head=dict(
+        in_channels=[256, 512, 1024, 1024], channels=64, dropout_ratio=0., num_classes=4),
+    auxiliary_head=dict(in_channels=1024, channels=64, dropout_ratio=0., num_classes=4))
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=True),

@@ -1,4 +1,4 @@
-# TRT-ViT-D RetinaNet with gradients and optimizer state sharded over the GPUs by DeepSpeed's ZeRO.
+# TRT-ViT-D RetinaNet, gradients and optimizer state sharded over the GPUs by DeepSpeed's ZeRO 2.
 _base_ = '../retinanet_trtvit_d.py'
 
 runner_type = 'FlexibleRunner'

@@ -1,8 +1,5 @@
-# TRT-ViT-D RetinaNet with parameters, gradients and optimizer state sharded over the GPUs.
+# TRT-ViT-D RetinaNet, parameters, gradients and optimizer state sharded over the GPUs by FSDP.
 _base_ = '../retinanet_trtvit_d.py'
 
 runner_type = 'FlexibleRunner'
-strategy = dict(
-    type='FSDPStrategy',
-    state_dict_cfg='full',  # checkpoints are those of an ordinary training
-    model_wrapper=dict(auto_wrap_policy='wrap_blocks'))
+strategy = dict(type='ShardedStrategy')

@@ -24,7 +24,12 @@ def find_pictures(folder: str | Path, count: int) -> list[Path]:
     return [paths[index * len(paths) // count] for index in range(count)]
 
 
-def draw_sheet(pictures: Sequence[Path], out: str | Path, title: str, columns: int = 2) -> Path:
+def draw_sheet(
+        pictures: Sequence[Path],
+        out: str | Path,
+        title: str,
+        columns: int = 2,
+        captions: Sequence[str] | None = None) -> Path:
     """Tiles pictures into one PNG.
 
     Args:
@@ -32,7 +37,9 @@ def draw_sheet(pictures: Sequence[Path], out: str | Path, title: str, columns: i
         out: The PNG to write.
         title: Line above the sheet.
         columns: Pictures side by side.
+        captions: A text above each picture; default: its file name.
     """
+    captions = captions or [path.name for path in pictures]
     rows = -(-len(pictures) // columns)
     images = [imread(path) for path in pictures]
     height, width = images[0].shape[:2]
@@ -43,7 +50,7 @@ def draw_sheet(pictures: Sequence[Path], out: str | Path, title: str, columns: i
         axes.axis('off')
         if index < len(images):
             axes.imshow(images[index], interpolation='nearest')
-            axes.set_title(pictures[index].name, fontsize='small')
+            axes.set_title(captions[index], fontsize='small')
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)

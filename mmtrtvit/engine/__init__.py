@@ -1,7 +1,11 @@
-"""Training and evaluation: what the tools do, for other programs too."""
+"""Training, evaluation and prediction: what the tools do, for other programs too."""
 
 from .checks import check_data
 from .config import read_config
+from .inference import InferenceResult, infer
+from .predictor import Predictor, load
 from .runner import TrainResult, build_runner, evaluate, train
 
-__all__ = ['TrainResult', 'build_runner', 'check_data', 'evaluate', 'read_config', 'train']
+__all__ = [
+    'InferenceResult', 'Predictor', 'TrainResult', 'build_runner', 'check_data', 'evaluate',
+    'infer', 'load', 'read_config', 'train']

@@ -3,11 +3,18 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 from mmengine.config import DictAction
 
 from ..errors import UserError
+
+# Where a launcher tells a process its number on this machine.
+LOCAL_RANKS = {
+    'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+# Seconds that the others leave the first process to report an error, which ends them all.
+PATIENCE = 10
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -35,10 +42,17 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs a tool; wrong input ends it with a message and exit code 1."""
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    launcher = getattr(args, 'launcher', 'none')
     try:
         main(args)
     except UserError as error:
+        if os.environ.get(LOCAL_RANKS.get(launcher, ''), '0') != '0':
+            time.sleep(PATIENCE)
         sys.exit(f'error: {error}')
+    if launcher != 'none':
+        from torch import distributed
+
+        distributed.destroy_process_group()
 
 
 def format_table(values: Mapping[str, object]) -> str:

@@ -1,5 +1,6 @@
 """Hooks that make a run repeatable and its checkpoints trustworthy. They need MMEngine alone."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from ..checkpoints import (
     allow_mmengine_checkpoints,
@@ -68,7 +70,9 @@ class CheckWeightsHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         name = str(runner.cfg.get('load_from') or 'The checkpoint to resume from')
-        report = compare_weights(model.state_dict(), state_dict_of(checkpoint))
+        whole = get_model_state_dict(  # unlike state_dict(), not this process's part of it
+            runner.model, options=StateDictOptions(full_state_dict=True))
+        report = compare_weights(whole, state_dict_of(checkpoint))
         starts_training = (
             isinstance(runner.optim_wrapper, OptimWrapper) and not runner.cfg.get('resume'))
         others = class_layers(report, model) if starts_training else set()
@@ -79,7 +83,7 @@ class CheckWeightsHook(Hook):
 
 
 class _RemoveLater(LocalBackend):
-    """Local files whose removal waits for :meth:`flush`."""
+    """Local files and folders whose removal waits for :meth:`flush`."""
 
     def __init__(self) -> None:
         self._doomed: list[Path] = []
@@ -87,10 +91,14 @@ class _RemoveLater(LocalBackend):
     def remove(self, filepath: str | Path) -> None:
         self._doomed.append(Path(filepath))
 
+    rmtree = remove  # of a sharded training
+
     def flush(self, keep: set[Path]) -> None:
         """Removes what was to be removed, except for ``keep``."""
         for path in self._doomed:
-            if path not in keep:
+            if path.is_dir() and path not in keep:
+                shutil.rmtree(path)
+            elif path not in keep:
                 path.unlink(missing_ok=True)
         self._doomed.clear()
 

@@ -6,12 +6,15 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
 from ..checkpoints import newest_checkpoint, read_weights
 from ..errors import UserError
-from .checks import check_data
+from . import sharded  # noqa: F401  registers the strategy
+from .checks import check_batch, check_data, check_widths
+from .distributed import MeanLossHook, join_processes
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 
@@ -37,7 +40,6 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         UserError: If the config, the data or a checkpoint cannot be used.
     """
     import_host(config.get('default_scope'))
-    _check_launcher(config)
     if not config.get('train_dataloader') or not config.get('train_cfg'):
         raise UserError(f'{config.filename} describes no training: it needs train_dataloader, '
                         'train_cfg and optim_wrapper.')
@@ -49,6 +51,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     elif _is_file(config.get('load_from')):
         read_weights(config.load_from)
     runner = build_runner(config)
+    check_batch(config, runner.world_size)
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
@@ -84,19 +87,23 @@ def evaluate(
     if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
         raise UserError(f'--out {out}: predictions are pickled, so name a file that ends with .pkl')
     import_host(config.get('default_scope'))
-    _check_launcher(config)
     if not config.get('test_dataloader') or not config.get('test_evaluator'):
         raise UserError(f'{config.filename} describes no evaluation: it needs test_dataloader, '
                         'test_cfg and test_evaluator.')
-    if Path(checkpoint).is_dir():
+    if Path(checkpoint).is_dir() and not is_sharded(checkpoint):
         work_dir, checkpoint = checkpoint, newest_checkpoint(checkpoint)
         if checkpoint is None:
             raise UserError(f'{work_dir} has no checkpoint: no training got that far there.')
+    if is_sharded(checkpoint):
+        raise UserError(_merge_first(Path(checkpoint)))
     if _is_file(checkpoint):
         read_weights(checkpoint)
     check_data(config, ('test',))
     config.load_from = str(checkpoint)
     config.resume = False
+    if config.get('runner_type') == 'FlexibleRunner':  # its strategy is for a training
+        config.pop('runner_type')
+        config.pop('strategy', None)
     if show_dir is not None:
         draw_to(config, show_dir)
     runner = build_runner(config)
@@ -115,21 +122,32 @@ def evaluate(
 
 def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
+    join_processes(config)
     runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check_widths(config, getattr(model, 'backbone', None))
     if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):
         runner.register_hook(CheckWeightsHook())
+    if runner.world_size > 1:
+        runner.register_hook(MeanLossHook())
     return runner
+
+
+def is_sharded(checkpoint: str | Path) -> bool:
+    """Returns whether a checkpoint is a folder, in which each process of a training has a file."""
+    return Path(checkpoint).suffix == '.pth' and Path(checkpoint).is_dir()
+
+
+def _merge_first(folder: Path) -> str:
+    run = folder.parent
+    return (f'{folder} is a folder of a sharded training. DeepSpeed writes a script beside it that '
+            f'makes one file of the weights, pytorch_model.bin in the folder OUT: '
+            f'python {run}/zero_to_fp32.py {run} OUT --tag {folder.name}')
 
 
 def _is_file(path: Any) -> bool:
     """Returns whether MMEngine takes ``path`` for a local file and not for an address."""
     return bool(path) and '://' not in str(path)
-
-
-def _check_launcher(config: Config) -> None:
-    if config.get('launcher', 'none') != 'none' and get_device() == 'cpu':
-        raise UserError(f'--launcher {config.launcher} starts one process per GPU, and PyTorch '
-                        'sees none here; leave it out to run on the CPU.')
 
 
 def resume_from(config: Config, checkpoint: str | Path) -> None:
@@ -149,7 +167,9 @@ def resume_from(config: Config, checkpoint: str | Path) -> None:
     if checkpoint is None:
         return
     config.load_from = str(checkpoint)
-    if not _is_file(checkpoint):
+    if is_sharded(checkpoint) and config.get('runner_type') != 'FlexibleRunner':
+        raise UserError(_merge_first(Path(checkpoint)))
+    if is_sharded(checkpoint) or not _is_file(checkpoint):
         return
     try:
         state = read_weights(checkpoint)
@@ -223,6 +243,9 @@ def draw_to(config: Config, folder: str | Path) -> None:
     Raises:
         UserError: If the config's host has no means to draw.
     """
+    if config.get('launcher', 'none') != 'none':
+        raise UserError('--show-dir: of several processes, MMEngine lets only the first one draw, '
+                        'and its pictures alone. Use tools/test.py without --launcher.')
     folder = str(Path(folder).absolute())
     scope = config.get('default_scope')
     hooks = config.get('default_hooks') or {}

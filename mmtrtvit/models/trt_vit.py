@@ -83,11 +83,11 @@ class Transformer(nn.Module):
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:
-        size = x.shape[-2:]
+        shape = x.shape
         x = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
         x = x + self.drop_path(self.attention(self.norm1(x)))
         x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x.transpose(1, 2).unflatten(2, size)  # (B, C, H, W)
+        return x.transpose(1, 2).reshape(shape)  # (B, C, H, W)
 
 
 class MixBlock(nn.Module):

@@ -199,8 +199,8 @@ def test_a_detector_of_masks_needs_masks(config):
     dataset = config.val_dataloader.dataset.datasets[0]
     dataset.pipeline = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
     message = error_of(config)
-    assert 'val_dataloader.dataset.datasets.0.ann_file: data/own/train.json has boxes but no masks' \
-        in message
+    key = 'val_dataloader.dataset.datasets.0.ann_file'
+    assert f'{key}: data/own/train.json has boxes but no masks' in message
     assert 'which MaskRCNN needs' in message
     dataset.pipeline[0].with_mask = False
     check_data(config)

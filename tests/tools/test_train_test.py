@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py: a detector in processes of its own, the rest in this one."""
 
 import itertools
+import json
 import os
 import pickle
 import re
@@ -267,6 +268,32 @@ def test_a_wrong_config_path(folder):
     result = run(folder, 'train.py', 'detektor.py')
     assert_refused(result, 'no config file detektor.py', 'Did you mean detector.py')
     assert run(folder, 'train.py').code == 2
+
+
+@pytest.mark.parametrize('options, parts', [
+    (['model.backbone.arch=e'], ["TRTViT: arch='e' is unknown, expected one of a, b, c, d or"]),
+    (['model.backbone.out_indices=[1,2,4]'],
+     ['out_indices=[1, 2, 4]: expected increasing stage numbers from 0 to 3']),
+    (['model.backbone.mix_ratio=0.1'], ['mix_ratio=0.1 gives 0 of 64 channels']),
+    (['model.neck.in_channels=[32,64,128]'],
+     ['model.neck.in_channels is [32, 64, 128]', 'model.neck.in_channels="[32, 64, 64]"',
+      'model.backbone (TRTViT, arch=', 'out_indices=(1, 2, 3)) gives 3 maps of [32, 64, 64]']),
+])
+def test_parts_of_a_model_that_do_not_fit(call, options, parts):
+    assert_refused(call('train.py', 'detector.py', '--cfg-options', *options), *parts)
+
+
+def test_masks_that_are_not_there(call, folder):
+    boxes = json.loads((folder / 'data/shapes/annotations/instances_training.json').read_text())
+    for annotation in boxes['annotations']:
+        del annotation['segmentation']
+    (folder / 'data/shapes/boxes.json').write_text(json.dumps(boxes))
+    (folder / 'masks.py').write_text(f"_base_ = '{ROOT}/configs/demo/mask_rcnn_efficientvit_m2.py'")
+    result = call(
+        'train.py', 'masks.py', '--cfg-options', 'train_dataloader.dataset.ann_file=boxes.json')
+    assert_refused(
+        result, 'train_dataloader.dataset.ann_file: data/shapes/boxes.json has boxes but no masks',
+        'which MaskRCNN needs')
 
 
 def test_missing_data(call, folder):

@@ -1,6 +1,7 @@
 # Generated shapes (tools/make_shapes.py) for detection, small enough for a CPU.
 data_root = 'data/shapes/'
 classes = ('disc', 'triangle', 'ring')
+palette = [(230, 80, 70), (80, 180, 90), (80, 120, 230)]
 scale = (128, 128)
 
 train_pipeline = [
@@ -28,7 +29,7 @@ train_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        metainfo=dict(classes=classes),
+        metainfo=dict(classes=classes, palette=palette),
         ann_file='annotations/instances_training.json',
         data_prefix=dict(img='images/training/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=0),
@@ -40,7 +41,7 @@ val_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        metainfo=dict(classes=classes),
+        metainfo=dict(classes=classes, palette=palette),
         ann_file='annotations/instances_validation.json',
         data_prefix=dict(img='images/validation/'),
         test_mode=True,

@@ -1,7 +1,7 @@
 # Generated shapes (tools/make_shapes.py) for semantic segmentation, small enough for a CPU.
 data_root = 'data/shapes/'
 classes = ('background', 'disc', 'triangle', 'ring')
-palette = [[60, 60, 60], [230, 80, 70], [80, 180, 90], [80, 120, 230]]
+palette = [(60, 60, 60), (230, 80, 70), (80, 180, 90), (80, 120, 230)]
 scale = (128, 128)
 
 train_pipeline = [

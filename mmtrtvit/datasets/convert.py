@@ -1,0 +1,235 @@
+"""Data sets with a label file per picture as annotation files in COCO format.
+
+What the label files of a format are and say is told by :mod:`.yolo` and :mod:`.voc`.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from ..engine.files import AtomicBackend
+from ..errors import UserError
+from .pictures import upright_size
+
+# Names of the splits in other data sets; the first ones are ours.
+SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+SHOWN = 10  # problems in a message
+
+Size = tuple[int, int]
+Read = list[tuple[Path, Size, list[dict[str, Any]]]]
+
+
+@dataclass
+class LabelFiles:
+    """A data set with a label file per picture.
+
+    Attributes:
+        base: Its folder.
+        splits: Paths of the pictures and of their label files. A picture whose label file does not
+            exist has no objects.
+        read: Returns the objects of a label file, as :func:`coco_object` makes them, for a picture
+            of a width and height in pixels. Raises ValueError if the file cannot be used.
+        classes: Names of the classes in their order; None for all that occur, by the alphabet.
+    """
+
+    base: Path
+    splits: dict[str, list[tuple[Path, Path]]]
+    read: Callable[[Path, Size], list[dict[str, Any]]]
+    classes: Sequence[str] | None
+
+
+@dataclass
+class ConvertedSplit:
+    """The annotations of one split.
+
+    Attributes:
+        file: The annotation file in COCO format.
+        pictures: Number of pictures.
+        empty: Number of those without an object.
+        boxes_only: Number of objects without a polygon.
+        counts: Objects by class.
+    """
+
+    file: Path
+    pictures: int
+    empty: int
+    boxes_only: int
+    counts: dict[str, int]
+
+
+@dataclass
+class Converted:
+    """A converted data set.
+
+    Attributes:
+        data_root: The folder that the file names of the pictures start from.
+        classes: Names of the classes in the order of their category ids, which start from 1.
+        splits: What was written of train, val and, if there is one, test.
+    """
+
+    data_root: Path
+    classes: list[str]
+    splits: dict[str, ConvertedSplit]
+
+    @property
+    def has_polygons(self) -> bool:
+        """Whether every object has a polygon, as instance segmentation needs it."""
+        return not any(split.boxes_only for split in self.splits.values())
+
+
+def coco_object(
+        name: str, box: np.ndarray, size: Size, polygon: np.ndarray | None = None,
+        crowd: int = 0) -> dict[str, Any]:
+    """Returns an annotation in COCO format, but for its ids and with the name of the class.
+
+    Args:
+        name: The class.
+        box: Left, top, right and bottom in pixels: (4,).
+        size: Width and height of the picture in pixels.
+        polygon: Points x, y in pixels: (N, 2).
+        crowd: 1 for an object that training and metric should not count.
+    """
+    left, top, right, bottom = (float(value) for value in box)
+    width, height = right - left, bottom - top
+    found = dict(
+        name=name, bbox=_rounded([left, top, width, height]), area=round(width * height, 3),
+        iscrowd=crowd)
+    if polygon is not None:
+        found['segmentation'] = [_rounded(polygon.ravel().tolist())]
+        masks = coco_mask.frPyObjects(found['segmentation'], size[1], size[0])
+        found['area'] = int(coco_mask.area(masks[0]))
+    return found
+
+
+def convert(
+        files: LabelFiles,
+        out: str | Path,
+        copy: bool = False,
+        overwrite: bool = False,
+        track: Callable[..., Iterable] = lambda items, **_: items) -> Converted:
+    """Writes ``<split>.json`` of all splits, or nothing.
+
+    Args:
+        files: The data set.
+        out: Folder for the annotation files, and for the pictures if they are copied.
+        copy: Copy the pictures, too. Otherwise they stay where they are.
+        overwrite: Replace annotation files in ``out``.
+        track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``desc``.
+
+    Raises:
+        UserError: If train or val is missing, annotation files exist already, or anything in the
+            data set cannot be used.
+    """
+    out = Path(out).absolute()
+    targets = {name: out / f'{name}.json' for name in files.splits}
+    existing = [str(file) for file in targets.values() if file.exists()]
+    if existing and not overwrite:
+        raise UserError(f'{", ".join(existing)} exists. Write over it with --overwrite, or choose '
+                        'another folder.')
+    for name, pairs in files.splits.items():
+        if not any(label.is_file() for _, label in pairs):
+            raise UserError(f'{name}: none of the {len(pairs)} pictures has a label file. For '
+                            f'{pairs[0][0]} it would be {pairs[0][1]}.')
+    problems: list[str] = []
+    splits = {
+        name: list(_read(track(pairs, desc=name), files, problems))
+        for name, pairs in files.splits.items()}
+    if problems:
+        more = [f'... and {len(problems) - SHOWN} more'] * (len(problems) > SHOWN)
+        raise UserError('\n  '.join(['nothing was converted:', *problems[:SHOWN], *more]))
+    names = {item['name'] for split in splits.values() for *_, items in split for item in items}
+    classes = list(files.classes or sorted(names))
+    if not names <= set(classes):
+        unknown = ', '.join(sorted(names - set(classes)))
+        raise UserError(
+            f'the labels have classes that are not among {", ".join(classes)}: {unknown}.')
+    pictures = [picture for split in splits.values() for picture, *_ in split]
+    root = Path(os.path.commonpath([
+        os.path.abspath(files.base), *(picture.parent for picture in pictures)]))
+    if copy:
+        for picture in track(pictures, desc='copying'):
+            target = out / picture.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(picture, target)
+    for name, split in splits.items():
+        AtomicBackend().put(json.dumps(_coco(split, classes, root)).encode(), targets[name])
+    return Converted(out if copy else root, classes, {
+        name: _summary(split, classes, targets[name]) for name, split in splits.items()})
+
+
+def config_snippet(converted: Converted) -> str:
+    """Returns a config that trains on a converted data set."""
+    root, splits = converted.data_root, converted.splits
+
+    def path(split: str) -> str:
+        file = splits[split].file
+        return repr(file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file))
+
+    model = 'mask_rcnn' if converted.has_polygons else 'retinanet'
+    lines = [
+        f"_base_ = __import__('mmtrtvit').config_path('{model}_trtvit_b.py')",
+        f'metainfo = dict(classes={tuple(converted.classes)})',
+        f'data_root = {str(root) + os.sep!r}']
+    for name in SPLIT_NAMES:
+        lines.append(f'{name}_dataloader = ' + (
+            'dict(dataset=dict(\n'
+            f"    data_root=data_root, ann_file={path(name)}, data_prefix=dict(img='')))"
+            if name in splits else 'val_dataloader'))
+    for name in ('val', 'test'):
+        lines.append(f'{name}_evaluator = ' + (
+            f'dict(ann_file={str(splits[name].file)!r})' if name in splits else 'val_evaluator'))
+    return '\n'.join(lines)
+
+
+def _read(
+        pairs: Iterable[tuple[Path, Path]], files: LabelFiles, problems: list[str],
+) -> Iterator[tuple[Path, Size, list[dict[str, Any]]]]:
+    """Yields path, size and objects of each picture, and adds to ``problems`` what failed."""
+    for picture, label in pairs:
+        try:
+            with Image.open(picture) as image:
+                size = upright_size(image)
+            objects = files.read(label, size) if label.is_file() else []
+        except OSError as error:  # of Pillow, too
+            problems.append(f'{picture}: {error.strerror or "not a picture"}')
+        except ValueError as error:
+            problems.append(f'{label}: {error}')
+        else:
+            yield Path(os.path.abspath(picture)), size, objects
+
+
+def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:
+    images, annotations = [], []
+    for image_id, (picture, (width, height), objects) in enumerate(split, 1):
+        images.append(dict(
+            id=image_id, file_name=picture.relative_to(root).as_posix(), width=width,
+            height=height))
+        for item in objects:
+            content = {key: value for key, value in item.items() if key != 'name'}
+            annotations.append(dict(
+                id=len(annotations) + 1,  # from 1: COCO's metric takes 0 for a miss
+                image_id=image_id, category_id=classes.index(item['name']) + 1, **content))
+    categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def _summary(split: Read, classes: Sequence[str], file: Path) -> ConvertedSplit:
+    counts = Counter(item['name'] for *_, objects in split for item in objects)
+    return ConvertedSplit(
+        file, len(split),
+        empty=sum(not objects for *_, objects in split),
+        boxes_only=sum('segmentation' not in item for *_, objects in split for item in objects),
+        counts={name: counts[name] for name in classes})
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 3) for value in values]

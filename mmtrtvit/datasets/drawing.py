@@ -1,0 +1,128 @@
+"""Draws pictures with their annotations, as MMDetection and MMSegmentation draw them."""
+
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.structures import InstanceData, PixelData
+from PIL import Image
+
+from ..analysis.pictures import draw_sheet
+from .annotations import DataSet, Picture
+from .inspection import Inspection, Split
+from .problems import Problem
+
+UNDRAWABLE = {
+    Problem.MISSING_PICTURE, Problem.UNREADABLE_PICTURE, Problem.MISSING_LABEL_MAP,
+    Problem.UNREADABLE_LABEL_MAP, Problem.LABEL_MAP_SIZE}
+UNDRAWABLE_MASKS = {
+    Problem.MISSING_MASK, Problem.MASK_SIZE, Problem.BROKEN_MASK, Problem.PICTURE_SIZE,
+    Problem.INCOMPLETE}
+
+
+def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> list[Path]:
+    """Draws pictures of each split into ``folder/<split>`` and onto ``folder/<split>.png``.
+
+    Args:
+        inspection: What :func:`~.inspection.inspect_data` returned.
+        folder: Where to; made if need be.
+        count: Pictures of each split. Up to half of them are pictures with a finding, the others
+            are evenly spread.
+
+    Returns:
+        The sheets.
+    """
+    sheets = []
+    for split in inspection.splits:
+        chosen = [] if split.same_as else choose(split, count)
+        if not chosen:
+            continue
+        target = Path(folder, split.name)
+        target.mkdir(parents=True, exist_ok=True)
+        drawn, captions = [], []
+        for data, picture in chosen:
+            drawn.append(target / picture.name.replace('/', '_'))
+            captions.append(_caption(picture))
+            draw_picture(data, picture, drawn[-1])
+        sheets.append(draw_sheet(
+            drawn, Path(folder, f'{split.name}.png'),
+            f'{split.name}: {len(drawn)} of {len(split.pictures)} pictures',
+            columns=min(4, len(drawn)), captions=captions))
+    return sheets
+
+
+def choose(split: Split, count: int) -> list[tuple[DataSet, Picture]]:
+    """Chooses ``count`` pictures that can be drawn, up to half of them ones with a finding."""
+    drawable = [
+        (data, picture) for data in split.data for picture in data.pictures
+        if not UNDRAWABLE & {problem for problem, _ in picture.problems}]
+    flagged = _spread([pair for pair in drawable if pair[1].problems], count // 2)
+    others = [pair for pair in drawable if pair not in flagged]
+    chosen = flagged + _spread(others, count - len(flagged))
+    return [pair for pair in drawable if pair in chosen]
+
+
+def draw_picture(data: DataSet, picture: Picture, out: Path) -> None:
+    """Draws boxes and masks, or the label map, over a picture.
+
+    Args:
+        data: The data set that the picture is of, for its classes and colours.
+        picture: The picture.
+        out: The picture file to write.
+    """
+    image = mmcv.imread(str(picture.path), channel_order='rgb')
+    visualizer, sample = (
+        _boxes(picture, image) if picture.label_map is None else _label_map(data, picture))
+    own = data.palette and len(data.palette) >= len(data.classes)
+    visualizer.dataset_meta = dict(classes=data.classes, palette=data.palette if own else 'random')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # MMEngine's, of boxes that end at the border
+        visualizer.add_datasample(
+            picture.name, image, sample, draw_pred=False, out_file=str(out))
+
+
+def _boxes(picture: Picture, image: np.ndarray) -> tuple[Any, Any]:
+    from mmdet.datasets.transforms import LoadAnnotations
+    from mmdet.structures import DetDataSample
+    from mmdet.visualization import DetLocalVisualizer
+
+    masks = all(picture.masks) and not UNDRAWABLE_MASKS & {
+        problem for problem, _ in picture.problems}
+    loaded = LoadAnnotations(with_mask=masks)(dict(
+        ori_shape=image.shape[:2],
+        instances=[
+            dict(bbox=box, bbox_label=label, mask=mask, ignore_flag=0)
+            for box, label, mask in zip(picture.boxes, picture.labels, picture.masks)]))
+    boxes = loaded['gt_bboxes']
+    boxes.clip_(image.shape[:2])  # one over the border would move the picture
+    instances = InstanceData(
+        bboxes=boxes.tensor, labels=torch.as_tensor(loaded['gt_bboxes_labels']))
+    if masks:
+        instances.masks = loaded['gt_masks'].masks
+    return DetLocalVisualizer(line_width=2, alpha=.6), DetDataSample(gt_instances=instances)
+
+
+def _label_map(data: DataSet, picture: Picture) -> tuple[Any, Any]:
+    from mmseg.structures import SegDataSample
+    from mmseg.visualization import SegLocalVisualizer
+
+    with Image.open(picture.label_map) as image:
+        values = np.asarray(image).astype(np.uint8)
+    labels = torch.as_tensor(data.labels_of_values[values][None])
+    visualizer = SegLocalVisualizer(alpha=.6)
+    return visualizer, SegDataSample(gt_sem_seg=PixelData(data=labels))
+
+
+def _caption(picture: Picture) -> str:
+    texts = dict.fromkeys(problem.text for problem, _ in picture.problems)
+    return '\n'.join([picture.name, *(textwrap.fill(text, 60) for text in texts)])
+
+
+def _spread(items: Sequence, count: int) -> list:
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,0 +1,44 @@
+"""All that can be wrong with a data set, and whether a training stands it."""
+
+from enum import Enum
+
+
+class Problem(Enum):
+    """What an inspection finds.
+
+    An ``error`` makes a training fail or learn something wrong. A ``warning`` is for a look: the
+    training works, with what MMDetection leaves out or with a metric that says less.
+    """
+
+    CONFIG = 'error', 'config and data do not fit'
+    UNREADABLE_DATA = 'error', 'data set cannot be read'
+    NO_PICTURE = 'error', 'no picture in the split'
+    NO_INSTANCE = 'error', 'no annotation of any class'
+    MISSING_PICTURE = 'error', 'picture file missing'
+    UNREADABLE_PICTURE = 'error', 'picture file damaged or not a picture'
+    PICTURE_SIZE = 'error', 'picture of another size than its annotations say'
+    INCOMPLETE = 'error', 'entry without something that MMDetection reads'
+    UNKNOWN_CATEGORY = 'error', 'annotation of a category id that the file does not list'
+    DUPLICATE_ID = 'error', 'id or category name given twice'
+    VOID_BOX = 'error', 'box without area in its picture, which MMDetection does not leave out'
+    MISSING_MASK = 'error', 'annotation without a mask, which the config loads'
+    MASK_SIZE = 'error', 'mask of another size than its picture'
+    MISSING_XML = 'error', 'XML file missing or damaged'
+    MISSING_LABEL_MAP = 'error', 'label map missing'
+    UNREADABLE_LABEL_MAP = 'error', 'label map damaged, or with more than one channel'
+    LABEL_MAP_SIZE = 'error', 'label map of another size than its picture'
+    LABEL_VALUE = 'error', 'label map with values that stand for no class'
+
+    EMPTY_PICTURE = 'warning', 'picture without annotations'
+    BORDER = 'warning', 'box that reaches over the border of its picture'
+    LOST_BOX = 'warning', 'box without area in its picture, which MMDetection leaves out'
+    BROKEN_MASK = 'warning', 'mask that is no polygon or RLE, which MMDetection leaves out'
+    UNKNOWN_PICTURE = 'warning', 'annotation of an image id that the file does not list'
+    OTHER_CATEGORY = 'warning', 'annotation of a category that the config does not name'
+    ID_ZERO = 'warning', 'annotation id 0, which the COCO metric takes for a miss'
+    ABSENT_CLASS = 'warning', 'class without an example in train'
+    LEAK = 'warning', 'picture that is in another split, too'
+
+    def __init__(self, severity: str, text: str) -> None:
+        self.severity = severity
+        self.text = text

@@ -1,0 +1,81 @@
+"""An inspection as text and as JSON."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..engine.files import AtomicBackend
+from .inspection import Finding, Inspection, Split
+from .problems import Problem
+
+
+def format_table(
+        title: str, columns: Mapping[str, Mapping[str, int]],
+        below: Mapping[str, Mapping[str, int]]) -> str:
+    """Returns counts as a table of aligned columns.
+
+    Args:
+        title: What is counted.
+        columns: Counts by class, by split.
+        below: What stands below the sum of the classes: a row's counts by split, by its title.
+    """
+    classes = dict.fromkeys(name for column in columns.values() for name in column)
+    sums = {split: sum(column.values()) for split, column in columns.items()}
+    rows = [[title, *columns]]
+    rows += [[name, *(_number(column.get(name)) for column in columns.values())]
+             for name in classes]
+    rows += [[name, *(_number(row[split]) for split in columns)]
+             for name, row in {'all classes': sums, **below}.items()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    lines.insert(1 + len(classes), '-' * len(lines[0]))
+    return '\n'.join(lines)
+
+
+def format_counts(splits: Sequence[Split]) -> str:
+    """Returns a table: a row per class, a column per split, pictures and empty ones below."""
+    shown = [split for split in splits if not split.same_as]
+    pixels = any(data.labels_of_values is not None for split in shown for data in split.data)
+    table = format_table(
+        'pixels of class' if pixels else 'instances of class',
+        {split.name: split.counts for split in shown},
+        {'pictures': {split.name: len(split.pictures) for split in shown},
+         'without annotations': {split.name: _empty(split) for split in shown}})
+    same = [f'{split.name}: the same data as {split.same_as}' for split in splits if split.same_as]
+    return '\n'.join([table, *same])
+
+
+def format_findings(findings: Sequence[Finding], places: int) -> Iterator[str]:
+    """Yields lines: each finding with how often it was found and the first ``places`` of them."""
+    for finding in findings:
+        where = f'{finding.split}: ' if finding.split else ''
+        yield f'{finding.problem.severity}: {where}{finding.problem.text} ({len(finding.places)})'
+        yield from (f'    {place}' for place in finding.places[:places])
+        if len(finding.places) > places:
+            yield f'    ... and {len(finding.places) - places} more'
+
+
+def write_findings(inspection: Inspection, path: str | Path) -> Path:
+    """Writes counts and all findings as JSON."""
+    content = {
+        'splits': {
+            split.name: {'same_as': split.same_as, 'pictures': len(split.pictures),
+                         'without_annotations': _empty(split), 'counts': split.counts}
+            for split in inspection.splits},
+        'findings': [
+            {'severity': finding.problem.severity, 'split': finding.split,
+             'problem': finding.problem.text, 'places': finding.places}
+            for finding in inspection.findings]}
+    AtomicBackend().put(json.dumps(content, indent=1).encode(), path)
+    return Path(path)
+
+
+def _empty(split: Split) -> int:
+    return sum(
+        problem is Problem.EMPTY_PICTURE
+        for picture in split.pictures for problem, _ in picture.problems)
+
+
+def _number(count: int | None) -> str:
+    return '' if count is None else f'{count:,}'

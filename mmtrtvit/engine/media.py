@@ -1,0 +1,291 @@
+"""Pictures, videos and webcams as one stream of frames, and the files that results go to."""
+
+import glob
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from ..names import did_you_mean
+
+PICTURES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
+DEFAULT_FPS = 25.
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A picture, a video or a webcam.
+
+    Attributes:
+        source: The file, or the number of the webcam.
+        name: Its path in folders of results, unlike that of any other input.
+        stem: The name without suffix; with it, if that is what it takes to be unlike others.
+    """
+
+    source: Path | int
+    name: Path
+    stem: Path
+
+    def __str__(self) -> str:
+        if self.is_camera:
+            return f'webcam {self.source}'
+        return os.fsencode(self.source.as_posix()).decode(errors='replace')
+
+    @property
+    def is_camera(self) -> bool:
+        return isinstance(self.source, int)
+
+    @property
+    def is_picture(self) -> bool:
+        return not self.is_camera and self.source.suffix.lower() in PICTURES
+
+    def count(self, max_frames: int | None = None) -> int | None:
+        """Returns the number of frames as the file tells it, None for an endless webcam."""
+        if self.is_picture:
+            return 1
+        if self.is_camera:
+            return max_frames
+        capture = cv2.VideoCapture(str(self.source))
+        count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
+        capture.release()
+        return min(count, max_frames or count)
+
+
+class Frame(NamedTuple):
+    """A picture by itself, or one of a video or webcam.
+
+    Attributes:
+        image: ``(H, W, 3)``, BGR.
+        index: Its number, from 0.
+        time: Seconds since the first one.
+        fps: Frames per second.
+    """
+
+    image: np.ndarray
+    index: int = 0
+    time: float = 0.
+    fps: float = DEFAULT_FPS
+
+
+def find_media(
+        inputs: Iterable[str | Path],
+        exclude: Path | None = None) -> tuple[list[Medium], list[str]]:
+    """Finds the pictures and videos that inputs stand for.
+
+    Args:
+        inputs: Files, folders with all below them, glob patterns (``**`` for any folders), and
+            numbers of webcams. Hidden files are left out of folders.
+        exclude: A folder to leave out, since results go there.
+
+    Returns:
+        The media in the order of the inputs, each once, and a sentence per input without any.
+    """
+    found: dict[Path | int, tuple[Path | int, Path]] = {}
+    problems = []
+    for name in map(str, inputs):
+        path = Path(name).expanduser()
+        if name.isdecimal() and not path.exists():
+            found.setdefault(int(name), (int(name), Path(f'webcam_{int(name)}')))
+            continue
+        files = list(_expand(path))
+        if not files:
+            problems.append(f'{name} {_why_nothing(path)}')
+        for file, below in files:
+            absolute = Path(os.path.abspath(file))
+            if exclude is None or exclude.absolute() not in absolute.parents:
+                found.setdefault(absolute, (file, below))
+    names = [below for _, below in found.values()]
+    if len({*names}) < len(names):  # the same name in several folders
+        root = os.path.commonpath([file.parent for file in found if isinstance(file, Path)])
+        names = [
+            file.relative_to(root) if isinstance(file, Path) else below
+            for file, below in zip(found, names)]
+    stems = Counter(name.with_suffix('') for name in names)
+    media = [
+        Medium(source, name, name.with_suffix('') if stems[name.with_suffix('')] == 1 else name)
+        for (source, _), name in zip(found.values(), names)]
+    return media, problems
+
+
+def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yields the pictures and videos of a file, folder or pattern, with their paths below it."""
+    if path.is_file():
+        if path.suffix.lower() in PICTURES + VIDEOS:
+            yield path, Path(path.name)
+    elif path.is_dir():
+        for file in sorted(path.rglob('*')):
+            below = file.relative_to(path)
+            if file.is_file() and not any(part.startswith('.') for part in below.parts):
+                yield from ((file, below) for file, _ in _expand(file))
+    else:
+        for match in sorted(glob.glob(str(path), recursive=True)):
+            yield from _expand(Path(match))
+
+
+def _why_nothing(path: Path) -> str:
+    if path.is_file():
+        return (f'is neither a picture ({" ".join(PICTURES)}) nor a video '
+                f'({" ".join(VIDEOS)}), by its name.')
+    if path.is_dir():
+        return 'has no pictures or videos in it.'
+    if glob.has_magic(str(path)):
+        return 'matches no pictures or videos.'
+    siblings = path.parent.iterdir() if path.parent.is_dir() else ()
+    return f'does not exist.{did_you_mean(path.name, (other.name for other in siblings))}'
+
+
+def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame]:
+    """Yields the frames of a video or a webcam, one at a time.
+
+    Raises:
+        UserError: If there is none.
+    """
+    camera = medium.is_camera
+    capture = cv2.VideoCapture(medium.source if camera else str(medium.source))
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if 0 < fps <= 240 else DEFAULT_FPS  # some files tell 0, NaN or a clock's rate
+        index, start = 0, time.monotonic()
+        while max_frames is None or index < max_frames:
+            there, image = capture.read()
+            if not there:
+                break
+            yield Frame(image, index, time.monotonic() - start if camera else index / fps, fps)
+            index += 1
+    finally:
+        capture.release()
+    if not index:
+        raise UserError(f'{medium} {"does not answer" if camera else "cannot be read as a video"}.')
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside ``path``; the file moves to ``path`` when the block ends.
+
+    After an error it is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.stem}.part{path.suffix}')  # writers go by the suffix
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_picture(path: Path, image: np.ndarray) -> Path:
+    """Writes a picture in the format of the name, or as ``<name>.png`` where that has no colours.
+
+    Args:
+        path: File to write.
+        image: ``(H, W, 3)`` BGR or ``(H, W)``.
+    """
+    if path.suffix.lower() == '.pgm':
+        path = path.with_name(f'{path.name}.png')
+    _, data = cv2.imencode(path.suffix, image)
+    with whole_file(path) as part:
+        part.write_bytes(data)
+    return path
+
+
+@contextmanager
+def open_video(path: Path, fps: float, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
+    """Opens a video, MPEG-4, that gets its name when it is complete.
+
+    Args:
+        path: File to write, ``*.mp4``.
+        fps: Frames per second.
+        size: Width and height in pixels, both even.
+
+    Raises:
+        UserError: If this OpenCV cannot encode it.
+    """
+    with whole_file(path) as part:
+        writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), fps, size)
+        try:
+            if not writer.isOpened():
+                raise UserError(f'this OpenCV cannot encode MPEG-4 to write {path}.')
+            yield writer
+        finally:
+            writer.release()
+
+
+class DrawnMedia:
+    """Writes frames under the names of their media: pictures as such, all else as mp4 videos.
+
+    Used in a ``with`` statement; a video in which an error occurs is removed. One of odd width or
+    height gets one pixel more, since the codec takes even sizes only. A webcam's video has each
+    frame as often as real time takes.
+
+    Args:
+        folder: Where to write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._medium: Medium | None = None
+        self._video = ExitStack()
+
+    def __enter__(self) -> 'DrawnMedia':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._video.__exit__(*error)
+
+    def write(self, medium: Medium, frame: Frame, image: np.ndarray) -> None:
+        """Writes what was drawn on a frame, ``(H, W, 3)``, BGR, after all of the media before."""
+        path = self.folder / medium.name
+        if medium.is_picture:
+            write_picture(path, image)
+            return
+        height, width = image.shape[:2]
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if medium != self._medium:
+            self._video.close()
+            self._medium, self._written = medium, 0
+            path = path if path.suffix.lower() == '.mp4' else path.with_name(f'{path.name}.mp4')
+            self._writer = self._video.enter_context(
+                open_video(path, frame.fps, image.shape[1::-1]))
+        for _ in range(self._written, math.floor(frame.time * frame.fps + 0.5) + 1):
+            self._writer.write(image)
+            self._written += 1
+
+
+@contextmanager
+def open_window(title: str) -> Iterator[Callable[[np.ndarray], bool]]:
+    """Opens a window on the screen.
+
+    Yields:
+        A function that shows a picture, ``(H, W, 3)``, BGR, and returns whether the user wants
+        more of them, which the keys q and Esc deny.
+
+    Raises:
+        UserError: If there is no screen, or OpenCV came without windows.
+    """
+    if sys.platform == 'linux' and not {'DISPLAY', 'WAYLAND_DISPLAY'} & {*os.environ}:
+        raise UserError('--show needs a screen, and there is none here. Leave it out.')
+    try:
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+    except cv2.error as error:
+        raise UserError('--show: this OpenCV came without windows (opencv-python-headless). Leave '
+                        'it out, or install opencv-python.') from error
+
+    def show(image: np.ndarray) -> bool:
+        cv2.imshow(title, image)
+        return cv2.waitKey(1) & 0xFF not in (ord('q'), 27)
+
+    try:
+        yield show
+    finally:
+        cv2.destroyWindow(title)

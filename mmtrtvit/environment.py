@@ -1,0 +1,52 @@
+"""What is installed, and whether it loads."""
+
+import importlib
+import platform
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from . import __version__
+
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
+
+
+def environment() -> dict[str, str]:
+    """Returns the versions of everything that mmtrtvit builds on, and the state of ``mmcv.ops``."""
+    distributions = packages_distributions()
+    versions = {
+        package: _version(package, set(distributions.get(package, ()))) for package in PACKAGES}
+    return {
+        'mmtrtvit': __version__,
+        'python': platform.python_version(),
+        **versions,
+        'mmcv.ops': _mmcv_ops(),
+    }
+
+
+def _version(package: str, distributions: set[str]) -> str:
+    if find_spec(package) is None:
+        return 'not installed'
+    try:
+        version = importlib.import_module(package).__version__
+    except Exception as error:  # whatever a package raises that refuses the others' versions
+        return f'cannot be imported: {error}'
+    if distributions <= {package}:
+        return version
+    return f'{version} ({", ".join(sorted(distributions))})'  # such as onedl-mmdetection
+
+
+def _mmcv_ops() -> str:
+    try:
+        spec = find_spec('mmcv._ext')
+    except Exception:  # mmcv is not installed or cannot be imported
+        spec = None
+    if spec is None:
+        return 'none'
+    served = Path(spec.origin).name == '_mmcv_ext.py'
+    kernels = 'kernels of torchvision, by mmtrtvit' if served else f'compiled, {spec.origin}'
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:
+        return f'{kernels}, cannot be imported: {error}'
+    return kernels

@@ -1,0 +1,159 @@
+"""tools/infer.py: stopped by a real Ctrl-C in a process of its own, the rest in this one."""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import tqdm
+from mmengine.registry import MODELS, DefaultScope
+
+from mmtrtvit.datasets import make_shapes
+from mmtrtvit.engine.config import read_config
+from mmtrtvit.engine.hosts import import_host
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/infer.py'
+DETECTOR = f'''
+_base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
+    neck=dict(in_channels=[32, 64, 64], out_channels=64),
+    bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
+    test_cfg=dict(score_thr=0., max_per_img=3))
+'''
+SHAPES = 'data/shapes/images/validation'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('user')
+    make_shapes(folder / 'data/shapes', 1, 2, 64)
+    (folder / 'detector.py').write_text(DETECTOR)
+    config = read_config(folder / 'detector.py')
+    import_host('mmdet')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    torch.nn.init.zeros_(model.bbox_head.retina_cls.weight)
+    torch.nn.init.constant_(model.bbox_head.retina_cls.bias, -2)  # a score of 0.12 everywhere
+    metainfo = dict(classes=('disc', 'triangle', 'ring'))
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo)),
+        folder / 'detector.pth')
+    return folder
+
+
+@pytest.fixture
+def call(folder, monkeypatch, capfd):
+    """Runs the tool in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def call(*args):
+        monkeypatch.setattr(sys, 'argv', ['infer.py', *map(str, args)])
+        code, message = 0, ''
+        try:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+            message = error.code if isinstance(error.code, str) else ''
+        captured = capfd.readouterr()
+        return SimpleNamespace(code=code, out=captured.out, err=captured.err + message)
+
+    return call
+
+
+def test_pictures(call, folder):
+    result = call('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05')
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[0] == 'pictures    2'
+    assert result.out.splitlines()[2:] == [
+        'written to  work_dirs/detector/infer', 'skipped     0']
+    assert '0/2 [' in result.err and 'picture/s' in result.err  # the bar, with its total
+    out = folder / 'work_dirs/detector/infer'
+    assert sorted(os.listdir(out)) == ['pictures', 'predictions.json']
+    assert sorted(os.listdir(out / 'pictures')) == sorted(os.listdir(SHAPES))
+    rows = json.loads((out / 'predictions.json').read_text())['results']
+    assert [len(row['detections']) for row in rows] == [3, 3]
+
+
+def test_nothing_above_the_threshold(call, tmp_path):
+    result = call('detector.py', 'detector.pth', f'{SHAPES}/*.jpg', '--out-dir', tmp_path)
+    assert result.code == 0
+    assert 'found       nothing above 0.3; the best has 0.12' in result.out
+    rows = json.loads((tmp_path / 'predictions.json').read_text())['results']
+    assert [row['detections'] for row in rows] == [[], []]
+
+
+def test_skipped_files_are_named(call, tmp_path):
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    result = call('detector.py', 'detector.pth', tmp_path, SHAPES, 'none.png', '--out-dir',
+                  tmp_path / 'out', '--no-pictures')
+    assert result.code == 0
+    assert result.out.endswith(
+        'skipped     2\n  none.png does not exist.\n'
+        f'  {tmp_path}/broken.jpg cannot be read as a picture.\n')
+    assert os.listdir(tmp_path / 'out') == ['predictions.json']
+
+
+def test_all_files_fail(call, tmp_path):
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    result = call('detector.py', 'detector.pth', tmp_path, '--out-dir', tmp_path / 'out')
+    assert result.code == 1 and result.out == ''
+    assert result.err.endswith(
+        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as a picture.')
+
+
+@pytest.mark.parametrize('args, message', [
+    (['detector.pth', 'none'], 'error: there is nothing to look at.\nnone does not exist.'),
+    (['none.pth', SHAPES], 'error: no checkpoint'),
+    (['detector.pth', SHAPES, '--device', 'cuda:99'], "error: the device 'cuda:99' cannot"),
+    (['detector.pth', SHAPES, '--cfg-options', 'modle.neck.num_outs=1'], 'error: --cfg-options mo'),
+])
+def test_wrong_arguments_are_told(call, args, message):
+    result = call('detector.py', *args)
+    assert result.code == 1 and message in result.err and 'Traceback' not in result.err
+
+
+@pytest.mark.parametrize('args', [['--batch-size', '0'], ['--max-frames', 'x'], ['--no-boxes']])
+def test_wrong_options_are_told(call, args):
+    result = call('detector.py', 'detector.pth', SHAPES, *args)
+    assert result.code == 2 and f'{args[0]}' in result.err
+
+
+def test_a_run_that_was_stopped_has_its_exit_code(call, tmp_path, monkeypatch):
+    def stop(items, **options):
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tqdm, 'tqdm', stop)
+    result = call('detector.py', 'detector.pth', SHAPES, '--out-dir', tmp_path)
+    assert result.code == 130 and 'pictures    1\n' in result.out
+
+
+def test_a_real_ctrl_c(folder, tmp_path):
+    picture = next((folder / SHAPES).iterdir())
+    for index in range(500):
+        shutil.copy(picture, tmp_path / f'{index}.jpg')
+    process = subprocess.Popen(
+        [sys.executable, TOOL, 'detector.py', 'detector.pth', tmp_path, '--out-dir', 'stopped'],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'))
+    pictures = folder / 'stopped/pictures'
+    while process.poll() is None and not (pictures.is_dir() and len(os.listdir(pictures)) > 2):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    results = json.loads((folder / 'stopped/predictions.json').read_text())['results']
+    assert 2 <= len(results) < 500 and f'pictures    {len(results)}\n' in out
+    assert 'Traceback' not in err

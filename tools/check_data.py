@@ -1,0 +1,65 @@
+"""Looks through the data of a config before a training, and draws some of them.
+
+Examples:
+  python tools/check_data.py configs/demo/mask_rcnn_efficientvit_m2.py
+  python tools/check_data.py CONFIG --count 20 --out-dir look
+  python tools/check_data.py CONFIG --count 0      # draws nothing
+
+Ends with exit code 1 if a training would fail or learn something wrong. All that was found is
+written to findings.json beside the pictures.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmtrtvit.engine.command_line import run_tool
+
+SHOWN = 4  # places of each finding; findings.json has all
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='values to replace in the config, lists as key="[a,b]"')
+    parser.add_argument(
+        '--out-dir', metavar='DIR', type=Path,
+        help='folder for the pictures and findings.json (default: work_dirs/<config name>/data)')
+    parser.add_argument(
+        '--count', type=int, default=8, metavar='N',
+        help='pictures to draw of each split, those with findings first (default: %(default)s)')
+    parser.add_argument(
+        '--workers', type=int, metavar='N',
+        help='threads that read pictures (default: one per core, at most 16)')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.datasets.drawing import draw_inspection
+    from mmtrtvit.datasets.inspection import inspect_data
+    from mmtrtvit.datasets.report import format_counts, format_findings, write_findings
+    from mmtrtvit.engine.config import read_config
+
+    config = read_config(args.config, args.cfg_options)
+    out = args.out_dir or Path(config.work_dir, 'data')
+    inspection = inspect_data(config, args.workers, partial(tqdm, unit='picture', leave=False))
+    written = [write_findings(inspection, out / 'findings.json')]
+    print(format_counts(inspection.splits), end='\n\n')
+    for line in format_findings(inspection.findings, SHOWN):
+        print(line)
+    written += draw_inspection(inspection, out, args.count)
+    print('\nwritten:', *written, sep='\n  ')
+    print(f'\n{inspection.verdict}')
+    if not inspection.trains:
+        raise SystemExit(1)
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

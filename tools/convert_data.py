@@ -1,0 +1,66 @@
+"""Converts a YOLO or Pascal VOC data set into annotation files in COCO format.
+
+Examples:
+  python tools/convert_data.py yolo /path/to/data data/mine
+  python tools/convert_data.py voc VOCdevkit/VOC2012 data/voc --classes person dog cat
+
+The pictures stay where they are, unless --copy is given. Prints a config for the converted data.
+"""
+
+import argparse
+import importlib.util
+from functools import partial
+
+from tqdm import tqdm
+
+from mmtrtvit.engine.command_line import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formats = parser.add_subparsers(dest='format', required=True)
+    yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per picture')
+    yolo.add_argument('source', help='folder with data.yaml, or such a file of another name')
+    voc = formats.add_parser('voc', help='an .xml file per picture')
+    voc.add_argument('source', help='folder with Annotations, JPEGImages and ImageSets/Main, or '
+                     'with a folder per split')
+    voc.add_argument(
+        '--classes', nargs='+', metavar='NAME',
+        help='names of the classes in their order (default: all that occur, by the alphabet)')
+    for command in (yolo, voc):
+        command.add_argument('out', help='folder for train.json, val.json and test.json')
+        command.add_argument(
+            '--copy', action='store_true', help='copy the pictures into OUT, too')
+        command.add_argument(
+            '--overwrite', action='store_true', help='replace files of these names in OUT')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.datasets.convert import config_snippet, convert
+    from mmtrtvit.datasets.report import format_table
+    from mmtrtvit.datasets.voc import find_voc
+    from mmtrtvit.datasets.yolo import find_yolo
+    from mmtrtvit.errors import UserError
+
+    if importlib.util.find_spec('supervision') is None:
+        raise UserError('supervision, which reads these formats, is not installed. Install it '
+                        'with: pip install "mmtrtvit[data]"')
+    files = (
+        find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes))
+    converted = convert(
+        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='picture', leave=False))
+    splits = converted.splits
+    below = {'pictures': {name: split.pictures for name, split in splits.items()},
+             'without objects': {name: split.empty for name, split in splits.items()},
+             'boxes without polygon': {name: split.boxes_only for name, split in splits.items()}}
+    print(format_table(
+        'objects of class', {name: split.counts for name, split in splits.items()}, below))
+    print('\nwritten:', *(split.file for split in splits.values()), sep='\n  ')
+    print(f'\nA config for this data:\n\n{config_snippet(converted)}')
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

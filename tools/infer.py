@@ -1,0 +1,80 @@
+"""Draws and writes what a model finds in pictures, videos or the view of a webcam.
+
+Examples:
+  python tools/infer.py configs/demo/retinanet_trtvit_b.py RUN data/shapes/images
+  python tools/infer.py CONFIG CHECKPOINT street.jpg holiday "scans/*.tif" drive.mp4
+  python tools/infer.py CONFIG CHECKPOINT 0 --show      # webcam 0, until q is pressed
+
+Ends with exit code 1 if there is a prediction for none of the inputs.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmtrtvit.engine.command_line import format_table, run_tool
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError('expected at least 1')
+    return int(text)
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='INPUT',
+        help='picture, video, folder (with all below it), glob pattern or number of a webcam')
+    parser.add_argument('--out-dir', metavar='DIR', help='default: work_dirs/<config name>/infer')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, metavar='SCORE',
+        help='leave out detections up to this score (default: %(default)s)')
+    parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if there is one)')
+    parser.add_argument(
+        '--batch-size', type=positive, default=1, metavar='N',
+        help='most pictures at once (default: %(default)s)')
+    parser.add_argument(
+        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
+    parser.add_argument(
+        '--no-pictures', dest='pictures', action='store_false', help='write no drawn pictures')
+    parser.add_argument(
+        '--no-predictions', dest='predictions', action='store_false',
+        help='write no predictions.json and no label maps')
+    parser.add_argument('--show', action='store_true', help='show the pictures on the screen')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='values to replace in the config, lists as key="[a,b]"')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.engine.config import read_config
+    from mmtrtvit.engine.inference import infer
+
+    config = read_config(args.config, args.cfg_options)
+    result = infer(
+        config, args.checkpoint, args.inputs, args.out_dir or Path(config.work_dir, 'infer'),
+        args.score_thr, args.device, args.batch_size, args.max_frames, args.pictures,
+        args.predictions, args.show, partial(tqdm, unit='picture', leave=False))
+    found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
+    print(format_table({
+        'pictures': result.frames,
+        'found': found or f'nothing above {args.score_thr:g}; the best has {result.best_score:.2f}',
+        'written to': result.out_dir,
+        'skipped': len(result.skipped)}))
+    for sentence in result.skipped:
+        print(f'  {sentence}')
+    if result.stopped:
+        raise SystemExit(130)
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())
