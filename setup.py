@@ -28,7 +28,8 @@ EXTRAS = {
         'regex',
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
     ],
-    'test': ['pytest', 'timm>=1.0.31', 'onnx', 'onnxruntime', 'onnxscript'],
+    'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
+    'test': ['mmtrtvit[data]', 'pytest', 'timm>=1.0.31', 'onnx', 'onnxruntime', 'onnxscript'],
     'lint': ['ruff'],
 }
 

@@ -2,8 +2,11 @@
 
 import pickle
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,13 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
+from . import hub
 from .errors import UserError
+from .layouts import rename, resize_bias_tables
 from .names import did_you_mean
 
 Shape = tuple[int, ...]
+SAFETENSORS = '.safetensors'
 
 
 def _method_of_history(owner: Any, name: str) -> Any:
@@ -31,15 +37,16 @@ _method_of_history.__name__ = _method_of_history.__qualname__ = 'getattr'
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Lets ``torch.load(weights_only=True)`` read what MMEngine saves beside the weights.
+    """Lets ``torch.load(weights_only=True)`` read what is saved beside the weights.
 
-    That is the history of logged values, with arrays of NumPy 1 or 2 and its own methods.
+    By MMEngine that is the history of logged values, with arrays of NumPy 1 or 2 and its own
+    methods; by timm and by EfficientViT's authors the arguments of the training.
     """
     core = np._core if hasattr(np, '_core') else np.core
     functions = [core.multiarray._reconstruct, core.multiarray.scalar]
     dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, _method_of_history, np.ndarray, np.dtype, *dtypes, *functions])
+        [HistoryBuffer, _method_of_history, Namespace, np.ndarray, np.dtype, *dtypes, *functions])
     try:
         torch.serialization.add_safe_globals([
             (function, f'{package}.multiarray.{function.__name__}')
@@ -53,7 +60,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint to the CPU without running code from it.
 
     Args:
-        path: A file of MMEngine, or one of plain weights.
+        path: A file of MMEngine, one of plain weights or one in the safetensors format.
 
     Raises:
         UserError: If the file is missing, damaged, or not a checkpoint.
@@ -62,6 +69,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         names = [other.name for other in path.parent.glob('*.pth')]
         raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
+    if path.suffix == SAFETENSORS and find_spec('safetensors') is None:
+        raise UserError(f'{path}: safetensors is not installed: pip install safetensors')
     try:
         return _load(path)
     except Exception as error:
@@ -70,6 +79,22 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f'{path.absolute()} {_defect(path, error)}.'
             + f' These can be read: {readable}.' * bool(readable)) from error
+
+
+def fetch_weights(source: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint from a file, or from timm's place on the Hugging Face Hub.
+
+    Args:
+        source: A file, or ``timm://`` and a name of timm.
+
+    Raises:
+        UserError: If it cannot be read or downloaded.
+    """
+    if str(source).startswith(hub.SCHEME):
+        return hub.load_from_timm(str(source))
+    if '://' in str(source):
+        raise UserError(f'{source}: download it first; of addresses, only {hub.SCHEME} is read')
+    return read_weights(source)
 
 
 def is_readable(path: Path) -> bool:
@@ -81,6 +106,10 @@ def is_readable(path: Path) -> bool:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    if path.suffix == SAFETENSORS:
+        from safetensors.torch import load_file
+
+        return load_file(path)
     allow_mmengine_checkpoints()
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
@@ -110,8 +139,14 @@ def _defect(path: Path, error: Exception) -> str:
 
 
 def state_dict_of(checkpoint: Any) -> dict[str, Any]:
-    """Returns the weights in a checkpoint by the names that the bare model has for them."""
-    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else {}
+    """Returns the weights in a checkpoint by the names that the bare model has for them.
+
+    They are in its ``state_dict``, in its ``model`` as with EfficientViT's authors, or all of it.
+    """
+    weights = checkpoint if isinstance(checkpoint, Mapping) else {}
+    for name in ('model', 'state_dict'):
+        if isinstance(weights.get(name), Mapping):
+            weights = weights[name]
     return {str(key).removeprefix('module.'): value for key, value in weights.items()}
 
 
@@ -151,12 +186,18 @@ class WeightsReport:
         unexpected: What the file has and the model has not.
         reshaped: What both have in different shapes: of the model, of the file.
         share: Share of the model's numbers that the file provides.
+        sizes: Count of numbers in each tensor of the model.
+        resized: Tables of attention biases that were interpolated to another window.
+        classifier: What was left out of the file because a backbone has no classifier.
     """
 
     missing: list[str]
     unexpected: list[str]
     reshaped: dict[str, tuple[Shape, Shape]]
     share: float
+    sizes: dict[str, int] = field(repr=False)
+    resized: list[str]
+    classifier: list[str]
 
     def __str__(self) -> str:
         reshaped = [f'{key} {model}, not {file}' for key, (model, file) in self.reshaped.items()]
@@ -166,26 +207,97 @@ class WeightsReport:
             'of another shape': reshaped,
         }
         return '\n'.join(
-            f'  {len(keys)} {kind}: ' + ', '.join(keys[:5] + ['...'] * (len(keys) > 5))
-            for kind, keys in kinds.items() if keys)
+            f'  {len(keys)} {kind}: {_listed(keys)}' for kind, keys in kinds.items() if keys)
+
+    def table(self) -> str:
+        """Returns a row for each part of the model: its tensors and what became of them."""
+        lost = {*self.missing, *self.reshaped}
+        loaded = {key: size for key, size in self.sizes.items() if key not in lost}
+        columns = {
+            'tensors': self.sizes, 'loaded': loaded, 'resized': self.resized,
+            'missing': self.missing, 'other shape': self.reshaped, 'unexpected': self.unexpected}
+        counts = [_by_part(dict.fromkeys(keys, 1)) for keys in columns.values()]
+        there, whole = _by_part(loaded), _by_part(self.sizes)
+        rows = [['part', *columns, 'parameters']]
+        for part in dict.fromkeys([*map(part_of, (*self.sizes, *self.unexpected)), 'all']):
+            numbers = (str(count[part]) for count in counts)
+            rows.append([part, *numbers, _percentage(there[part], whole[part])])
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ['  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+                 for row in rows]
+        if self.classifier:
+            lines.append(f'left out, as classifier: {_listed(self.classifier)}')
+        return '\n'.join(lines)
 
 
-def compare_weights(
-        model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor]) -> WeightsReport:
-    """Compares the names and shapes of two state dicts, but for BatchNorm's counter of batches."""
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join([*names[:5]] + ['...'] * (len(names) > 5))
+
+
+def part_of(name: str) -> str:
+    """Returns which part of a model a weight belongs to, by its name in any layout."""
+    first, _, inner = name.partition('.')
+    if first == 'neck' or first.endswith('head'):
+        return 'neck' if first == 'neck' else 'heads'
+    name = inner if first == 'backbone' else name
+    stage = re.match(r'stages[._](\d)\.|blocks(\d)\.', name)
+    if stage:
+        return f'stage {int(stage[1]) + 1 if stage[1] else stage[2]}'
+    return 'stem' if re.match('stem|patch_embed', name) else 'others'
+
+
+def _by_part(numbers: Mapping[str, int]) -> Counter:
+    sums: Counter = Counter()
+    for name, number in numbers.items():
+        sums.update({part_of(name): number, 'all': number})
+    return sums
+
+
+def _percentage(part: int, whole: int) -> str:
+    if part == whole:
+        return '100%' if whole else '-'
+    return f'{min(part / whole, 0.999):.1%}'
+
+
+def fit_weights(
+        weights: Mapping[str, Tensor], own: Mapping[str, Tensor], resize: bool = True,
+) -> tuple[dict[str, Tensor], WeightsReport]:
+    """Gives weights the names that a model has for them and compares both.
+
+    BatchNorm's counters of batches are not compared.
+
+    Args:
+        weights: Weights by our names or, for EfficientViT, by those of its authors or of timm.
+        own: State dict of a backbone, or of a whole model with one.
+        resize: Fit tables of attention biases to the model's windows.
+
+    Returns:
+        The weights, those that do not fit included, and the comparison.
+    """
+    weights, classifier = rename(weights, own)
+    resized = resize_bias_tables(weights, own) if resize else []
     model, file = (
         {key: tuple(value.shape) for key, value in state.items()
-         if not key.endswith('num_batches_tracked')} for state in (model_state, file_state))
-    sizes = {key: model_state[key].numel() for key in model}
+         if not key.endswith('num_batches_tracked')} for state in (own, weights))
+    sizes = {key: own[key].numel() for key in model}
     fitting = sum(size for key, size in sizes.items() if model[key] == file.get(key))
-    return WeightsReport(
+    return weights, WeightsReport(
         missing=[key for key in model if key not in file],
         unexpected=[key for key in file if key not in model],
         reshaped={
             key: (model[key], file[key]) for key in model
             if key in file and model[key] != file[key]
         },
-        share=fitting / max(sum(sizes.values()), 1))
+        share=fitting / max(sum(sizes.values()), 1),
+        sizes=sizes,
+        resized=resized,
+        classifier=classifier)
+
+
+def compare_weights(
+        model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor]) -> WeightsReport:
+    """Compares names, in any layout, and shapes of the weights of a file with a model's."""
+    return fit_weights(file_state, model_state, resize=False)[1]
 
 
 def require_match(

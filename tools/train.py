@@ -1,7 +1,7 @@
 """Trains the model of a config.
 
 Examples:
-  python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/demo/retinanet_trtvit_b
+  python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/first
   python tools/train.py CONFIG --resume
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=8
   torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch

@@ -100,8 +100,7 @@ def _check_strategy(config: Config, launcher: str) -> None:
     if strategy != 'DeepSpeedStrategy':
         return
     if find_spec('deepspeed') is None:
-        raise UserError('DeepSpeedStrategy needs DeepSpeed, see docs/distributed.md for the '
-                        'version: pip install deepspeed==VERSION')
+        raise UserError('DeepSpeedStrategy needs DeepSpeed: pip install deepspeed')
     if config.optim_wrapper.get('clip_grad'):
         raise UserError('DeepSpeed clips gradients itself: instead of optim_wrapper.clip_grad set '
                         'strategy.gradient_clipping to the largest norm.')

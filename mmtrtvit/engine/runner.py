@@ -101,9 +101,7 @@ def evaluate(
     check_data(config, ('test',))
     config.load_from = str(checkpoint)
     config.resume = False
-    if config.get('runner_type') == 'FlexibleRunner':  # its strategy is for a training
-        config.pop('runner_type')
-        config.pop('strategy', None)
+    config.pop('strategy', None)  # FlexibleRunner's, for a training
     if show_dir is not None:
         draw_to(config, show_dir)
     runner = build_runner(config)

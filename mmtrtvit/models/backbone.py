@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
+from ..pretrained import adapt_weights
 
 MIN_SIZE = 32
 
@@ -67,6 +68,7 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self._initialising = False
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -84,6 +86,25 @@ class Backbone(BaseModule):
             if index in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
+
+    def init_weights(self) -> None:
+        """Initialises the backbone as ``init_cfg`` says.
+
+        Raises:
+            UserError: If pre-trained weights are missing or do not fit; MMEngine alone only logs
+                the latter.
+        """
+        self._initialising = True
+        try:
+            super().init_weights()
+        except (UserError, OSError) as error:
+            raise UserError(f'init_cfg={self.init_cfg}: {error}') from error
+        finally:
+            self._initialising = False
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        adapt_weights(self, state_dict, prefix, self._initialising)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> 'Backbone':
         super().train(mode)

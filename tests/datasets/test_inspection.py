@@ -125,6 +125,12 @@ def test_values_of_no_class_are_named_and_ignored_ones_are_not(copied):
     assert inspection.splits[0].counts['star'] == 2
 
 
+def test_a_missing_label_map_is_one_finding(copied):
+    (copied / 'annotations/training/00000003.png').unlink()
+    assert list(problems(inspect('mmseg', train=map_set(copied)))) == [
+        (Problem.MISSING_LABEL_MAP, 'train')]
+
+
 def test_palette_pictures_are_label_maps(copied):
     path = copied / 'annotations/training/00000003.png'
     before = inspect('mmseg', train=map_set(copied)).splits[0].counts
@@ -166,8 +172,8 @@ def test_what_two_splits_share_is_read_once(shapes):
 
 def test_training_pictures_that_are_validated_on(shapes):
     found = problems(inspect(train=coco_set(shapes), val=coco_set(shapes)))
-    assert list(found) == [(Problem.LEAK, 'val')]
-    assert len(found[Problem.LEAK, 'val']) == 12
+    assert found == {(Problem.LEAK, 'val'): [
+        f'{index:08d}.jpg (train: {index:08d}.jpg)' for index in range(12)]}
 
 
 @pytest.mark.parametrize('suffix, options', [
@@ -206,6 +212,21 @@ def test_pictures_turned_by_exif(copied):
     Image.new('RGB', (80, 64)).save(path)
     assert problems(inspect(train=coco_set(copied)))[Problem.PICTURE_SIZE, 'train'] == [
         '00000000.jpg (80 x 64, not 64 x 80)']
+
+
+def test_sizes_of_masks_are_height_and_width(copied):
+    file = copied / 'annotations/instances_training.json'
+    content = json.loads(file.read_text())
+    content['images'] = content['images'][:1]
+    content['images'][0].update(width=40, height=64)
+    cv2.imwrite(str(copied / 'images/training/00000000.jpg'), np.zeros((64, 40, 3), np.uint8))
+    item = dict(id=1, image_id=0, category_id=1, bbox=[1, 1, 9, 9], area=9, iscrowd=0)
+    load_masks = [dict(type='LoadAnnotations', with_mask=True)]
+    for size, found in (([64, 40], []), ([40, 64], ['00000000.jpg (annotation 1: 64 x 40)'])):
+        item['segmentation'] = dict(size=size, counts='abc')
+        file.write_text(json.dumps(dict(content, annotations=[item])))
+        inspection = inspect(train=dict(coco_set(copied), pipeline=load_masks))
+        assert problems(inspection).get((Problem.MASK_SIZE, 'train'), []) == found
 
 
 def test_the_order_of_findings_does_not_depend_on_threads(copied):

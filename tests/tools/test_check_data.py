@@ -10,10 +10,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmtrtvit.datasets import make_shapes
+from mmtrtvit.datasets.inspection import inspect_data
 from mmtrtvit.datasets.problems import Problem
+from mmtrtvit.engine.config import read_config
 
 ROOT = Path(__file__).parents[2]
 DETECTION = '_base_ = __import__("mmtrtvit").config_path("demo/{}.py")\n'
@@ -308,6 +311,22 @@ def test_every_problem_is_provoked():
 def test_boxes_alone_need_no_masks(call, folder):
     first(segmentation=None)(folder / 'data/shapes')
     assert call('boxes.py', '--count', 0).code == 0
+
+
+def test_training_needs_no_iscrowd(call, folder):
+    first(iscrowd=None)(folder / 'data/shapes')
+    assert call('boxes.py', '--count', 0).code == 0
+
+
+def test_boxes_of_voc_are_those_that_mmdetection_reads(folder):
+    config = read_config('voc.py')
+    pictures = inspect_data(config).splits[0].pictures
+    with DATASETS.switch_scope_and_registry('mmdet') as registry:
+        expected = registry.build(dict(config.train_dataloader.dataset, serialize_data=False))
+    assert [picture.boxes for picture in pictures] == [
+        [tuple(instance['bbox']) for instance in entry['instances']] for entry in expected]
+    assert [picture.size for picture in pictures] == [
+        (entry['width'], entry['height']) for entry in expected]
 
 
 def test_everything_is_told_at_once(call, folder):

@@ -1,0 +1,89 @@
+"""tools/convert_weights.py: what it prints and how it ends."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmtrtvit.layouts import official_name
+from mmtrtvit.models import EfficientViT
+
+TOOL = Path(__file__).parents[2] / 'tools/convert_weights.py'
+
+PRINTED = """\
+theirs.pth: EfficientViT-m0 in the layout official
+
+part     tensors  loaded  resized  missing  other shape  unexpected  parameters
+stem          20      20        0        0            0           0        100%
+stage 1       76      76        0        0            0           0        100%
+stage 2      201     201        0        0            0           0        100%
+stage 3      277     277        3        0            0           0        100%
+all          574     574        3        0            0           0        100%
+left out, as classifier: head.l.weight, head.l.bias
+
+written: ours.pth, in the layout mmtrtvit, with windows of 7, 7, 7
+To start a training from it: model.backbone.init_cfg=dict(type='Pretrained', checkpoint='ours.pth')
+"""
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capfd):
+    """Runs the tool in this process, where a file of the authors lies, and returns what it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    weights = {official_name(name): value
+               for name, value in EfficientViT('m0', (7, 7, 4)).state_dict().items()}
+    weights |= {'head.l.weight': torch.ones(1000, 192), 'head.l.bias': torch.ones(1000)}
+    torch.save(dict(model=weights), 'theirs.pth')
+
+    def call(*args):
+        monkeypatch.setattr(sys, 'argv', ['convert_weights.py', *args])
+        message = None
+        try:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        except SystemExit as error:
+            message = error.code
+        return message, capfd.readouterr().out
+
+    return call
+
+
+def test_says_what_was_read_and_written_and_how_to_use_it(call):
+    assert call('theirs.pth', 'ours.pth', '--window-size', '7') == (None, PRINTED)
+    assert [path.name for path in sorted(Path().iterdir())] == ['ours.pth', 'theirs.pth']
+
+
+def test_a_detector_is_used_as_load_from(call):
+    state = {f'backbone.{name}': value for name, value in EfficientViT('m0').state_dict().items()}
+    torch.save(dict(state_dict={**state, 'neck.w': torch.ones(2)}), 'detector.pth')
+    message, printed = call('detector.pth', 'ours.pth')
+    assert message is None and "To start a training from it: load_from='ours.pth'" in printed
+    options = ['--to', 'timm', '--window-size', '7', '7', '4']
+    message, printed = call('detector.pth', 'timm.pth', *options)
+    assert 'left out, as timm has no names for it: neck' in printed
+    assert 'written: timm.pth, in the layout timm, with windows of 7, 7, 4' in printed
+    assert 'To start' not in printed
+
+
+def test_a_partial_file_is_written_only_on_demand(call):
+    weights = torch.load('theirs.pth')['model']
+    del weights['blocks1.0.dw0.m.c.weight']
+    torch.save(dict(model=weights), 'theirs.pth')
+    message, printed = call('theirs.pth', 'ours.pth')
+    assert message.startswith('error: theirs.pth does not fit EfficientViT-m0.\npart ')
+    assert not printed and not Path('ours.pth').exists()
+    message, printed = call('theirs.pth', 'ours.pth', '--allow-partial')
+    assert message is None and Path('ours.pth').exists()
+    assert ('not loaded:\n  1 not in the file: stages.0.0.before.interaction.branch.conv.weight\n'
+            in printed)
+
+
+@pytest.mark.parametrize('args, found', [
+    (('theirs.pth', 'ours.pth', '--arch', 'm3'), 'The shapes are those of m0.'),
+    (('their.pth', 'ours.pth'), 'Did you mean theirs.pth?'),
+])
+def test_errors_end_it_without_a_traceback(call, args, found):
+    message, printed = call(*args)
+    assert message.startswith('error: ') and found in message and not printed
