@@ -29,7 +29,8 @@ EXTRAS = {
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
     ],
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
-    'test': ['mmtrtvit[data]', 'pytest', 'timm>=1.0.31', 'onnx', 'onnxruntime', 'onnxscript'],
+    'timm': ['timm>=1.0.31'],  # weights by name, timm://...
+    'test': ['mmtrtvit[data,timm]', 'pytest', 'onnx', 'onnxruntime', 'onnxscript'],
     'lint': ['ruff'],
 }
 

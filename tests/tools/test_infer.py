@@ -147,7 +147,9 @@ def test_a_real_ctrl_c(folder, tmp_path):
     process = subprocess.Popen(
         [sys.executable, TOOL, 'detector.py', 'detector.pth', tmp_path, '--out-dir', 'stopped'],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'))
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        # a shell's background jobs, these tests perhaps, hand an ignored SIGINT on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     pictures = folder / 'stopped/pictures'
     while process.poll() is None and not (pictures.is_dir() and len(os.listdir(pictures)) > 2):
         time.sleep(0.02)
