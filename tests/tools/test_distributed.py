@@ -132,7 +132,8 @@ class KillHook(Hook):
 
 # What is started by two processes in turn, as starting takes longer than training.
 SEVERAL = '''
-from mmtrtvit.engine import evaluate, read_config, train
+import torch
+from mmtrtvit.engine import read_config, train
 
 def run(config, work_dir, resume=None, **options):
     options['experiment_name'] = options['visualizer.name'] = f'{work_dir}_{resume}'
@@ -142,6 +143,7 @@ run('segmentor.py', 'segmentor')
 run('flexible.py', 'flexible')
 run('fsdp.py', 'fsdp', **{'train_cfg.max_epochs': 1})
 run('fsdp.py', 'fsdp', resume='auto')
+torch.distributed.destroy_process_group()
 '''
 
 

@@ -1,0 +1,231 @@
+"""Detectors as modules from a picture to boxes: the parts of an MMDetection model, and what its
+``predict`` does behind them, on whole batches and with results of fixed shape.
+
+Exact: top-k over pairs of anchor and class, NMS for each class, RPN's NMS for each level, every
+class of a box, clipping at the border of the unpadded picture. What is left to the host is to
+divide the boxes by the pictures' scale factors and to paste the masks.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from mmdet.models import detectors
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from torch import Tensor, nn
+
+from .ops import (
+    NOTHING,
+    best_anchors,
+    best_pairs,
+    decode_boxes,
+    grid_anchors,
+    keep_by_nms,
+    pooled_rois,
+    separate,
+    take,
+)
+
+# What TensorRT's TopK can do at most.
+MAX_TOP_K = 3840
+
+
+class Detector(nn.Module):
+    """What the exported detectors share.
+
+    Args:
+        model: A detector of MMDetection; its parts are copied.
+        max_candidates: Most pairs of box and class that NMS gets from one level or picture.
+
+    Attributes:
+        output_names: Names of what ``forward`` returns.
+    """
+
+    output_names = ('num_dets', 'dets', 'labels')
+
+    def __init__(self, model: nn.Module, max_candidates: int = MAX_TOP_K) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(model.backbone)
+        self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
+        self.max_candidates = min(max_candidates, MAX_TOP_K)
+
+    def results(
+        self, scores: Tensor, boxes: Tensor, labels: Tensor, score_thr: float, iou_thr: float,
+        count: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The best boxes that NMS of each class leaves.
+
+        Args:
+            scores: ``(B, N)``.
+            boxes: ``(B, N, 4)``.
+            labels: ``(B, N)``, int64.
+            score_thr: Least score, exclusively.
+            iou_thr: Threshold of NMS.
+            count: K.
+
+        Returns:
+            Number of detections ``(B, 1)``, int32; boxes with scores ``(B, K, 5)``, best first, 0
+            behind the last; labels ``(B, K)``, int32, -1 behind the last.
+        """
+        scores = torch.where(scores > score_thr, scores, NOTHING)
+        keep = keep_by_nms(separate(boxes, labels), scores, iou_thr)
+        scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
+        found = scores > 0
+        dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
+        dets = torch.where(found.unsqueeze(-1), dets, 0.)
+        labels = torch.where(found, labels.gather(1, index), -1).to(torch.int32)
+        return found.sum(dim=1, keepdim=True).to(torch.int32), dets, labels
+
+
+class OneStageDetector(Detector):
+    """RetinaNet: ``(B, 3, H, W), (B, 2) -> num_dets, dets, labels``.
+
+    Args:
+        model: MMDetection's RetinaNet.
+    """
+
+    def __init__(self, model: detectors.SingleStageDetector) -> None:
+        super().__init__(model)
+        self.head = copy.deepcopy(model.bbox_head)
+        self.test_cfg = model.test_cfg
+
+    def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`Detector.results`.
+
+        Args:
+            input: Normalised pictures, padded at the right and at the bottom, ``(B, 3, H, W)``.
+            sizes: Height and width of each picture without padding, ``(B, 2)``, float32.
+        """
+        logits, deltas = self.head(self.neck(self.backbone(input)))
+        cfg = self.test_cfg
+        count = min(cfg.nms_pre, self.max_candidates)
+        levels = []
+        for index in range(len(logits)):
+            level_logits, level_deltas, anchors = best_level_anchors(
+                self.head, index, logits, deltas, count)
+            boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
+            levels.append(best_pairs(level_logits, boxes, count))
+        logits, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+        return self.results(
+            scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img)
+
+
+class TwoStageDetector(Detector):
+    """Faster R-CNN and Mask R-CNN: ``(B, 3, H, W), (B, 2) -> num_dets, dets, labels[, masks]``.
+
+    Args:
+        model: MMDetection's Faster R-CNN or Mask R-CNN.
+    """
+
+    def __init__(self, model: detectors.TwoStageDetector) -> None:
+        super().__init__(model)
+        self.rpn_head = copy.deepcopy(model.rpn_head)
+        self.bbox_head = copy.deepcopy(model.roi_head.bbox_head)
+        self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor)
+        self.test_cfg = model.test_cfg
+        self.mask_head = None
+        if model.roi_head.with_mask:
+            self.mask_head = copy.deepcopy(model.roi_head.mask_head)
+            self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor)
+            self.output_names = (*Detector.output_names, 'masks')
+
+    def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`Detector.results`; masks are probabilities, ``(B, K, 28, 28)``, float32.
+
+        Args:
+            input: Normalised pictures, padded at the right and at the bottom, ``(B, 3, H, W)``.
+            sizes: Height and width of each picture without padding, ``(B, 2)``, float32.
+        """
+        maps = self.neck(self.backbone(input))
+        proposals, valid = self.proposals(maps, sizes)
+        features = pooled_rois(maps[:len(self.bbox_pooling['strides'])], proposals,
+                               **self.bbox_pooling)
+        logits, deltas = self.bbox_head(features)
+        cfg = self.test_cfg
+        count, classes = cfg.rpn.max_per_img, self.bbox_head.num_classes
+        scores = logits.softmax(dim=-1)[:, :-1].reshape(-1, count, classes)
+        scores = torch.where(valid.unsqueeze(-1), scores, NOTHING)
+        boxes_per_proposal = 1 if self.bbox_head.reg_class_agnostic else classes
+        anchors = proposals.unsqueeze(2).expand(-1, -1, boxes_per_proposal, -1)
+        boxes = decode_boxes(
+            anchors.reshape(-1, count * boxes_per_proposal, 4),
+            deltas.reshape(-1, count * boxes_per_proposal, 4),
+            *normalisation(self.bbox_head), sizes)
+        count = min(self.max_candidates, count * classes)
+        results = self.results(
+            *best_pairs(scores, boxes, count), cfg.rcnn.score_thr, cfg.rcnn.nms.iou_threshold,
+            cfg.rcnn.max_per_img)
+        return results if self.mask_head is None else (*results, self.masks(maps, *results[1:]))
+
+    def proposals(self, maps: tuple[Tensor, ...], sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes worth a look and which of them there are: ``(B, P, 4)`` and ``(B, P)``, bool."""
+        logits, deltas = self.rpn_head(maps)
+        cfg = self.test_cfg.rpn
+        count = min(cfg.nms_pre, self.max_candidates)
+        levels = []
+        for index in range(len(logits)):
+            level_logits, level_deltas, anchors = best_level_anchors(
+                self.rpn_head, index, logits, deltas, count)
+            boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
+            levels.append((level_logits.squeeze(2), boxes, torch.full_like(boxes[..., 0], index)))
+        logits, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+        keep = keep_by_nms(separate(boxes, level), scores, cfg.nms.iou_threshold)
+        scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
+        valid = scores > 0
+        boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
+        return boxes, valid
+
+    def masks(self, maps: tuple[Tensor, ...], dets: Tensor, labels: Tensor) -> Tensor:
+        """Probability of each cell of a detection's box to belong to it: ``(B, K, 28, 28)``."""
+        found = (labels >= 0).unsqueeze(-1)
+        boxes = torch.where(found, dets[..., :4], dets.new_tensor(ONE_PIXEL))
+        features = pooled_rois(maps[:len(self.mask_pooling['strides'])], boxes,
+                               **self.mask_pooling)
+        logits = self.mask_head(features)  # (B * K, C, 28, 28)
+        if not self.mask_head.class_agnostic:
+            index = labels.flatten().clamp(min=0).to(torch.int64).reshape(-1, 1, 1, 1)
+            logits = logits.gather(1, index.expand(-1, -1, *logits.shape[2:]))
+        masks = logits.sigmoid().reshape(-1, self.test_cfg.rcnn.max_per_img, *logits.shape[2:])
+        return torch.where(found.unsqueeze(-1), masks, 0.)
+
+
+# Stands in for a box that is not there: RoIAlign of one without area is not a number.
+ONE_PIXEL = (0., 0., 1., 1.)
+
+
+def best_level_anchors(
+    head: nn.Module, level: int, logits: list[Tensor], deltas: list[Tensor], count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
+    generator = head.prior_generator
+    base_anchors = generator.base_anchors[level].to(logits[level].device, torch.float32)
+    anchors = grid_anchors(base_anchors, logits[level], generator.strides[level])
+    anchors = anchors.expand(logits[level].shape[0], -1, -1)
+    width = head.cls_out_channels
+    rows = [x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, size).float()
+            for x, size in ((logits[level], width), (deltas[level], 4))]
+    return best_anchors(rows[0], [rows[1], anchors], count)
+
+
+def usable(scores: Tensor, boxes: Tensor, min_size: float) -> Tensor:
+    """``scores`` without those of boxes that are too small, ``(B, N)``."""
+    if min_size < 0:
+        return scores
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return torch.where((sides > min_size).all(dim=-1), scores, NOTHING)
+
+
+def normalisation(head: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and standard deviations of a head's deltas."""
+    return tuple(head.bbox_coder.means), tuple(head.bbox_coder.stds)
+
+
+def pooling_settings(extractor: SingleRoIExtractor) -> dict[str, Any]:
+    """Keyword arguments of :func:`.ops.pooled_rois`."""
+    layer = extractor.roi_layers[0]
+    return dict(
+        strides=tuple(extractor.featmap_strides), finest_scale=extractor.finest_scale,
+        output_size=tuple(layer.output_size), sampling_ratio=layer.sampling_ratio,
+        aligned=layer.aligned)
