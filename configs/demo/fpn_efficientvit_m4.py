@@ -23,7 +23,17 @@ model = dict(
         dropout_ratio=0.,
         num_classes=4))
 
+train_cfg = dict(max_epochs=10)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=10,
+        eta_min_ratio=0.01,
+        by_epoch=True,
+        convert_to_iter_based=True),
+]
 auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
