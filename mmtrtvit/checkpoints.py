@@ -171,6 +171,30 @@ def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path 
     return max(newer, key=steps.__getitem__, default=None)
 
 
+def is_sharded(checkpoint: str | Path) -> bool:
+    """Returns whether a checkpoint is a folder, in which each process of a training has a file."""
+    return Path(checkpoint).suffix == '.pth' and Path(checkpoint).is_dir()
+
+
+def checkpoint_file(checkpoint: str | Path) -> Path:
+    """Returns a checkpoint as it is, but of a work dir its newest one.
+
+    Raises:
+        UserError: If the work dir has none, or the checkpoint is sharded.
+    """
+    path = Path(checkpoint).expanduser()
+    newest = newest_checkpoint(path) if path.is_dir() and not is_sharded(path) else path
+    if newest is None:
+        raise UserError(f'{checkpoint} has no checkpoint: no training got that far there.')
+    if is_sharded(newest):
+        run = newest.parent
+        raise UserError(
+            f'{newest} is a folder of a sharded training. DeepSpeed writes a script beside it that '
+            f'makes one file of the weights, pytorch_model.bin in the folder OUT: '
+            f'python {run}/zero_to_fp32.py {run} OUT --tag {newest.name}')
+    return newest
+
+
 def _step(file: Path) -> int:
     """Returns the epoch or iteration in a file's name, -1 for the best or another checkpoint."""
     match = re.fullmatch(r'(?!best_).*?(\d+)\.pth', file.name)

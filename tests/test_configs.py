@@ -147,9 +147,10 @@ def test_classes_are_those_of_the_heads(config):
 
 def test_pipelines_are_built_from_known_steps(config):
     host = importlib.import_module(f'{config.default_scope}.registry')
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        steps = config[loader].dataset.pipeline
-        assert all(host.TRANSFORMS.build(step) for step in steps)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            for step in config[loader].dataset.pipeline:
+                host.TRANSFORMS.build(step)  # raises for an unknown step or argument
 
 
 def test_parts_are_registered_in_the_root(config):

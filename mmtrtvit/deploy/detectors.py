@@ -26,7 +26,7 @@ from .ops import (
     take,
 )
 
-# What TensorRT's TopK can do at most.
+# What TensorRT's TopK can do at most: no more pairs of box and class go from a level or picture on.
 MAX_TOP_K = 3840
 
 
@@ -35,7 +35,6 @@ class Detector(nn.Module):
 
     Args:
         model: A detector of MMDetection; its parts are copied.
-        max_candidates: Most pairs of box and class that NMS gets from one level or picture.
 
     Attributes:
         output_names: Names of what ``forward`` returns.
@@ -43,11 +42,10 @@ class Detector(nn.Module):
 
     output_names = ('num_dets', 'dets', 'labels')
 
-    def __init__(self, model: nn.Module, max_candidates: int = MAX_TOP_K) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
-        self.max_candidates = min(max_candidates, MAX_TOP_K)
 
     def results(
         self, scores: Tensor, boxes: Tensor, labels: Tensor, score_thr: float, iou_thr: float,
@@ -98,7 +96,7 @@ class OneStageDetector(Detector):
         """
         logits, deltas = self.head(self.neck(self.backbone(input)))
         cfg = self.test_cfg
-        count = min(cfg.nms_pre, self.max_candidates)
+        count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
             level_logits, level_deltas, anchors = best_level_anchors(
@@ -152,7 +150,7 @@ class TwoStageDetector(Detector):
             anchors.reshape(-1, count * boxes_per_proposal, 4),
             deltas.reshape(-1, count * boxes_per_proposal, 4),
             *normalisation(self.bbox_head), sizes)
-        count = min(self.max_candidates, count * classes)
+        count = min(MAX_TOP_K, count * classes)
         results = self.results(
             *best_pairs(scores, boxes, count), cfg.rcnn.score_thr, cfg.rcnn.nms.iou_threshold,
             cfg.rcnn.max_per_img)
@@ -162,7 +160,7 @@ class TwoStageDetector(Detector):
         """Boxes worth a look and which of them there are: ``(B, P, 4)`` and ``(B, P)``, bool."""
         logits, deltas = self.rpn_head(maps)
         cfg = self.test_cfg.rpn
-        count = min(cfg.nms_pre, self.max_candidates)
+        count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
             level_logits, level_deltas, anchors = best_level_anchors(

@@ -4,7 +4,6 @@ import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,7 +36,8 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.part')
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # PyTorch's, about sizes that do not change
             _export(module, inputs, part, output_names, dynamic_axes or {}, exporter)
         os.replace(part, path)
     finally:
@@ -45,7 +45,10 @@ def export(
     return path
 
 
-def _export(module, inputs, part, output_names, dynamic_axes, exporter) -> None:
+def _export(
+    module: nn.Module, inputs: Mapping[str, Tensor], part: Path, output_names: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]], exporter: str,
+) -> None:
     opset = EXPORTERS[exporter]
     options = dict(
         input_names=list(inputs), output_names=list(output_names), opset_version=opset)
@@ -64,10 +67,3 @@ def _export(module, inputs, part, output_names, dynamic_axes, exporter) -> None:
             module, tuple(inputs.values()), dynamic_shapes=shapes, dynamo=True,
             custom_translation_table=translations_for_dynamo(), **options)
         program.save(str(part))
-
-
-@contextmanager
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 
+from ..checkpoints import checkpoint_file
 from ..errors import UserError
 from .media import (
     DrawnMedia,
@@ -22,7 +23,7 @@ from .media import (
     whole_file,
     write_picture,
 )
-from .predictor import Predictor, batches, checkpoint_file, label_map, load
+from .predictor import Predictor, batches, label_map, load
 
 
 @dataclass

@@ -18,8 +18,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..checkpoints import (
+    checkpoint_file,
     compare_weights,
-    newest_checkpoint,
     read_weights,
     require_match,
     state_dict_of,
@@ -76,19 +76,6 @@ def load(
         loader, transforms = _build_pipeline(config)
         visualizer = _build_visualizer(config, state)
     return Predictor(model.to(device).eval(), loader, transforms, visualizer)
-
-
-def checkpoint_file(checkpoint: str | Path) -> Path:
-    """Returns a checkpoint as it is, but of a work dir its newest one.
-
-    Raises:
-        UserError: If the work dir has none.
-    """
-    path = Path(checkpoint).expanduser()
-    newest = newest_checkpoint(path) if path.is_dir() else path
-    if newest is None:
-        raise UserError(f'{checkpoint} has no checkpoint: no training got that far there.')
-    return newest
 
 
 class Predictor:

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
-from ..checkpoints import newest_checkpoint, read_weights
+from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_widths
@@ -90,13 +90,8 @@ def evaluate(
     if not config.get('test_dataloader') or not config.get('test_evaluator'):
         raise UserError(f'{config.filename} describes no evaluation: it needs test_dataloader, '
                         'test_cfg and test_evaluator.')
-    if Path(checkpoint).is_dir() and not is_sharded(checkpoint):
-        work_dir, checkpoint = checkpoint, newest_checkpoint(checkpoint)
-        if checkpoint is None:
-            raise UserError(f'{work_dir} has no checkpoint: no training got that far there.')
-    if is_sharded(checkpoint):
-        raise UserError(_merge_first(Path(checkpoint)))
     if _is_file(checkpoint):
+        checkpoint = checkpoint_file(checkpoint)
         read_weights(checkpoint)
     check_data(config, ('test',))
     config.load_from = str(checkpoint)
@@ -131,18 +126,6 @@ def build_runner(config: Config) -> Runner:
     return runner
 
 
-def is_sharded(checkpoint: str | Path) -> bool:
-    """Returns whether a checkpoint is a folder, in which each process of a training has a file."""
-    return Path(checkpoint).suffix == '.pth' and Path(checkpoint).is_dir()
-
-
-def _merge_first(folder: Path) -> str:
-    run = folder.parent
-    return (f'{folder} is a folder of a sharded training. DeepSpeed writes a script beside it that '
-            f'makes one file of the weights, pytorch_model.bin in the folder OUT: '
-            f'python {run}/zero_to_fp32.py {run} OUT --tag {folder.name}')
-
-
 def _is_file(path: Any) -> bool:
     """Returns whether MMEngine takes ``path`` for a local file and not for an address."""
     return bool(path) and '://' not in str(path)
@@ -165,10 +148,12 @@ def resume_from(config: Config, checkpoint: str | Path) -> None:
     if checkpoint is None:
         return
     config.load_from = str(checkpoint)
-    if is_sharded(checkpoint) and config.get('runner_type') != 'FlexibleRunner':
-        raise UserError(_merge_first(Path(checkpoint)))
-    if is_sharded(checkpoint) or not _is_file(checkpoint):
+    if not _is_file(checkpoint):
         return
+    if is_sharded(checkpoint) and config.get('runner_type') == 'FlexibleRunner':
+        return
+    checkpoint = checkpoint_file(checkpoint)
+    config.load_from = str(checkpoint)
     try:
         state = read_weights(checkpoint)
     except UserError as error:

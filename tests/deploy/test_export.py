@@ -97,13 +97,25 @@ def test_a_segmentor_has_the_logits_of_predict(segmentor, batch, size, padded):
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
-def session(exported, inputs, path):
+def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor):
+    from mmtrtvit.deploy.segmentors import Segmentor
+
+    model, _ = segmentor
+    x, _ = pictures(2, (64, 96), (64, 96))
+    with torch.no_grad():
+        logits = model.encode_decode(x, [dict(img_shape=(64, 96))] * 2)
+        labels, = Segmentor(model, with_argmax=True).eval()(x)
+    assert labels.dtype == torch.int32 and len(labels.unique()) > 1
+    assert (labels == logits.argmax(dim=1)).float().mean() > .9999
+
+
+def session(exported, inputs, path, exporter='torchscript'):
     from mmtrtvit.deploy.to_onnx import export
 
     size = {0: 'batch', 2: 'height', 3: 'width'}
     axes = dict(input=size, sizes={0: 'batch'}) | {
         name: size if name == 'output' else {0: 'batch'} for name in exported.output_names}
-    export(exported, inputs, path, exported.output_names, axes)
+    export(exported, inputs, path, exported.output_names, axes, exporter)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     return onnxruntime.InferenceSession(str(path))
 
@@ -131,3 +143,33 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, tmp_path):
             expected, = exported(x)
         found, = graph.run(None, dict(input=x.numpy()))
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_both_exporters_give_the_same(tmp_path):
+    from mmtrtvit.deploy.detectors import OneStageDetector
+
+    exported = OneStageDetector(build('retinanet_trtvit_b')).eval()
+    x, sizes = pictures(2, (90, 120), (96, 128))
+    graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx', 'dynamo')
+    for batch, size, padded in SIZES:
+        x, sizes = pictures(batch, size, padded)
+        with torch.no_grad():
+            expected = exported(x, sizes)
+        found = graph.run(None, dict(input=x.numpy(), sizes=sizes.numpy()))
+        for ours, theirs in zip(expected, found):
+            torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-2)
+
+
+def test_a_failed_export_leaves_an_old_file_alone(tmp_path):
+    from mmtrtvit.deploy.to_onnx import export
+
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            raise RuntimeError('broken')
+
+    old = tmp_path / 'end2end.onnx'
+    old.write_bytes(b'old')
+    with pytest.raises(RuntimeError, match='broken'):
+        export(Broken(), dict(x=torch.zeros(1)), old, ['y'])
+    assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]

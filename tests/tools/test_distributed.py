@@ -16,12 +16,12 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmtrtvit.checkpoints import read_weights, state_dict_of
+from mmtrtvit.checkpoints import is_sharded, read_weights, state_dict_of
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine import distributed, evaluate, read_config, train
 from mmtrtvit.engine.command_line import format_table, run_tool
 from mmtrtvit.engine.hooks import _RemoveLater
-from mmtrtvit.engine.runner import draw_to, is_sharded, resume_from
+from mmtrtvit.engine.runner import draw_to, resume_from
 from mmtrtvit.errors import UserError
 
 ROOT = Path(__file__).parents[2]
