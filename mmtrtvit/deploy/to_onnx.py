@@ -30,7 +30,8 @@ def export(
         path: The file to write.
         output_names: Names of the outputs.
         dynamic_axes: Name of each axis of each input and output that may have another size.
-        exporter: ``'torchscript'`` (opset 17) or ``'dynamo'`` (opset 18).
+        exporter: ``'torchscript'`` (opset 17) or ``'dynamo'`` (opset 18). The latter takes what is
+            equal or one in the example for constant: show it a picture of 480 pixels or more.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
