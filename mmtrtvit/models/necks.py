@@ -5,7 +5,6 @@ Attention", CVPR 2023, arXiv 2305.07027; official code: microsoft/Cream, Efficie
 It has the official parameter names. Deliberate differences to the official code:
 
 * It works without transposed levels as well, and with any number of them.
-* Nothing is added in place, so the backbone's maps stay as they are.
 * ``start_level`` and ``end_level`` are left to ``out_indices`` of the backbone.
 """
 
