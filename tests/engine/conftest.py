@@ -4,6 +4,8 @@ import itertools
 import os
 import random
 import signal
+import sys
+import traceback
 
 import numpy as np
 import pytest
@@ -141,6 +143,8 @@ def in_child():
             try:
                 function(*args)
             except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
                 os._exit(99)
             os._exit(0)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
