@@ -48,10 +48,11 @@ class FixedSize(nn.Module):
                 f'has {height} x {width} behind the test pipeline. Resize to no more in the '
                 'config, or export for any size.')
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
+        size = tuple(data['inputs'].shape[2:])
         for sample in data['data_samples']:
             left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
             sample.set_metainfo(dict(
-                batch_input_shape=tuple(data['inputs'].shape[2:]),
+                batch_input_shape=size, pad_shape=size,
                 padding_size=[left, right + columns, top, bottom + rows]))
         return data
 
