@@ -3,6 +3,7 @@
 Examples:
   python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
   python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+  python tools/test.py CONFIG CHECKPOINT --fuse    # sooner, the same metrics
 """
 
 import argparse
@@ -16,6 +17,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument(
         '--show-dir', metavar='DIR', help='folder for pictures of the predictions')
+    parser.add_argument(
+        '--fuse', action='store_true',
+        help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model')
     return parser.parse_args()
 
 
@@ -26,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.runner import evaluate
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    metrics = evaluate(config, args.checkpoint, args.out, args.show_dir)
+    metrics = evaluate(config, args.checkpoint, args.out, args.show_dir, args.fuse)
     if is_main_process():
         print(f'\n{format_table(metrics)}')
 

@@ -15,6 +15,7 @@ from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_widths
 from .distributed import MeanLossHook, join_processes
+from .fusion import FuseHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 
@@ -68,7 +69,8 @@ def evaluate(
         config: Config,
         checkpoint: str | Path,
         out: str | Path | None = None,
-        show_dir: str | Path | None = None) -> dict[str, float]:
+        show_dir: str | Path | None = None,
+        fused: bool = False) -> dict[str, float]:
     """Evaluates a checkpoint on the test data of a config.
 
     Args:
@@ -76,6 +78,7 @@ def evaluate(
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
+        fused: Evaluate the model's fused copy, see :func:`mmtrtvit.models.fuse`.
 
     Returns:
         The metrics by name.
@@ -105,6 +108,8 @@ def evaluate(
         Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
         dump = METRICS.build(dict(type=kind, out_file_path=str(out)))
         runner.test_evaluator.metrics.append(dump)
+    if fused:
+        runner.register_hook(FuseHook())
     metrics = runner.test()
     if not metrics:
         raise UserError(
