@@ -19,6 +19,7 @@ from ..engine.config import read_config
 from ..engine.media import write_picture
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
+from ..models import fuse
 from . import support
 from .compare import Difference, compare
 from .evaluation import deployed
@@ -123,8 +124,8 @@ def read_deploy_config(
 def export_model(
     model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu'
 ) -> None:
-    """Writes a model as an ONNX file; :func:`~.support.check` it first."""
-    module = support.exportable(model, settings).to(device)
+    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first."""
+    module = support.exportable(fuse(model), settings).to(device)
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
     export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
            settings.exporter)
