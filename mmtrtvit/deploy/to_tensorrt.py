@@ -5,6 +5,8 @@ be strongly typed they are: a layer then has the type that the file gives it. El
 takes types for hints, and the layers that must not become half are held at single precision.
 """
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -111,11 +113,13 @@ def build_engine(
     cache = Path(f'{engine_path}.timing')
     if options.timing_cache:
         _load_timing_cache(config, cache, notes)
-    monitor = None  # the config does not keep it alive
-    if progress and hasattr(trt, 'IProgressMonitor'):
-        monitor = config.progress_monitor = _make_monitor(trt, progress)
-    engine = builder.build_serialized_network(network, config)
-    del monitor, parser
+    with _Interruptible() as interruption:
+        if hasattr(trt, 'IProgressMonitor'):
+            monitor = _make_monitor(trt, interruption, progress)
+            config.progress_monitor = monitor
+        engine = builder.build_serialized_network(network, config)
+    if interruption.wanted:
+        raise KeyboardInterrupt
     if engine is None:
         raise UserError(_failure(graph, logger.errors))
     AtomicBackend().put(memoryview(engine), engine_path)
@@ -281,7 +285,29 @@ def _load_timing_cache(config: Any, path: Path, notes: list[str]) -> None:
     config.set_timing_cache(config.create_timing_cache(b''), False)
 
 
-def _make_monitor(trt: ModuleType, progress: Callable[[str], None]) -> Any:
+class _Interruptible:
+    """Notes Ctrl-C instead of raising: what a callback of TensorRT's raises is lost there."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> '_Interruptible':
+        if self.in_main_thread:  # no other may set it
+            self.handler = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.in_main_thread:
+            signal.signal(signal.SIGINT, self.handler)
+
+    def _note(self, *args: Any) -> None:
+        self.wanted = True
+
+
+def _make_monitor(
+    trt: ModuleType, interruption: _Interruptible, progress: Callable[[str], None] | None
+) -> Any:
 
     class Monitor(trt.IProgressMonitor):
 
@@ -289,10 +315,11 @@ def _make_monitor(trt: ModuleType, progress: Callable[[str], None]) -> Any:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            progress(phase_name)
+            if progress:
+                progress(phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return True
+            return not interruption.wanted
 
         def phase_finish(self, phase_name: str) -> None:
             pass

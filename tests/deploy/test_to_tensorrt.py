@@ -4,8 +4,10 @@ import importlib.util
 import os
 import pickle
 import shlex
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,23 @@ def test_phases_are_told_where_the_version_tells_them(stand_in, paths, version):
     phases = []
     build_engine(*paths, profiles=[dict(input=RANGE)], progress=phases.append)
     assert phases == ([] if version == '8.6.1' else ['Building engine'])
+
+
+@pytest.mark.parametrize('version', ['10.0.1', '11.4.0.106'])
+def test_a_build_can_be_interrupted(stand_in, paths, version):
+    stand_in(version)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(*paths, profiles=[dict(input=RANGE)],
+                     progress=lambda phase: signal.raise_signal(signal.SIGINT))
+    assert not paths[1].exists() and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_engine_can_be_built_outside_of_the_main_thread(stand_in, paths):
+    stand_in('10.0.1')
+    with ThreadPoolExecutor() as pool:
+        pool.submit(build_engine, *paths, profiles=[dict(input=RANGE)]).result()
+    assert paths[1].exists()
 
 
 @pytest.mark.parametrize('version', VERSIONS)

@@ -49,7 +49,8 @@ class _Builder:
         monitor = options.get('progress_monitor')
         if monitor:
             monitor.phase_start('Building engine', None, 1)
-            assert monitor.step_complete('Building engine', 0) is True
+            if not monitor.step_complete('Building engine', 0):
+                return None
             monitor.phase_finish('Building engine')
         error = _build_error(trt, network, options)
         if error:
