@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..names import did_you_mean
+from .settings import DeploySettings
 
 PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8')
 HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
@@ -61,6 +62,20 @@ class EngineOptions:
                                 f'{", ".join(map(str, filter(lambda x: x is not None, allowed)))}.')
         if self.workspace is not None and self.workspace < 1:
             raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
+
+
+def read_options(settings: DeploySettings) -> tuple[EngineOptions, list[Profile]]:
+    """Returns what a deploy config says about the engine."""
+    common = settings.common
+    precision = 'tf32' if common.get('tf32') and settings.precision == 'fp32' else (
+        settings.precision)
+    options = EngineOptions(
+        precision, None, common.get('max_workspace_size'),
+        common.get('builder_optimization_level'), common.get('hardware_compatibility') or 'none',
+        bool(common.get('version_compatible')))
+    return options, [
+        {'input': ShapeRange(each.min_shape, each.opt_shape, each.max_shape)}
+        for each in settings.profiles]
 
 
 @dataclass

@@ -15,7 +15,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mmtrtvit.deploy.engine_options import EngineOptions, ShapeRange, parse_shapes
+from mmtrtvit.deploy.engine_options import (
+    EngineOptions,
+    ShapeRange,
+    parse_shapes,
+    read_options,
+)
 from mmtrtvit.deploy.to_tensorrt import EngineUnavailable, build_engine
 from mmtrtvit.errors import UserError
 
@@ -255,6 +260,24 @@ def test_no_onnx_file(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match='there is no file' if content is None else 'no ONNX file'):
         build_engine(path, tmp_path / 'end2end.engine')
+
+
+def test_a_deploy_config_says_how_to_build():
+    from mmengine.config import Config
+
+    from mmtrtvit.deploy.settings import read_settings
+
+    config = Config.fromfile(TOOL.parents[1] / 'configs/deploy/tensorrt_fp32.py')
+    options, profiles = read_options(read_settings(config, 'mmdet'))
+    assert options == EngineOptions('fp32', workspace=4 << 30)
+    assert profiles == [dict(input=((1, 3, 320, 320), (1, 3, 800, 1344), (1, 3, 1344, 1344)))]
+    config.backend_config.common_config = dict(
+        tf32=True, builder_optimization_level=2, hardware_compatibility='ampere_plus',
+        version_compatible=True)
+    assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions(
+        'tf32', None, None, 2, 'ampere_plus', True)
+    config.backend_config.common_config = dict(fp16_mode=True, tf32=True)
+    assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions('fp16')
 
 
 @pytest.mark.parametrize('text', ['input', 'input:', 'input:1x', ':1x2', 'input:1xa'])
