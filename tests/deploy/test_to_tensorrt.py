@@ -10,10 +10,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from mmtrtvit.deploy.engine_options import (
     EngineOptions,
@@ -29,56 +27,20 @@ VERSIONS = ('8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106')
 RANGE = ShapeRange((1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 128, 128))
 
 
-def write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=True):
-    """A convolution in a module and a sum behind it, in single precision, half or with QDQ."""
-    batch, height, width = (side or name for side, name in zip(size, ('batch', 'height', 'width')))
-    nodes = []
-    weight = np.resize(np.linspace(-1, 1, 36, dtype=np.float32), (4, 3, 3, 1))
-    weights = [numpy_helper.from_array(weight, 'weight')]
-    source = 'input'
-    if kind == 'fp16':
-        weights = [numpy_helper.from_array(weight.astype(np.float16), 'weight')]
-        nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
-        source = 'half'
-    if kind == 'int8':
-        weights += [numpy_helper.from_array(np.array(.1, np.float32), 'scale'),
-                    numpy_helper.from_array(np.array(0, np.int8), 'zero')]
-        nodes += [helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
-                  helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant')]
-        source = 'dq'
-    nodes.append(helper.make_node(
-        'Conv', [source, 'weight'], ['maps'], '/backbone/conv/Conv', pads=[1, 0, 1, 0]))
-    nodes += [
-        helper.make_node('Cast', ['maps'], ['single'], '/Cast_1', to=TensorProto.FLOAT),
-        helper.make_node('ReduceSum', ['single'], ['sums'], '/Sum'),
-        helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'), *extra]
-    if not names:
-        for index, node in enumerate(nodes):
-            node.name = f'node_{index}'
-    graph = helper.make_graph(
-        nodes, 'graph',
-        [helper.make_tensor_value_info('input', TensorProto.FLOAT, [batch, 3, height, width]),
-         helper.make_tensor_value_info('sizes', TensorProto.FLOAT, [batch, 2])],
-        [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
-
-
 def plan_of(path):
     return pickle.loads(path.read_bytes())
 
 
 @pytest.fixture
-def paths(tmp_path):
-    return write_graph(tmp_path / 'end2end.onnx'), tmp_path / 'end2end.engine'
+def paths(tmp_path, graph):
+    return graph(tmp_path / 'end2end.onnx'), tmp_path / 'end2end.engine'
 
 
 @pytest.mark.parametrize('version', VERSIONS)
 @pytest.mark.parametrize('kind', ['fp32', 'fp16', 'int8'])
-def test_every_version_builds_every_kind_of_file(stand_in, tmp_path, version, kind):
+def test_every_version_builds_every_kind_of_file(stand_in, graph, tmp_path, version, kind):
     stand_in(version)
-    path = write_graph(tmp_path / 'end2end.onnx', kind)
+    path = graph(tmp_path / 'end2end.onnx', kind)
     report = build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
     plan = plan_of(report.path)
     assert report.precision == kind and report.tensorrt == version
@@ -111,16 +73,16 @@ def test_half_layers_of_a_single_precision_file_end_behind_the_heads(stand_in, p
     assert report.notes == ['Layers behind the heads are held at single precision.']
 
 
-def test_a_weakly_typed_half_file_keeps_its_single_precision(stand_in, tmp_path):
+def test_a_weakly_typed_half_file_keeps_its_single_precision(stand_in, graph, tmp_path):
     stand_in('8.6.1')
-    path = write_graph(tmp_path / 'end2end.onnx', 'fp16')
+    path = graph(tmp_path / 'end2end.onnx', 'fp16')
     build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
     assert plan_of(tmp_path / 'end2end.engine')['held'] == ['/Sum', '/Add']
 
 
-def test_a_file_without_names_of_modules_is_told(stand_in, tmp_path):
+def test_a_file_without_names_of_modules_is_told(stand_in, graph, tmp_path):
     stand_in('8.6.1')
-    path = write_graph(tmp_path / 'end2end.onnx', names=False)
+    path = graph(tmp_path / 'end2end.onnx', names=False)
     report = build_engine(
         path, tmp_path / 'end2end.engine', EngineOptions('fp16'), [dict(input=RANGE)])
     assert not plan_of(report.path)['held'] and 'boxes in half precision' in report.notes[0]
@@ -136,9 +98,9 @@ def test_a_file_without_names_of_modules_is_told(stand_in, tmp_path):
     ('10.0.1', 'fp32', dict(hardware_compatibility='same_compute_capability'),
      'it has: none, ampere_plus'),
 ])
-def test_what_cannot_be_is_told(stand_in, tmp_path, version, kind, options, message):
+def test_what_cannot_be_is_told(stand_in, graph, tmp_path, version, kind, options, message):
     stand_in(version)
-    path = write_graph(tmp_path / 'end2end.onnx', kind)
+    path = graph(tmp_path / 'end2end.onnx', kind)
     with pytest.raises(UserError, match=message):
         build_engine(path, tmp_path / 'new.engine', EngineOptions(**options), [dict(input=RANGE)])
     assert not (tmp_path / 'new.engine').exists()
@@ -201,10 +163,10 @@ def test_an_engine_can_be_built_outside_of_the_main_thread(stand_in, paths):
 
 
 @pytest.mark.parametrize('version', VERSIONS)
-def test_an_op_that_the_parser_lacks_is_named_with_a_hint(stand_in, tmp_path, version):
+def test_an_op_that_the_parser_lacks_is_named_with_a_hint(stand_in, graph, tmp_path, version):
     stand_in(version, lacks=['NonZero'])
     extra = [helper.make_node('NonZero', ['sums'], ['found'], '/NonZero')]
-    path = write_graph(tmp_path / 'end2end.onnx', extra=extra)
+    path = graph(tmp_path / 'end2end.onnx', extra=extra)
     with pytest.raises(UserError) as error:
         build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
     assert str(error.value).splitlines() == [
@@ -239,17 +201,17 @@ def test_a_failed_build_tells_tensorrts_reason_and_leaves_the_old_engine(
     ((None, None, None), [dict(input=((1, 3, 64),) * 3)], 'which 1x3x64 is not'),
     ((1, 64, 64), [dict(input=((2, 3, 64, 64),) * 3)], 'input is 1x3x64x64 in the graph'),
 ])
-def test_profiles_that_do_not_fit(stand_in, tmp_path, size, ranges, message):
+def test_profiles_that_do_not_fit(stand_in, graph, tmp_path, size, ranges, message):
     stand_in('10.0.1')
-    path = write_graph(tmp_path / 'end2end.onnx', size=size)
+    path = graph(tmp_path / 'end2end.onnx', size=size)
     with pytest.raises(UserError) as error:
         build_engine(path, tmp_path / 'end2end.engine', profiles=ranges)
     assert message in str(error.value)
 
 
-def test_a_graph_of_fixed_size_needs_no_profile(stand_in, tmp_path):
+def test_a_graph_of_fixed_size_needs_no_profile(stand_in, graph, tmp_path):
     stand_in('10.0.1')
-    path = write_graph(tmp_path / 'end2end.onnx', size=(1, 64, 64))
+    path = graph(tmp_path / 'end2end.onnx', size=(1, 64, 64))
     assert build_engine(path, tmp_path / 'end2end.engine').profiles == []
 
 
@@ -323,12 +285,12 @@ def run_tool(monkeypatch, words):
     EngineOptions('tf32', True, 512 << 20, 4, 'ampere_plus', True, False),
     EngineOptions('fp16', False)])
 def test_the_command_that_is_shown_builds_the_engine(
-    stand_in, tmp_path, monkeypatch, capsys, options
+    stand_in, graph, tmp_path, monkeypatch, capsys, options
 ):
     """Where there is no GPU, the message's first command line; run where there is one."""
     folder = tmp_path / 'with a space'
     folder.mkdir()
-    path, engine = write_graph(folder / 'end2end.onnx'), folder / 'end2end.engine'
+    path, engine = graph(folder / 'end2end.onnx'), folder / 'end2end.engine'
     profiles = [dict(input=RANGE), dict(input=((1, 3, 64, 64),) * 3)]
     stand_in('10.16.1.11', gpu=None)
     with pytest.raises(EngineUnavailable) as error:
@@ -360,9 +322,9 @@ def test_the_command_that_is_shown_builds_the_engine(
       '--hardwareCompatibilityLevel=sameComputeCapability'}, {'--profile=0'}),
 ])
 def test_the_line_for_tensorrts_own_tool(
-    stand_in, tmp_path, kind, options, expected, missing
+    stand_in, graph, tmp_path, kind, options, expected, missing
 ):
-    path = write_graph(tmp_path / 'end2end.onnx', kind)
+    path = graph(tmp_path / 'end2end.onnx', kind)
     stand_in('11.4.0.106', gpu=None)
     with pytest.raises(EngineUnavailable) as error:
         build_engine(path, 'end2end.engine', options, [dict(input=RANGE)])

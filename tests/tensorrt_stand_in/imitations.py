@@ -294,8 +294,10 @@ class _Engine:
 
 class _Context:
 
+    active_optimization_profile = property(lambda self: self._state['profile'])
+
     def set_optimization_profile_async(self, profile_index, stream_handle):
-        self._state['profile'] = profile_index
+        self._state.update(profile=profile_index, shapes={})
         return True
 
     def set_input_shape(self, name, shape):
