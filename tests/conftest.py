@@ -1,5 +1,6 @@
 """What several tests need."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,23 @@ def installed(source, tmp_path_factory):
         [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
          '--target', folder, archive], check=True)
     return folder
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Puts a stand-in for a version of TensorRT in the package's place."""
+    name = 'tensorrt_stand_in'
+    spec = importlib.util.spec_from_file_location(name, ROOT / f'tests/{name}/__init__.py')
+    package = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, package)
+    spec.loader.exec_module(package)
+
+    def install(version, **options):
+        trt = package.make(version, **options)
+        monkeypatch.setitem(sys.modules, 'tensorrt', trt)
+        return trt
+
+    return install
 
 
 @pytest.fixture(scope='session')
