@@ -21,7 +21,7 @@ from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.engine.inference import infer
-from mmtrtvit.engine.media import write_picture
+from mmtrtvit.media import write_picture
 from mmtrtvit.engine.predictor import label_map, load
 from mmtrtvit.errors import UserError
 
