@@ -53,11 +53,11 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
         turn, column by column, each as the difference to the one before the last, in groups of
         five bits.
     """
-    pixels = np.concatenate([[False], mask.ravel(order='F'), [False]])
-    borders = np.flatnonzero(pixels[1:] != pixels[:-1])
-    if len(borders) % 2 == 0 and len(borders) and borders[-1] == mask.size:
-        borders = borders[:-1]
-    counts = np.diff(np.concatenate([[0], borders, [mask.size]])).tolist()
+    pixels = mask.ravel(order='F')
+    borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    counts = np.diff(np.concatenate([[0], borders, [pixels.size]])).tolist()
+    if pixels[0]:
+        counts.insert(0, 0)
     text = ''.join(
         _characters(count - counts[index - 2] if index > 2 else count)
         for index, count in enumerate(counts))

@@ -83,5 +83,5 @@ def resize(plane: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.
         lower = np.minimum(place.astype(np.intp), max(plane.shape[axis] - 2, 0))
         upper = np.minimum(lower + 1, plane.shape[axis] - 1)
         share = (place - lower).reshape((-1, 1) if axis == 0 else (1, -1))
-        plane = (plane.take(lower, axis) * (1 - share) + plane.take(upper, axis) * share)
+        plane = plane.take(lower, axis) * (1 - share) + plane.take(upper, axis) * share
     return plane
