@@ -112,8 +112,8 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
                       or dict(type='missing'))
     if settings['type'] not in PREPROCESSORS:
         raise UserError(
-            f'{config.filename}: model.data_preprocessor is a {settings["type"]}, which the runtime '
-            f'does not know. It knows: {", ".join(PREPROCESSORS)}.')
+            f'{config.filename}: model.data_preprocessor is a {settings["type"]}, which the '
+            f'runtime does not know. It knows: {", ".join(PREPROCESSORS)}.')
     swaps = settings.get('bgr_to_rgb', False) or settings.get('rgb_to_bgr', False)
     steps = [dict(type='Normalize', mean=settings.get('mean') or [0, 0, 0],
                   std=settings.get('std') or [1, 1, 1], to_rgb=swaps)]
@@ -159,8 +159,8 @@ def _detail(config: Config, settings: DeploySettings, checkpoint: Path) -> dict[
         version=__version__,
         date=datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
         codebase=dict(
-            task=config.model.type, codebase=config.default_scope, pth=str(checkpoint),
-            sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(), config=str(config.filename)),
+            task=config.model.type, codebase=config.default_scope, config=str(config.filename),
+            pth=str(checkpoint), sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest()),
         settings=asdict(settings),
         environment=environment() | {
             name: found for name in TOOLS if (found := _version(name))})

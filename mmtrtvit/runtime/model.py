@@ -1,6 +1,6 @@
 """What exported detectors and segmentors share: from pictures through the graph to results."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ..errors import UserError
 from .pictures import Picture, read_picture
 from .pipeline import Pipeline, Prepared
 from .sessions import Profile, Session, Tensor, open_session, require
+from .tiles import Tile, tiles_of
 from .work_dir import read_work_dir
 
 
@@ -66,29 +67,56 @@ class Model:
         self.pipeline = Pipeline(
             self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8)
 
-    def __call__(self, picture: Picture) -> Any:
-        """Predicts on one picture: a file, or an array as OpenCV reads it.
+    def __call__(
+        self, picture: Picture, tile: tuple[int, int] | None = None, overlap: float = .2,
+        batch_size: int = 1,
+    ) -> Any:
+        """Predicts on one picture.
+
+        Args:
+            picture: A file, or an array as OpenCV reads it.
+            tile: Height and width of the parts in which a larger picture is looked at, each as if
+                it were a picture of its own.
+            overlap: Least share of a tile that its neighbour has, too.
+            batch_size: Most tiles at once.
 
         Raises:
-            UserError: If it cannot be used, see :func:`~.pictures.read_picture`.
+            UserError: If the picture cannot be used, see :func:`~.pictures.read_picture`.
         """
-        return self.infer([self.prepare(picture)])[0]
+        image = read_picture(picture)
+        size = image.shape[:2]
+        tiles = self.tiles(size, tile, overlap) if tile else []
+        if len(tiles) < 2:
+            return self.infer([self.prepare(image)])[0]
+        parts = (self.prepare(image[top:bottom, left:right]) for top, left, bottom, right in tiles)
+        results = [
+            result for batch in batches(parts, batch_size) for result in self.infer(batch)]
+        return self.merge(results, tiles, size)
 
-    def predict(self, pictures: Iterable[Picture], batch_size: int = 1) -> Iterator[Any]:
+    def predict(
+        self, pictures: Iterable[Picture], batch_size: int = 1,
+        tile: tuple[int, int] | None = None, overlap: float = .2,
+    ) -> Iterator[Any]:
         """Predicts on one picture after the other.
 
         Args:
             pictures: Files, or arrays as OpenCV reads them.
-            batch_size: Most pictures at once. Only consecutive ones of one size share a batch, so
-                that no result depends on the others.
+            batch_size: Most pictures, or tiles of one, at once. Only consecutive ones of one size
+                share a batch, so that no result depends on the others.
+            tile: As in a call.
+            overlap: As in a call.
 
         Yields:
             A result for each picture in their order, :class:`BadPicture` for those that cannot be
             used.
         """
-        for batch in batches(map(self._prepared_or_bad, pictures), batch_size):
-            good = [each for each in batch if isinstance(each, Prepared)]
-            results = iter(self.infer(good))
+        if tile:
+            yield from (
+                _or_bad(self, picture, tile, overlap, batch_size) for picture in pictures)
+            return
+        prepared = (_or_bad(self.prepare, picture) for picture in pictures)
+        for batch in batches(prepared, batch_size):
+            results = iter(self.infer([each for each in batch if isinstance(each, Prepared)]))
             yield from (next(results) if isinstance(each, Prepared) else each for each in batch)
 
     def prepare(self, picture: Picture) -> Prepared:
@@ -130,11 +158,15 @@ class Model:
         """
         raise NotImplementedError
 
-    def _prepared_or_bad(self, picture: Picture) -> Prepared | BadPicture:
-        try:
-            return self.prepare(picture)
-        except UserError as error:
-            return BadPicture(str(error))
+    def tiles(
+        self, size: tuple[int, int], tile: tuple[int, int], overlap: float
+    ) -> list[Tile]:
+        """Parts in which a picture of a size is looked at, see :func:`~.tiles.tiles_of`."""
+        return tiles_of(size, tile, overlap)
+
+    def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
+        """Makes one result of those of all tiles of a picture."""
+        raise NotImplementedError
 
     def _inputs(self, batch: Sequence[Prepared], shape: Sequence[int]) -> dict[str, np.ndarray]:
         values = np.zeros((len(batch), *shape), batch[0].image.dtype)
@@ -163,6 +195,13 @@ def batches(
             batch, shape = [], None
     if batch:
         yield batch
+
+
+def _or_bad(function: Callable, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return BadPicture(str(error))
 
 
 def _takes_uint8(picture: Tensor, source: str | Path) -> bool:

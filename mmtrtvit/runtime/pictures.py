@@ -14,8 +14,7 @@ def read_picture(picture: Picture) -> np.ndarray:
     """Returns a picture as OpenCV reads it.
 
     A file is turned upright by its EXIF data, grey becomes colour, transparency is dropped, and of
-    16 bits the upper 8 are kept. Arrays are treated in the same way. Where the end of a file is
-    missing, OpenCV decodes what it can of some formats, JPEG among them.
+    16 bits the upper 8 are kept. Arrays are treated in the same way.
 
     Args:
         picture: A file, or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``,

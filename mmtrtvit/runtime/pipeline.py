@@ -199,8 +199,8 @@ class Pipeline:
         final = _through(smaller, pads)
         if not _fits(final, most):
             raise UserError(
-                f'the pipeline pads pictures to {final[1]} x {final[0]} pixels, but the model takes '
-                f'at most {most[1]} x {most[0]}.')
+                f'the pipeline pads pictures to {final[1]} x {final[0]} pixels, but the model '
+                f'takes at most {most[1]} x {most[0]}.')
         return smaller
 
 

@@ -1,6 +1,6 @@
 """Exported segmentors: the class of each pixel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ from .model import Model
 from .pipeline import Prepared
 from .results import LabelMap
 from .sessions import Session
+from .tiles import Tile, merge_label_maps
 
 
 class Segmentor(Model):
@@ -54,6 +55,11 @@ class Segmentor(Model):
                 labels[better] = label
                 best[better] = logits[better]
         return LabelMap(labels, prepared.note)
+
+    def merge(
+        self, results: Sequence[LabelMap], tiles: Sequence[Tile], size: tuple[int, int]
+    ) -> LabelMap:
+        return merge_label_maps(results, tiles, size)
 
 
 def _planes(output: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

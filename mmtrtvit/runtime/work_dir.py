@@ -56,8 +56,8 @@ def read_work_dir(path: str | Path) -> WorkDir:
     file = path / 'pipeline.json'
     tasks = _value(pipeline, list, file, 'pipeline', 'tasks')
     if len(tasks) != 3:
-        raise UserError(f'{file}: pipeline.tasks has {len(tasks)} parts, expected 3: the transforms, '
-                        'the net and the postprocessing.')
+        raise UserError(f'{file}: pipeline.tasks has {len(tasks)} parts, expected 3: the '
+                        'transforms, the net and the postprocessing.')
     return WorkDir(
         path=path, task=task, net=net,
         transforms=_value(pipeline, list, file, 'pipeline', 'tasks', 0, 'transforms'),
