@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.inference import infer
-from mmtrtvit.engine.media import write_picture
+from mmtrtvit.media import write_picture
 from mmtrtvit.engine.predictor import label_map, load
 from mmtrtvit.errors import UserError
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmtrtvit.engine import media
-from mmtrtvit.engine.media import (
+from mmtrtvit import media
+from mmtrtvit.media import (
     DrawnMedia,
     Frame,
     Medium,
