@@ -18,9 +18,9 @@ from pycocotools import mask as coco_mask
 
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.inference import infer
-from mmtrtvit.media import write_picture
 from mmtrtvit.engine.predictor import label_map, load
 from mmtrtvit.errors import UserError
+from mmtrtvit.media import write_picture
 
 ROOT = Path(__file__).parents[2]
 DETECTORS, SEGMENTORS = ('retinanet', 'mask_rcnn'), ('upernet', 'fpn')
