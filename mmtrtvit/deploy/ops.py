@@ -191,6 +191,7 @@ def pooled_rois(
         here = level == index
         cell = boxes.new_tensor([[0., 0., stride, stride]]).expand_as(boxes)
         rois = torch.cat([pictures, torch.where(here, boxes, cell)], dim=1)
+        x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
         features = roi_align(x, rois, output_size, 1 / stride, sampling_ratio, aligned)
         pooled = pooled + torch.where(here[:, :, None, None], features, 0.)
     return pooled
