@@ -1,18 +1,22 @@
-"""Evaluates a checkpoint on the test data of its config.
+"""Evaluates a checkpoint, or what was exported from it, on the test data of its config.
 
 Examples:
   python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
   python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+  python tools/test.py CONFIG work_dirs/NAME/deploy/end2end.onnx
 """
 
 import argparse
+from pathlib import Path
 
 from mmtrtvit.engine.command_line import format_table, make_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('checkpoint', help='weights of this model')
+    parser.add_argument(
+        'checkpoint',
+        help='weights of this model, the work dir of a run, or an exported .onnx file')
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument(
         '--show-dir', metavar='DIR', help='folder for pictures of the predictions')
@@ -26,6 +30,8 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.runner import evaluate
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if Path(args.checkpoint).suffix == '.onnx':
+        from mmtrtvit.deploy.evaluation import evaluate_graph as evaluate
     metrics = evaluate(config, args.checkpoint, args.out, args.show_dir)
     if is_main_process():
         print(f'\n{format_table(metrics)}')
