@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.onnx import symbolic_helper
 
+from . import ops  # noqa: F401  registers the op
+
 OP = 'mmtrtvit::keep_by_nms'
 # NonMaxSuppression wants a limit: more than any caller has boxes, and an int32 for TensorRT.
 NO_LIMIT = 2**31 - 1
