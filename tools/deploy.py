@@ -1,17 +1,19 @@
-"""Exports a trained model to ONNX and compares what the file finds with PyTorch.
+"""Exports a trained model to ONNX or TensorRT and compares what the files find with PyTorch.
 
 Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT picture.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \\
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
+  python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
 Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
 the descriptions deploy.json, pipeline.json and detail.json into the work dir.
 
 Exit codes: 0 done, 1 wrong input, 2 the file's predictions differ from PyTorch's by more than
-rounding (all files stay).
+rounding (all files stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file
+is done and verified, and the last lines say how to build the engine from it.
 """
 
 import argparse
@@ -60,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 def show(path: Path) -> None:
     import cv2
 
-    from mmtrtvit.engine.media import open_window, read_picture
+    from mmtrtvit.media import open_window, read_picture
 
     with open_window(path.name) as show_image:
         while show_image(read_picture(path)) and cv2.waitKey(20) < 0:
@@ -81,11 +83,16 @@ def main(args: argparse.Namespace) -> None:
     print(f'\n{format_result(result)}')
     if result.differences:
         print(f'\n{format_differences(result.differences)}')
+    for note in result.notes:
+        print(f'\n{note}')
     if args.show and result.pictures:
         show(result.pictures[-1])
     if not result.verified:
         print(f'\n{result.onnx} finds something else than PyTorch; all files were kept.')
         raise SystemExit(2)
+    if result.no_engine:
+        print(f'\n{result.no_engine}')
+        raise SystemExit(3)
 
 
 if __name__ == '__main__':

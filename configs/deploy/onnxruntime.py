@@ -5,6 +5,9 @@ onnx_config = dict(
     save_file='end2end.onnx',
     input_shape=None,
     exporter='torchscript',
+    slim=True,
+    nms='greedy',
+    pooling='roi_align',
     preprocessing=False)
 codebase_config = dict(with_argmax=False)
 backend_config = dict(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.model import BaseModel
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -48,10 +49,11 @@ class FixedSize(nn.Module):
                 f'has {height} x {width} behind the test pipeline. Resize to no more in the '
                 'config, or export for any size.')
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
+        size = tuple(data['inputs'].shape[2:])
         for sample in data['data_samples']:
             left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
             sample.set_metainfo(dict(
-                batch_input_shape=tuple(data['inputs'].shape[2:]),
+                batch_input_shape=size, pad_shape=size,
                 padding_size=[left, right + columns, top, bottom + rows]))
         return data
 
@@ -197,6 +199,21 @@ def deployed(model: nn.Module, runner: Runner) -> DeployedModel:
     return kind(model, runner).eval()
 
 
+class DeployHook(Hook):
+    """Tests a graph instead of the model that it was made of.
+
+    Args:
+        graph: Runs the graph.
+    """
+
+    def __init__(self, graph: Runner) -> None:
+        self.graph = graph
+
+    def before_test_epoch(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.model = deployed(model, self.graph)
+
+
 def evaluate_graph(
     config: Config,
     path: str | Path,
@@ -214,5 +231,5 @@ def evaluate_graph(
     Raises:
         UserError: If the config, the data or the file cannot be used.
     """
-    runner = OnnxRunner(path, get_device())
-    return evaluate(config, None, out, show_dir, lambda model: deployed(model, runner))
+    hook = DeployHook(OnnxRunner(path, get_device()))
+    return evaluate(config, None, out, show_dir, [hook])

@@ -11,6 +11,8 @@ def format_result(result: DeployResult) -> str:
     """Returns the file, its size and the time of each step as two columns."""
     rows: dict[str, object] = {
         'ONNX file': f'{result.onnx} ({result.megabytes:.1f} MiB, {result.nodes} nodes)'}
+    if result.engine:
+        rows['engine'] = result.engine
     if result.pictures:
         rows['drawn'] = ', '.join(map(str, result.pictures))
     rows['seconds'] = ', '.join(

@@ -14,7 +14,7 @@ SCHEMA: dict[str, Any] = {
     'onnx_config': {
         'type': None, 'save_file': None, 'opset_version': None, 'input_names': None,
         'output_names': None, 'input_shape': None, 'dynamic_axes': None, 'exporter': None,
-        'slim': None, 'preprocessing': None},
+        'slim': None, 'preprocessing': None, 'nms': None, 'pooling': None},
     'codebase_config': {
         'type': None, 'task': None, 'model_type': None, 'with_argmax': None,
         'post_processing': None},
@@ -38,6 +38,8 @@ IGNORED = {
 TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
 BACKENDS = ('onnxruntime', 'tensorrt')
 EXPORTERS = {'torchscript': 17, 'dynamo': 18}
+NMS = ('greedy', 'matrix')
+POOLING = ('roi_align', 'grid')
 METHODS = ('minmax', 'entropy', 'percentile')
 
 
@@ -77,6 +79,8 @@ class DeploySettings:
         dynamic_size: Whether the graph takes any height and width.
         exporter: ``'torchscript'`` or ``'dynamo'``.
         slim: Whether to simplify the graph.
+        nms: ``'greedy'`` for the op NonMaxSuppression, or ``'matrix'`` for a graph without it.
+        pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
         preprocessing: Whether the graph takes uint8 pictures ``(B, H, W, 3)``, BGR.
         with_argmax: Whether a segmentor returns label maps.
         precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
@@ -92,6 +96,8 @@ class DeploySettings:
     dynamic_size: bool = True
     exporter: str = 'torchscript'
     slim: bool = True
+    nms: str = 'greedy'
+    pooling: str = 'roi_align'
     preprocessing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
@@ -120,6 +126,8 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     _one_of('backend_config.type', kind, BACKENDS)
     exporter = onnx.get('exporter', 'torchscript')
     _one_of('onnx_config.exporter', exporter, EXPORTERS)
+    _one_of('onnx_config.nms', onnx.get('nms', NMS[0]), NMS)
+    _one_of('onnx_config.pooling', onnx.get('pooling', POOLING[0]), POOLING)
     if onnx.get('opset_version') not in (None, 11, EXPORTERS[exporter]):  # 11 is MMDeploy's
         raise UserError(
             f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
@@ -146,6 +154,8 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         dynamic_size=shape is None,
         exporter=exporter,
         slim=bool(onnx.get('slim', True)),
+        nms=onnx.get('nms', NMS[0]),
+        pooling=onnx.get('pooling', POOLING[0]),
         preprocessing=bool(onnx.get('preprocessing', False)),
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,

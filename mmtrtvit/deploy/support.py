@@ -37,7 +37,9 @@ def exportable(model: nn.Module, settings: DeploySettings) -> nn.Module:
         return Segmentor(model, settings.with_argmax).eval()
     from .detectors import OneStageDetector, TwoStageDetector
 
-    return (TwoStageDetector if hasattr(model, 'roi_head') else OneStageDetector)(model).eval()
+    if hasattr(model, 'roi_head'):
+        return TwoStageDetector(model, settings.nms, settings.pooling).eval()
+    return OneStageDetector(model, settings.nms).eval()
 
 
 def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:

@@ -16,15 +16,20 @@ from mmengine.config import Config
 from torch import nn
 
 from ..engine.config import read_config
-from ..engine.media import write_picture
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
+from ..media import write_picture
+from ..models import fuse
 from . import support
 from .compare import Difference, compare
+from .description import describe, write_description
+from .engine_options import read_options
 from .evaluation import deployed
 from .runners import OnnxRunner, Runner
 from .settings import DeploySettings, read_settings
+from .tensorrt_runner import TensorRTRunner
 from .to_onnx import export
+from .to_tensorrt import EngineUnavailable, build_engine
 
 logger = logging.getLogger(__name__)
 
@@ -39,24 +44,35 @@ class DeployResult:
 
     Attributes:
         onnx: The ONNX file.
+        engine: TensorRT's engine, None if none was asked for or none could be built here.
         nodes: Number of its nodes.
         megabytes: Its size.
         differences: Predictions of the file against PyTorch's; empty if not verified.
         pictures: Drawn predictions.
         seconds: Time of each step.
+        notes: What the user should know.
+        no_engine: Why there is no engine although one was asked for, and how to build it.
     """
 
     onnx: Path
+    engine: Path | None = None
     nodes: int = 0
     megabytes: float = 0.
     differences: list[Difference] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    no_engine: str = ''
 
     @property
     def verified(self) -> bool:
         """Whether nothing is further apart than rounding explains."""
         return all(difference.within for difference in self.differences)
+
+    def add(self, differences: list[Difference], pictures: list[Path]) -> None:
+        """Adds a comparison."""
+        self.differences += differences
+        self.pictures += [picture for picture in pictures if picture not in self.pictures]
 
 
 def deploy(
@@ -68,7 +84,7 @@ def deploy(
     device: str = 'cpu',
     verify: bool = True,
 ) -> DeployResult:
-    """Exports a trained model, and compares its predictions on pictures with those of the file.
+    """Exports a trained model, and compares its predictions on pictures with those of the files.
 
     Args:
         settings: What to make of it, see :func:`read_deploy_config`.
@@ -96,9 +112,44 @@ def deploy(
     result.nodes, result.megabytes = describe_file(result.onnx)
     if verify:
         with _step('verify', f'comparing {len(images)} picture(s) with PyTorch', result):
-            runner = OnnxRunner(result.onnx, device)
-            result.differences, result.pictures = verify_on(predictor, runner, images, work_dir)
+            result.add(*verify_on(predictor, OnnxRunner(result.onnx, device), images, work_dir))
+    if settings.backend == 'tensorrt':
+        with _step('engine', 'building the engine', result):
+            add_engine(result, settings)
+        if verify and result.engine:
+            with _step('verify engine', 'comparing the engine with PyTorch', result):
+                runner = TensorRTRunner(result.engine, device)
+                result.add(*verify_on(predictor, runner, images, work_dir))
+    describe_into(result, config, settings, predictor, checkpoint)
     return result
+
+
+def add_engine(result: DeployResult, settings: DeploySettings) -> None:
+    """Builds the engine beside the ONNX file, or notes why there can be none here."""
+    options, profiles = read_options(settings)
+    path = result.onnx.with_suffix('.engine')
+    try:
+        report = build_engine(result.onnx, path, options, profiles, logger.info)
+    except EngineUnavailable as error:
+        result.no_engine = str(error)
+    else:
+        result.engine = path
+        result.notes += report.notes
+
+
+def describe_into(
+    result: DeployResult, config: Config, settings: DeploySettings, predictor: Predictor,
+    checkpoint: str | Path,
+) -> None:
+    """Writes what :mod:`mmtrtvit.runtime` reads; a model that it cannot run gets a note."""
+    try:
+        description = describe(
+            config, settings, (result.engine or result.onnx).name, predictor.classes,
+            predictor.visualizer.dataset_meta['palette'], checkpoint)
+    except UserError as error:
+        result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
+    else:
+        write_description(result.onnx.parent, description)
 
 
 def read_deploy_config(
@@ -123,8 +174,8 @@ def read_deploy_config(
 def export_model(
     model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu'
 ) -> None:
-    """Writes a model as an ONNX file; :func:`~.support.check` it first."""
-    module = support.exportable(model, settings).to(device)
+    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first."""
+    module = support.exportable(fuse(model), settings).to(device)
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
     export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
            settings.exporter)

@@ -1,16 +1,16 @@
 """Trains and evaluates what a config describes, for detection, segmentation and classification."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
-from torch import nn
 
 from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from ..errors import UserError
@@ -71,16 +71,16 @@ def evaluate(
         checkpoint: str | Path | None,
         out: str | Path | None = None,
         show_dir: str | Path | None = None,
-        change: Callable[[nn.Module], nn.Module] | None = None) -> dict[str, float]:
+        hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Evaluates a checkpoint on the test data of a config.
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
-            None if ``change`` brings its own.
+            None if a hook brings a model.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
-        change: Makes the model to evaluate out of the one with the weights.
+        hooks: Further hooks of the test, such as :class:`~.fusion.FuseHook`.
 
     Returns:
         The metrics by name.
@@ -110,10 +110,8 @@ def evaluate(
         Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
         dump = METRICS.build(dict(type=kind, out_file_path=str(out)))
         runner.test_evaluator.metrics.append(dump)
-    if change is not None:
-        runner.load_or_resume()
-        runner.model = change(runner.model.module if is_model_wrapper(runner.model)
-                              else runner.model)
+    for hook in hooks:
+        runner.register_hook(hook)
     metrics = runner.test()
     if not metrics:
         raise UserError(
