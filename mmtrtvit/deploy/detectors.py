@@ -52,7 +52,7 @@ class Detector(nn.Module):
 
     def __init__(self, model: nn.Module, nms: str = 'greedy') -> None:
         super().__init__()
-        self.nms = nms
+        self.nms = nms  # by name: an op cannot be copied
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
 
@@ -181,7 +181,7 @@ class TwoStageDetector(Detector):
             scores, level_deltas, anchors = best_level_anchors(
                 self.rpn_head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
-            levels.append((scores.squeeze(2), boxes, torch.full_like(boxes[..., 0], index)))
+            levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
         scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         keep = NMS[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
