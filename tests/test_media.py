@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmtrtvit import media
+from mmtrtvit.errors import UserError
 from mmtrtvit.media import (
     DrawnMedia,
     Frame,
@@ -20,7 +21,6 @@ from mmtrtvit.media import (
     whole_file,
     write_picture,
 )
-from mmtrtvit.errors import UserError
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@
 from importlib.util import find_spec
 
 from .efficientvit import EfficientViT
+from .fusion import fuse
 from .trt_vit import TRTViT
 
-__all__ = ['EfficientViT', 'TRTViT']
+__all__ = ['EfficientViT', 'TRTViT', 'fuse']
 
 if find_spec('mmcv') is not None:  # every host of a neck has it
     from .necks import EfficientViTFPN  # noqa: F401

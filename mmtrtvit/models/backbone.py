@@ -24,7 +24,7 @@ class Backbone(BaseModule):
     Args:
         stem: Module that takes the picture, ``(B, 3, H, W)``.
         stages: One ``nn.Sequential`` of blocks per stage, each fed with the output of the last.
-        channels: Width of each stage's output.
+        channels: Width of each stage's output, by the number of the stage.
         strides: Stride of each stage's output, in pixels of the picture.
         out_indices: Stages whose outputs are returned, finest first, each in ``[0, stages)``.
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages. Frozen
@@ -47,8 +47,8 @@ class Backbone(BaseModule):
         self,
         stem: nn.Module,
         stages: Sequence[nn.Sequential],
-        channels: Sequence[int],
-        strides: Sequence[int],
+        channels: Sequence[int] | Mapping[int, int],
+        strides: Sequence[int] | Mapping[int, int],
         out_indices: Sequence[int],
         frozen_stages: int = -1,
         norm_eval: bool = False,

@@ -1,54 +1,19 @@
 """Exported models against ``predict`` of MMDetection and MMSegmentation."""
 
 import copy
-import importlib
 from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DefaultScope
 
-from mmtrtvit.engine.hosts import import_host
-
-DEMOS = Path(__file__).parents[2] / 'configs/demo'
 SIZES = [(1, (100, 130), (128, 160)), (3, (64, 96), (64, 96)), (2, (50, 40), (64, 64))]
 DETECTORS = 'retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2'
 SEGMENTORS = 'upernet_trtvit_a', 'fpn_efficientvit_m4'
 
 
-def build(name):
-    """The demo's model with random weights; TRT-ViT's made small."""
-    config = Config.fromfile(DEMOS / f'{name}.py')
-    import_host(config.default_scope)
-    if 'trtvit' in name:
-        widths = (32, 32, 64, 64)
-        config.model.backbone.arch = dict(depths=(1, 1, 1, 2), channels=widths)
-        if 'neck' in config.model:
-            config.model.neck.in_channels = list(widths[1:])
-        else:
-            config.model.decode_head.in_channels = list(widths)
-            config.model.auxiliary_head.in_channels = 64
-    if 'roi_head' in config.model:
-        config.model.test_cfg.rpn.max_per_img = 30
-        config.model.test_cfg.rcnn.max_per_img = 10
-    host = importlib.import_module(f'{config.default_scope}.registry')
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        return revert_sync_batchnorm(host.MODELS.build(config.model)).eval()
-
-
-def pictures(batch, size, padded):
-    x = torch.randn(batch, 3, *padded, generator=torch.Generator().manual_seed(1))
-    x[..., size[0]:, :] = 0
-    x[..., size[1]:] = 0
-    return x, torch.tensor([size] * batch, dtype=torch.float32)
-
-
 @pytest.fixture(scope='module', params=DETECTORS)
-def detector(request):
+def detector(request, build):
     from mmtrtvit.deploy.detectors import OneStageDetector, TwoStageDetector
 
     model = build(request.param)
@@ -57,7 +22,7 @@ def detector(request):
 
 
 @pytest.fixture(scope='module', params=SEGMENTORS)
-def segmentor(request):
+def segmentor(request, build):
     from mmtrtvit.deploy.segmentors import Segmentor
 
     model = build(request.param)
@@ -65,7 +30,7 @@ def segmentor(request):
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_detector_finds_what_predict_finds(detector, batch, size, padded):
+def test_a_detector_finds_what_predict_finds(detector, pictures, batch, size, padded):
     from mmdet.structures import DetDataSample
 
     model, exported = detector
@@ -89,7 +54,7 @@ def test_a_detector_finds_what_predict_finds(detector, batch, size, padded):
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_segmentor_has_the_logits_of_predict(segmentor, batch, size, padded):
+def test_a_segmentor_has_the_logits_of_predict(segmentor, pictures, batch, size, padded):
     model, exported = segmentor
     x, _ = pictures(batch, padded, padded)
     with torch.no_grad():
@@ -98,7 +63,7 @@ def test_a_segmentor_has_the_logits_of_predict(segmentor, batch, size, padded):
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
-def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor):
+def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, pictures):
     from mmtrtvit.deploy.segmentors import Segmentor
 
     model = copy.deepcopy(segmentor[0])
@@ -123,7 +88,7 @@ def session(exported, inputs, path, exporter='torchscript'):
     return onnxruntime.InferenceSession(str(path))
 
 
-def test_one_file_of_a_detector_for_all_sizes(detector, tmp_path):
+def test_one_file_of_a_detector_for_all_sizes(detector, pictures, tmp_path):
     _, exported = detector
     x, sizes = pictures(2, (90, 120), (96, 128))
     graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx')
@@ -136,7 +101,7 @@ def test_one_file_of_a_detector_for_all_sizes(detector, tmp_path):
             torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-2)
 
 
-def test_one_file_of_a_segmentor_for_all_sizes(segmentor, tmp_path):
+def test_one_file_of_a_segmentor_for_all_sizes(segmentor, pictures, tmp_path):
     _, exported = segmentor
     x, _ = pictures(2, (96, 128), (96, 128))
     graph = session(exported, dict(input=x), tmp_path / 'end2end.onnx')
@@ -149,7 +114,7 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_exporters_give_the_same(tmp_path):
+def test_both_exporters_give_the_same(build, pictures, tmp_path):
     from mmtrtvit.deploy.detectors import OneStageDetector
 
     exported = OneStageDetector(build('retinanet_trtvit_b')).eval()

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 from mmtrtvit.datasets import make_shapes
+from mmtrtvit.models.fusion import FusedBackbone
 
 ROOT = Path(__file__).parents[2]
 CALLS = itertools.count()
@@ -247,6 +249,18 @@ def test_a_detector_is_evaluated_with_pictures_and_predictions(runs, folder):
     assert {path.name for path in (folder / 'pictures').iterdir()} == validation
     predictions = pickle.loads((folder / 'new/predictions.pkl').read_bytes())
     assert len(predictions) == 4 and 'pred_instances' in predictions[0]
+
+
+def test_a_fused_detector_has_the_same_ap(runs, call):
+    used, aps = [], []
+    watch = register_module_forward_hook(lambda module, *_: used.append(type(module)))
+    for options in ([], ['--fuse']):
+        result = call('test.py', 'detector.py', 'whole', '--work-dir', 'fused', *options)
+        assert result.code == 0, result.err
+        assert (FusedBackbone in used) is bool(options)
+        aps.append(dict(re.findall(r'^(coco/\w+) +(-?\d\.\d{4})$', result.out, re.M)))
+    watch.remove()
+    assert aps[0] == aps[1] and float(aps[0]['coco/bbox_mAP_50']) > 0
 
 
 def test_a_cut_off_checkpoint_is_refused_and_kept(runs, folder):

@@ -1,0 +1,99 @@
+"""Small models with random weights and pictures for them, that the tests of deploy share."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from onnx import TensorProto, helper, numpy_helper
+
+from mmtrtvit.engine.hosts import import_host
+
+DEMOS = Path(__file__).parents[2] / 'configs/demo'
+
+
+def _build(name):
+    """The demo's model with random weights; TRT-ViT's made small."""
+    config = Config.fromfile(DEMOS / f'{name}.py')
+    import_host(config.default_scope)
+    if 'trtvit' in name:
+        widths = (32, 32, 64, 64)
+        config.model.backbone.arch = dict(depths=(1, 1, 1, 2), channels=widths)
+        if 'neck' in config.model:
+            config.model.neck.in_channels = list(widths[1:])
+        else:
+            config.model.decode_head.in_channels = list(widths)
+            config.model.auxiliary_head.in_channels = 64
+    if 'roi_head' in config.model:
+        config.model.test_cfg.rpn.max_per_img = 30
+        config.model.test_cfg.rcnn.max_per_img = 10
+    host = importlib.import_module(f'{config.default_scope}.registry')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        return revert_sync_batchnorm(host.MODELS.build(config.model)).eval()
+
+
+def _pictures(batch, size, padded):
+    x = torch.randn(batch, 3, *padded, generator=torch.Generator().manual_seed(1))
+    x[..., size[0]:, :] = 0
+    x[..., size[1]:] = 0
+    return x, torch.tensor([size] * batch, dtype=torch.float32)
+
+
+def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=True):
+    """A convolution in a module and a sum behind it, in single precision, half or with QDQ."""
+    batch, height, width = (side or name for side, name in zip(size, ('batch', 'height', 'width')))
+    nodes = []
+    weight = np.resize(np.linspace(-1, 1, 36, dtype=np.float32), (4, 3, 3, 1))
+    weights = [numpy_helper.from_array(weight, 'weight')]
+    source = 'input'
+    if kind == 'fp16':
+        weights = [numpy_helper.from_array(weight.astype(np.float16), 'weight')]
+        nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
+        source = 'half'
+    if kind == 'int8':
+        weights += [numpy_helper.from_array(np.array(.1, np.float32), 'scale'),
+                    numpy_helper.from_array(np.array(0, np.int8), 'zero')]
+        nodes += [helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
+                  helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant')]
+        source = 'dq'
+    nodes.append(helper.make_node(
+        'Conv', [source, 'weight'], ['maps'], '/backbone/conv/Conv', pads=[1, 0, 1, 0]))
+    nodes += [
+        helper.make_node('Cast', ['maps'], ['single'], '/Cast_1', to=TensorProto.FLOAT),
+        helper.make_node('ReduceSum', ['single'], ['sums'], '/Sum'),
+        helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'), *extra]
+    if not names:
+        for index, node in enumerate(nodes):
+            node.name = f'node_{index}'
+    graph = helper.make_graph(
+        nodes, 'graph',
+        [helper.make_tensor_value_info('input', TensorProto.FLOAT, [batch, 3, height, width]),
+         helper.make_tensor_value_info('sizes', TensorProto.FLOAT, [batch, 2])],
+        [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def build():
+    """Makes a demo's model by name."""
+    return _build
+
+
+@pytest.fixture(scope='session')
+def pictures():
+    """Makes a batch of pictures and their sizes from batch, size and padded size."""
+    return _pictures
+
+
+@pytest.fixture(scope='session')
+def graph():
+    """Writes a small ONNX file."""
+    return _write_graph
