@@ -2,14 +2,12 @@
 
 import json
 import pickle
-from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
-from mmtrtvit.deploy import tensorrt_runner
 from mmtrtvit.deploy.tensorrt_module import NoTensorRT
 from mmtrtvit.deploy.tensorrt_runner import TensorRTRunner
 from mmtrtvit.deploy.to_tensorrt import build_engine
@@ -18,22 +16,6 @@ from mmtrtvit.errors import UserError
 VERSIONS = ('8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106')
 SMALL = ((1, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64))
 LARGE = ((1, 3, 64, 64), (1, 3, 96, 96), (1, 3, 128, 160))
-
-
-class CpuStream:
-    """What the runner needs of a GPU, in the CPU's memory."""
-
-    def __init__(self, device):
-        self.device, self.name, self.handle = torch.device('cpu'), 'a CPU', 0
-
-    @contextmanager
-    def active(self):
-        yield
-
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    monkeypatch.setattr(tensorrt_runner, 'GpuStream', CpuStream)
 
 
 @pytest.fixture
