@@ -30,7 +30,8 @@ EXTRAS = {
     ],
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
-    'test': ['mmtrtvit[data,timm]', 'pytest', 'onnx', 'onnxruntime', 'onnxscript'],
+    'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
+    'test': ['mmtrtvit[data,deploy,timm]', 'pytest'],
     'lint': ['ruff'],
 }
 

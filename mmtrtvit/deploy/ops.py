@@ -271,6 +271,7 @@ def pooled_rois(
     for index, (x, stride) in enumerate(zip(maps, strides)):
         here = level == index  # (B, N, 1)
         cell = boxes.new_tensor([0., 0., stride, stride]).expand_as(boxes)
+        x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
         features = pool(
             x, torch.where(here, boxes, cell), output_size, 1 / stride, sampling_ratio, aligned)
         pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.)

@@ -1,5 +1,6 @@
-"""Small models with random weights and pictures for them, that the tests of deploy share."""
+"""Small models of every kind that can be exported, and their exported files, each made once."""
 
+import functools
 import importlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,65 @@ from mmtrtvit.engine.hosts import import_host
 DEMOS = Path(__file__).parents[2] / 'configs/demo'
 
 
+@pytest.fixture(scope='session')
+def build():
+    """Builds a demo's model with random weights; TRT-ViT's made small."""
+    return _build
+
+
+@pytest.fixture(scope='session')
+def pictures():
+    """Makes a batch, ``(B, 3, H, W)``, of pictures of a size that are padded, and their sizes."""
+    return _pictures
+
+
+@pytest.fixture(scope='session')
+def exportable(build):
+    """Makes the module to export of a demo."""
+    @functools.cache
+    def make(name):
+        model = build(name)
+        if hasattr(model, 'decode_head'):
+            from mmtrtvit.deploy.segmentors import Segmentor as kind
+        elif hasattr(model, 'roi_head'):
+            from mmtrtvit.deploy.detectors import TwoStageDetector as kind
+        else:
+            from mmtrtvit.deploy.detectors import OneStageDetector as kind
+        return kind(model).eval()
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def export_any_size(pictures):
+    """Exports a module for every batch and size, and returns what was written."""
+    def export_to(module, path, exporter='torchscript', **options):
+        from mmtrtvit.deploy.to_onnx import export
+
+        size = (96, 128) if exporter == 'torchscript' else (480, 640)
+        x, sizes = pictures(2, size, size)
+        inputs = dict(input=x) if 'output' in module.output_names else dict(input=x, sizes=sizes)
+        axes = {name: {0: 'batch'} for name in [*inputs, *module.output_names]}
+        axes['input'] = {0: 'batch', 2: 'height', 3: 'width'}
+        if 'output' in axes:
+            axes['output'] = {0: 'batch', 2: 'rows', 3: 'columns'}
+        return export(module, inputs, path, module.output_names, axes, exporter, **options)
+
+    return export_to
+
+
+@pytest.fixture(scope='session')
+def exported(exportable, export_any_size, tmp_path_factory):
+    """Exports a demo's module once."""
+    @functools.cache
+    def make(name, exporter='torchscript', slimmed=True):
+        path = tmp_path_factory.mktemp('exported') / 'end2end.onnx'
+        return export_any_size(exportable(name), path, exporter, slimmed=slimmed)
+
+    return make
+
+
 def _build(name):
-    """The demo's model with random weights; TRT-ViT's made small."""
     config = Config.fromfile(DEMOS / f'{name}.py')
     import_host(config.default_scope)
     if 'trtvit' in name:
@@ -80,18 +138,6 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     onnx.save(model, path)
     return path
-
-
-@pytest.fixture(scope='session')
-def build():
-    """Makes a demo's model by name."""
-    return _build
-
-
-@pytest.fixture(scope='session')
-def pictures():
-    """Makes a batch of pictures and their sizes from batch, size and padded size."""
-    return _pictures
 
 
 @pytest.fixture(scope='session')

@@ -13,20 +13,13 @@ SEGMENTORS = 'upernet_trtvit_a', 'fpn_efficientvit_m4'
 
 
 @pytest.fixture(scope='module', params=DETECTORS)
-def detector(request, build):
-    from mmtrtvit.deploy.detectors import OneStageDetector, TwoStageDetector
-
-    model = build(request.param)
-    kind = TwoStageDetector if hasattr(model, 'roi_head') else OneStageDetector
-    return model, kind(model).eval()
+def detector(request, build, exportable):
+    return build(request.param), exportable(request.param)
 
 
 @pytest.fixture(scope='module', params=SEGMENTORS)
-def segmentor(request, build):
-    from mmtrtvit.deploy.segmentors import Segmentor
-
-    model = build(request.param)
-    return model, Segmentor(model).eval()
+def segmentor(request, build, exportable):
+    return build(request.param), exportable(request.param)
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
@@ -77,21 +70,20 @@ def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, pictu
     assert (labels == logits.argmax(dim=1)).float().mean() > .9999
 
 
-def session(exported, inputs, path, exporter='torchscript'):
-    from mmtrtvit.deploy.to_onnx import export
+@pytest.fixture
+def session(export_any_size, tmp_path):
+    def open_session(module, exporter='torchscript'):
+        path = tmp_path / 'end2end.onnx'
+        export_any_size(module, path, exporter)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
+        return onnxruntime.InferenceSession(str(path))
 
-    size = {0: 'batch', 2: 'height', 3: 'width'}
-    axes = dict(input=size, sizes={0: 'batch'}) | {
-        name: size if name == 'output' else {0: 'batch'} for name in exported.output_names}
-    export(exported, inputs, path, exported.output_names, axes, exporter)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    return onnxruntime.InferenceSession(str(path))
+    return open_session
 
 
-def test_one_file_of_a_detector_for_all_sizes(detector, pictures, tmp_path):
+def test_one_file_of_a_detector_for_all_sizes(detector, session, pictures):
     _, exported = detector
-    x, sizes = pictures(2, (90, 120), (96, 128))
-    graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx')
+    graph = session(exported)
     for batch, size, padded in SIZES:
         x, sizes = pictures(batch, size, padded)
         with torch.no_grad():
@@ -101,10 +93,9 @@ def test_one_file_of_a_detector_for_all_sizes(detector, pictures, tmp_path):
             torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-2)
 
 
-def test_one_file_of_a_segmentor_for_all_sizes(segmentor, pictures, tmp_path):
+def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, pictures):
     _, exported = segmentor
-    x, _ = pictures(2, (96, 128), (96, 128))
-    graph = session(exported, dict(input=x), tmp_path / 'end2end.onnx')
+    graph = session(exported)
     for batch, _, size in [*SIZES, (1, None, (101, 67))]:
         x, _ = pictures(batch, size, size)
         with torch.no_grad():
@@ -114,12 +105,9 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_exporters_give_the_same(build, pictures, tmp_path):
-    from mmtrtvit.deploy.detectors import OneStageDetector
-
-    exported = OneStageDetector(build('retinanet_trtvit_b')).eval()
-    x, sizes = pictures(2, (470, 640), (480, 640))
-    graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx', 'dynamo')
+def test_both_exporters_give_the_same(exportable, session, pictures):
+    exported = exportable('retinanet_trtvit_b')
+    graph = session(exported, 'dynamo')
     for batch, size, padded in SIZES:
         x, sizes = pictures(batch, size, padded)
         with torch.no_grad():
