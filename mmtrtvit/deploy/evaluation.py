@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 
 from ..engine.runner import evaluate
 from ..errors import UserError
-from .runners import OnnxRunner, Runner
+from .open import open_graph
+from .runners import Runner
 
 
 class FixedSize(nn.Module):
@@ -224,12 +225,12 @@ def evaluate_graph(
 
     Args:
         config: Config of the model that was exported.
-        path: The file, ``*.onnx``.
+        path: The ONNX file or the engine.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
 
     Raises:
         UserError: If the config, the data or the file cannot be used.
     """
-    hook = DeployHook(OnnxRunner(path, get_device()))
+    hook = DeployHook(open_graph(path, get_device()))
     return evaluate(config, None, out, show_dir, [hook])
