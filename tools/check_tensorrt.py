@@ -5,7 +5,8 @@ Examples:
   python tools/check_tensorrt.py WORK_DIR a.jpg --precisions fp32 tf32 fp16 --config CONFIG
 
 Each engine is compared with ONNX Runtime on the pictures and timed on the first; with --config, the
-metrics of both on the test data are compared as well. The report has the versions, the options, the
+metrics of both on the test data are compared as well. An engine takes sizes between those of the
+smallest and the largest picture that is given. The report has the versions, the options, the
 differences, the times of all stages and the errors: please attach it to a bug report.
 
 Ends with exit code 0 if all engines agree, 2 if one differs or failed, 3 if there is no TensorRT or

@@ -127,7 +127,8 @@ class RunnerSession:
                   for name, dtype in runner.dtypes.items()}
         self.inputs = tuple(Tensor(name, runner.shapes[name], dtypes[name])
                             for name in runner.inputs)
-        self.outputs = tuple(Tensor(name, (), dtypes[name]) for name in runner.outputs)
+        self.outputs = tuple(Tensor(name, tuple(runner.engine.get_tensor_shape(name)), dtypes[name])
+                             for name in runner.outputs)
         self.profiles = tuple(
             Profile(ranges['input'].min, ranges['input'].max) for ranges in runner.profiles)
 

@@ -91,7 +91,8 @@ class DeployedModel(BaseModel):
         """
         values = dict(
             input=inputs.cpu().numpy(), sizes=np.array(sizes, np.float32).reshape(-1, 2))
-        step = self.runner.shapes['input'][0] or len(inputs)
+        step = self.runner.shapes['input'][0] or min(
+            len(inputs), self.runner.max_batch or len(inputs))
         parts = []
         for start in range(0, len(inputs), step):
             part = {name: filled(values[name][start:start + step], step)

@@ -47,7 +47,8 @@ def file(module, export_any_size, tmp_path_factory):
     """Exports it in single precision."""
     @functools.cache
     def make(head):
-        return export_any_size(module(head), tmp_path_factory.mktemp('rtx') / 'end2end.onnx')
+        path = tmp_path_factory.mktemp('rtx') / 'end2end.onnx'
+        return export_any_size(module(head), path).path
 
     return make
 
@@ -68,8 +69,8 @@ def test_every_head_becomes_an_engine(file, tmp_path, head):
 def test_every_head_becomes_an_engine_of_half_precision(module, export_any_size, tmp_path, head):
     from mmtrtvit.deploy.precision import half
 
-    path = export_any_size(half(module(head)), tmp_path / 'end2end.onnx')
-    check_engine(path, tmp_path, 'fp16')
+    exported = export_any_size(half(module(head)), tmp_path / 'end2end.onnx')
+    check_engine(exported.path, tmp_path, 'fp16')
 
 
 @pytest.mark.parametrize('head', HEADS)

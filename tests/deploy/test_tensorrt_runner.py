@@ -36,6 +36,7 @@ def test_an_engine_computes_what_its_file_does(stand_in, on_cpu, files, version)
     runner = TensorRTRunner(files[1])
     assert runner.inputs == ('input', 'sizes') and runner.outputs == ('output',)
     assert runner.shapes == dict(input=(None, 3, None, None), sizes=(None, 2))
+    assert runner.max_batch == 2
     session = onnxruntime.InferenceSession(files[0])
     for size in ((1, 32, 48), (1, 128, 160), (2, 64, 64), (1, 64, 64)):
         inputs = arrays(*size)
