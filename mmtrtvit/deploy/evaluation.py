@@ -18,7 +18,8 @@ from torch.nn.functional import pad
 
 from ..engine.runner import evaluate
 from ..errors import UserError
-from .runners import OnnxRunner, Runner
+from .open import open_graph
+from .runners import Runner
 
 
 class HostPreprocessor(nn.Module):
@@ -114,7 +115,8 @@ class DeployedModel(BaseModel):
             The outputs by name.
         """
         values = self.data_preprocessor.arrays(inputs, sizes)
-        step = self.runner.shapes['input'][0] or len(inputs)
+        step = self.runner.shapes['input'][0] or min(
+            len(inputs), self.runner.max_batch or len(inputs))
         parts = []
         for start in range(0, len(inputs), step):
             part = {name: filled(values[name][start:start + step], step)
@@ -248,12 +250,12 @@ def evaluate_graph(
 
     Args:
         config: Config of the model that was exported.
-        path: The file, ``*.onnx``.
+        path: The ONNX file or the engine.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
 
     Raises:
         UserError: If the config, the data or the file cannot be used.
     """
-    hook = DeployHook(OnnxRunner(path, get_device()))
+    hook = DeployHook(open_graph(path, get_device()))
     return evaluate(config, None, out, show_dir, [hook])
