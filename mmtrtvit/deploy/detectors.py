@@ -52,7 +52,7 @@ class Detector(nn.Module):
 
     def __init__(self, model: nn.Module, nms: str = 'greedy') -> None:
         super().__init__()
-        self.keep_by_nms = NMS[nms]
+        self.nms = nms  # by name: an op cannot be copied
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
 
@@ -75,7 +75,7 @@ class Detector(nn.Module):
             behind the last; labels ``(B, K)``, int32, -1 behind the last.
         """
         scores = torch.where(scores > score_thr, scores, NOTHING)
-        keep = self.keep_by_nms(separate(boxes, labels), scores, iou_thr)
+        keep = NMS[self.nms](separate(boxes, labels), scores, iou_thr)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
         found = scores > 0
         dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
@@ -109,12 +109,12 @@ class OneStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
-            levels.append(best_pairs(level_logits, boxes, count))
-        logits, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+            levels.append(best_pairs(scores, boxes, count))
+        scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         return self.results(
             scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img)
 
@@ -178,13 +178,13 @@ class TwoStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.rpn_head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
-            levels.append((level_logits.squeeze(2), boxes, torch.full_like(boxes[..., 0], index)))
-        logits, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
-        keep = self.keep_by_nms(separate(boxes, level), scores, cfg.nms.iou_threshold)
+            levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
+        scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
+        keep = NMS[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
         valid = scores > 0
         boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
@@ -211,7 +211,7 @@ ONE_PIXEL = (0., 0., 1., 1.)
 def best_level_anchors(
     head: nn.Module, level: int, logits: list[Tensor], deltas: list[Tensor], count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
+    """Scores ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
     generator = head.prior_generator
     base_anchors = generator.base_anchors[level].to(logits[level].device, torch.float32)
     anchors = grid_anchors(base_anchors, logits[level], generator.strides[level])

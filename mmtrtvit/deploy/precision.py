@@ -1,12 +1,10 @@
 """Half precision for the dense part of an exportable module."""
 
-import copy
-
 import torch
-from mmcv.cnn.utils import fuse_conv_bn
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models import fuse
 
 # The parts of a Detector or Segmentor that run in half. What stands behind them (top-k, boxes, NMS,
 # RoIAlign) does not bear the rounding.
@@ -29,7 +27,7 @@ def half(module: nn.Module) -> nn.Module:
     Raises:
         UserError: If a weight is too large for half; the message names it.
     """
-    module = fuse_conv_bn(copy.deepcopy(module))
+    module = fuse(module)
     for name in DENSE:
         part = getattr(module, name, None)
         if part is None:

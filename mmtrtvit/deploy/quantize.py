@@ -29,10 +29,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from ..errors import UserError
+from ..media import whole_file
 from ..names import did_you_mean
 from .settings import Calibration
 from .slim import add_metadata
-from .to_onnx import whole_file
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
 CALIBRATERS: dict[str, type[CalibraterBase]] = {
@@ -264,7 +264,26 @@ def _quantized(
     quantizer.quantize_model()
     quantized = quantizer.model.model
     del quantized.graph.value_info[:]
+    _restore_other_inputs(quantized.graph, {node.name for node in layers})
     return quantized
+
+
+def _restore_other_inputs(graph: onnx.GraphProto, layers: set[str]) -> None:
+    """Gives float tensors back to nodes that take the same tensors as quantized layers.
+
+    ONNX Runtime sends rounded values to all of them: to residual sums and to post-processing.
+    """
+    origins = {}
+    quantized_from = {node.output[0]: node.input[0] for node in graph.node
+                      if node.op_type == 'QuantizeLinear'}
+    for node in graph.node:
+        if node.op_type == 'DequantizeLinear':
+            origins[node.output[0]] = quantized_from.get(node.input[0])
+    for node in graph.node:
+        if node.name not in layers:
+            for index, name in enumerate(node.input):
+                if origins.get(name):
+                    node.input[index] = origins[name]
 
 
 def _layer_errors(

@@ -306,6 +306,18 @@ def _quantization(
                'Quantize with float_weights=True.')
 
 
+@_rule('If')
+def _if(
+    node: NodeProto, graph: Graph, release: Release
+) -> Iterator[tuple[str, str]]:
+    branches = [_attribute(node, name, None) for name in ('then_branch', 'else_branch')]
+    for values in zip(*(branch.output for branch in branches)):
+        shapes = [graph.shape(value.name) for value in values]
+        if None not in shapes and len(shapes[0]) != len(shapes[1]):
+            yield (f'its branches give tensors of {len(shapes[0])} and of {len(shapes[1])} axes',
+                   'Where torch.squeeze made it: take index 0 of the axis instead.')
+
+
 @_rule('GridSample')
 def _grid_sample(
     node: NodeProto, graph: Graph, release: Release

@@ -77,8 +77,8 @@ def quantized(kind=np.int8, zero=0, stored=True):
         scale=np.float32(.1), zero=np.int8(zero), w=weight, wzero=wzero))
 
 
-def in_branch(node):
-    """A node inside of both branches of an If."""
+def in_branch(node, shape=(4, 4)):
+    """A node inside of a branch of an If."""
     branch = helper.make_graph(
         [node], 'branch', [], [helper.make_tensor_value_info('y', FLOAT, None)])
     other = helper.make_graph(
@@ -86,7 +86,7 @@ def in_branch(node):
         [helper.make_tensor_value_info('z', FLOAT, None)])
     return model(
         [helper.make_node('If', ['c'], ['out'], then_branch=branch, else_branch=other)],
-        [('c', TensorProto.BOOL, ()), ('x', FLOAT, (4, 4))], [('out', FLOAT, None)])
+        [('c', TensorProto.BOOL, ()), ('x', FLOAT, shape)], [('out', FLOAT, None)])
 
 
 def with_function():
@@ -185,6 +185,9 @@ BAD = {
               [('x', FLOAT, (1, 1, 4, 4, 4)), ('g', FLOAT, (1, 4, 4, 4, 3))],
               [('y', FLOAT, None)], opset=20), False, 'its input has 5 axes'),
     'subgraph': (in_branch(helper.make_node('Det', ['x'], ['y'], 'inner')), False, 'Det inner'),
+    'branches': (
+        in_branch(helper.make_node('Flatten', ['x'], ['y'], axis=1), (1, 4, 4)), False,
+        'of 2 and of 3 axes'),
 }
 
 GOOD = {
