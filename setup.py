@@ -34,7 +34,7 @@ EXTRAS = {
     'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
-    'test': ['mmtrtvit[data,deploy,timm]', 'pytest'],
+    'test': ['mmtrtvit[data,deploy,timm]', 'pytest', 'pytest-xdist'],
     'lint': ['ruff'],
 }
 
