@@ -45,6 +45,26 @@ def nms(boxes, kind=FLOAT, constants=True):
                  [('z', TensorProto.INT32, None)], values)
 
 
+def nms_behind_top_k(count):
+    """Candidates of two levels, of which nobody knows how many there are."""
+    nodes, parts = [], []
+    for level in 'ab':
+        nodes += [
+            helper.make_node('TopK', [level, 'k'], [f's{level}', f'i{level}']),
+            helper.make_node('GatherElements', [level, f'i{level}'], [f'g{level}'], axis=1)]
+        parts.append(f'g{level}')
+    nodes += [
+        helper.make_node('Concat', parts, ['all'], axis=1),
+        helper.make_node('Reshape', ['all', 'shape'], ['scores']),
+        helper.make_node('NonMaxSuppression', ['boxes', 'scores', 'most', 'iou', 'score'], ['y'],
+                         'nms'),
+        helper.make_node('Cast', ['y'], ['z'], to=TensorProto.INT32)]
+    inputs = [('a', FLOAT, (1, None)), ('b', FLOAT, (1, None)), ('boxes', FLOAT, (1, None, 4)),
+              ('shape', INT64, (3,))]
+    return model(nodes, inputs, [('z', TensorProto.INT32, None)], dict(
+        k=np.array([count]), most=np.array([100]), iou=np.float32([.5]), score=np.float32([0])))
+
+
 def roi_align(kind=FLOAT, **attributes):
     node = helper.make_node('RoiAlign', ['x', 'rois', 'batch'], ['y'], 'pool', **attributes)
     inputs = [('x', kind, (1, 8, 9, 9)), ('rois', kind, (2, 4)), ('batch', INT64, (2,))]
@@ -163,6 +183,7 @@ BAD = {
               [('x', FLOAT, (1, 9))], [('y', FLOAT, None)], dict(k=np.array([2]))), False,
         'sorted is 0'),
     'nms candidates': (nms(5001), False, '5001 candidates'),
+    'nms candidates of levels': (nms_behind_top_k(2501), False, '5002 candidates'),
     'nms in half': (nms(9, HALF), False, 'boxes is of type float16'),
     'nms limit': (nms(9, constants=False), False, 'its input 2, most, is no constant'),
     'roi align in half': (roi_align(HALF), False, 'its rois are of type float16'),
@@ -194,6 +215,7 @@ GOOD = {
     'layer norm': layer_norm(['y']),
     'top-k': top_k(3840),
     'nms': nms(5000),
+    'nms of levels': nms_behind_top_k(2500),
     'roi align': roi_align(coordinate_transformation_mode='half_pixel'),
     'resize': one('Resize', [MAP], SIZES, mode='linear'),
     'shape': one('Cast', [MAP], to=TensorProto.INT32, out=TensorProto.INT32),
