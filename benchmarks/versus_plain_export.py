@@ -1,12 +1,13 @@
 """Latency of an end-to-end ONNX file beside that of a plain export of the same network.
 
-The plain one is what ``torch.onnx.export`` makes of backbone, neck and head. It ends at raw
-scores and deltas: top-k, boxes and NMS are still to be paid for. Both run in ONNX Runtime on the
-CPU in one process, turn by turn.
+The plain one is what ``torch.onnx.export`` makes of backbone, neck and head. It ends at raw scores
+and deltas: top-k, boxes and NMS are still to be paid for. Both run in ONNX Runtime on the CPU, in
+one process, turn by turn.
 
 Example:
   python benchmarks/versus_plain_export.py configs/demo/retinanet_trtvit_b.py \\
-      work_dirs/demo/retinanet_trtvit_b --picture data/shapes/images/validation/00000000.jpg
+      work_dirs/demo/retinanet_trtvit_b --picture data/shapes/images/validation/00000000.jpg \\
+      --size 512 512
 """
 
 import argparse

@@ -79,10 +79,11 @@ def main(args: argparse.Namespace) -> None:
     settings = read_deploy_config(args.deploy_cfg, config.get('default_scope'), args.cfg_options)
     result = deploy(
         settings, config, args.checkpoint, [*filter(None, [args.img]), *args.test_img],
-        args.work_dir or Path(config.work_dir, 'deploy'), args.device, args.verify)
+        args.work_dir or Path(config.work_dir, 'deploy'), args.device, args.verify,
+        read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None)
     print(f'\n{format_result(result)}')
     if result.differences:
-        print(f'\n{format_differences(result.differences)}')
+        print(f'\n{format_differences(result.differences, result.judged)}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.pictures:

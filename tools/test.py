@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
         'checkpoint',
-        help='weights of this model, the work dir of a run, or an exported .onnx file')
+        help='weights of this model, the work dir of a run, or an exported .onnx or .engine file')
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument(
         '--show-dir', metavar='DIR', help='folder for pictures of the predictions')
@@ -31,13 +31,14 @@ def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmtrtvit.deploy.evaluation import evaluate_graph
+    from mmtrtvit.deploy.open import GRAPHS
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.fusion import FuseHook
     from mmtrtvit.engine.runner import evaluate
     from mmtrtvit.errors import UserError
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    if Path(args.checkpoint).suffix == '.onnx':
+    if Path(args.checkpoint).suffix in GRAPHS:
         if args.fuse:
             raise UserError('--fuse is for weights; what is exported stays as it is.')
         metrics = evaluate_graph(config, args.checkpoint, args.out, args.show_dir)

@@ -12,4 +12,4 @@ onnx_config = dict(
 codebase_config = dict(with_argmax=False)
 backend_config = dict(
     type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))
-calib_config = dict(num_pictures=100, method='minmax', exclude=[])
+calib_config = dict(num_pictures=100, method='minmax', exclude=[], exclude_worst=0)

@@ -1,17 +1,17 @@
 """Pictures of a data set as inputs of a graph, to find the ranges of INT8 with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
-from torch import nn
 
 from ..engine.checks import leaf_datasets
 from ..engine.hosts import import_host
 from ..engine.predictor import Predictor
 from ..errors import UserError
+from .evaluation import HostPreprocessor
 
 
 def training_pictures(config: Config, count: int) -> list[str]:
@@ -38,16 +38,17 @@ def training_pictures(config: Config, count: int) -> list[str]:
 
 
 def graph_inputs(
-    predictor: Predictor, preprocessor: nn.Module, files: list[str]
+    predictor: Predictor, input_shape: Sequence[int | None], files: Iterable[str]
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the inputs of a graph for one picture after the other.
 
     Args:
         predictor: Reads and resizes pictures as the test pipeline does.
-        preprocessor: Normalises and pads them, see :class:`~.evaluation.FixedSize`.
+        input_shape: Shape of the graph's input, None where any size will do.
         files: Pictures.
     """
+    preprocessor = HostPreprocessor(predictor.model.data_preprocessor, input_shape)
     for file in files:
-        data = preprocessor(pseudo_collate([predictor.prepare(predictor.read(file))]), False)
+        data = preprocessor(pseudo_collate([predictor.prepare(predictor.read(file))]))
         sizes = [sample.img_shape[:2] for sample in data['data_samples']]
-        yield dict(input=data['inputs'].cpu().numpy(), sizes=np.array(sizes, np.float32))
+        yield preprocessor.arrays(data['inputs'], sizes)

@@ -109,12 +109,12 @@ class OneStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
-            levels.append(best_pairs(level_logits, boxes, count))
-        logits, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+            levels.append(best_pairs(scores, boxes, count))
+        scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         return self.results(
             scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img)
 
@@ -178,12 +178,12 @@ class TwoStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.rpn_head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
-            levels.append((level_logits[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
-        logits, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+            levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
+        scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         keep = NMS[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
         valid = scores > 0
@@ -211,7 +211,7 @@ ONE_PIXEL = (0., 0., 1., 1.)
 def best_level_anchors(
     head: nn.Module, level: int, logits: list[Tensor], deltas: list[Tensor], count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
+    """Scores ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
     generator = head.prior_generator
     base_anchors = generator.base_anchors[level].to(logits[level].device, torch.float32)
     anchors = grid_anchors(base_anchors, logits[level], generator.strides[level])

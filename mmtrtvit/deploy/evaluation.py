@@ -1,6 +1,7 @@
 """A graph behind the interface of a model of MMDetection or MMSegmentation, so that everything that
 takes a model (evaluators, visualizers, inferencers) takes the graph as well."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,34 @@ from torch.nn.functional import pad
 
 from ..engine.runner import evaluate
 from ..errors import UserError
-from .runners import OnnxRunner, Runner
+from .open import open_graph
+from .runners import Runner
 
 
-class FixedSize(nn.Module):
-    """A model's data preprocessor whose batches are padded to the size that a graph takes.
+class HostPreprocessor(nn.Module):
+    """What a graph leaves of a model's data preprocessor to the host.
+
+    Batches are padded to the size that the graph takes; a graph that takes uint8 pictures
+    normalises them itself.
 
     Args:
         preprocessor: MMDetection's or MMSegmentation's.
-        size: Height and width, None where any will do.
+        input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for pictures,
+            ``(B, H, W, 3)``; None where any size will do.
+
+    Attributes:
+        takes_pictures: Whether the graph takes uint8 pictures.
     """
 
-    def __init__(self, preprocessor: nn.Module, size: Sequence[int | None]) -> None:
+    def __init__(self, preprocessor: nn.Module, input_shape: Sequence[int | None]) -> None:
         super().__init__()
+        self.takes_pictures = input_shape[1] != 3
         self.preprocessor = preprocessor
-        self.size = tuple(size)
+        if self.takes_pictures:
+            self.preprocessor = copy.deepcopy(preprocessor)
+            self.preprocessor._channel_conversion = False
+            self.preprocessor._enable_normalize = False
+        self.size = tuple(input_shape[1:3] if self.takes_pictures else input_shape[2:])
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Pads at the right and at the bottom.
@@ -57,6 +71,18 @@ class FixedSize(nn.Module):
                 padding_size=[left, right + columns, top, bottom + rows]))
         return data
 
+    def arrays(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """The inputs of the graph by name.
+
+        Args:
+            inputs: What :meth:`forward` makes of a batch, ``(B, 3, H, W)``.
+            sizes: Height and width of each picture without padding.
+        """
+        if self.takes_pictures:
+            inputs = inputs.permute(0, 2, 3, 1).to(torch.uint8)
+        return dict(input=inputs.cpu().contiguous().numpy(),
+                    sizes=np.array(sizes, np.float32).reshape(-1, 2))
+
 
 class DeployedModel(BaseModel):
     """What deployed detectors and segmentors share.
@@ -67,7 +93,7 @@ class DeployedModel(BaseModel):
     """
 
     def __init__(self, model: nn.Module, runner: Runner) -> None:
-        super().__init__(FixedSize(model.data_preprocessor, runner.shapes['input'][2:]))
+        super().__init__(HostPreprocessor(model.data_preprocessor, runner.shapes['input']))
         self.runner = runner
 
     def forward(
@@ -82,15 +108,15 @@ class DeployedModel(BaseModel):
         """Runs the graph on a batch, in parts where it takes fewer pictures.
 
         Args:
-            inputs: Normalised pictures, ``(B, 3, H, W)``.
+            inputs: What the data preprocessor made of pictures, ``(B, 3, H, W)``.
             sizes: Height and width of each without padding.
 
         Returns:
             The outputs by name.
         """
-        values = dict(
-            input=inputs.cpu().numpy(), sizes=np.array(sizes, np.float32).reshape(-1, 2))
-        step = self.runner.shapes['input'][0] or len(inputs)
+        values = self.data_preprocessor.arrays(inputs, sizes)
+        step = self.runner.shapes['input'][0] or min(
+            len(inputs), self.runner.max_batch or len(inputs))
         parts = []
         for start in range(0, len(inputs), step):
             part = {name: filled(values[name][start:start + step], step)
@@ -224,12 +250,12 @@ def evaluate_graph(
 
     Args:
         config: Config of the model that was exported.
-        path: The file, ``*.onnx``.
+        path: The ONNX file or the engine.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
 
     Raises:
         UserError: If the config, the data or the file cannot be used.
     """
-    hook = DeployHook(OnnxRunner(path, get_device()))
+    hook = DeployHook(open_graph(path, get_device()))
     return evaluate(config, None, out, show_dir, [hook])

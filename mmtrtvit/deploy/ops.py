@@ -83,21 +83,25 @@ def separate(boxes: Tensor, groups: Tensor) -> Tensor:
 
 
 def best_anchors(logits: Tensor, values: Sequence[Tensor], count: int) -> tuple[Tensor, ...]:
-    """The ``count`` anchors of each picture with the highest logit of any class.
+    """The ``count`` anchors of each picture with the highest score of any class.
 
-    The best ``count`` pairs of anchor and class are among them, whatever their classes.
+    The best ``count`` pairs of anchor and class are among them, whatever their classes. They keep
+    their order, so that of equal scores the first counts, as in MMDetection: near 1, different
+    logits have equal scores.
 
     Args:
         logits: ``(B, N, C)``.
         values: What else to select, ``(B, N, D)`` each.
-        count: K. Where there are fewer than K anchors, the rest has logits far below all others.
+        count: K. Where there are fewer than K anchors, the rest has the score 0.
 
     Returns:
-        Logits ``(B, K, C)`` and each of the values ``(B, K, D)``.
+        Scores ``(B, K, C)`` and each of the values ``(B, K, D)``.
     """
     tensors = [padded(logits, count, -1e4), *(padded(value, count) for value in values)]
-    index = tensors[0].amax(dim=2).topk(count).indices
-    return tuple(take(tensor, index) for tensor in tensors)
+    index = tensors[0].amax(dim=2).sigmoid().topk(count).indices
+    index = index.to(torch.float32).topk(count, largest=False).values.to(torch.int64)
+    logits, *values = (take(tensor, index) for tensor in tensors)
+    return logits.sigmoid(), *values
 
 
 def best_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

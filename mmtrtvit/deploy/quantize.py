@@ -29,10 +29,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from ..errors import UserError
+from ..media import whole_file
 from ..names import did_you_mean
 from .settings import Calibration
 from .slim import add_metadata
-from .to_onnx import whole_file
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
 CALIBRATERS: dict[str, type[CalibraterBase]] = {

@@ -21,12 +21,14 @@ class Runner(Protocol):
         inputs: Names of the inputs.
         outputs: Names of the outputs.
         shapes: Shape of each input, None where any size will do.
+        max_batch: Most pictures at once, None for any number.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     shapes: dict[str, tuple[int | None, ...]]
+    max_batch: int | None
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the graph once."""
@@ -42,6 +44,7 @@ class TorchRunner:
     """
 
     name = 'pytorch'
+    max_batch = None
 
     def __init__(
         self, module: nn.Module, inputs: tuple[str, ...], device: str = 'cpu'
@@ -73,6 +76,7 @@ class OnnxRunner:
     """
 
     name = 'onnxruntime'
+    max_batch = None
 
     def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
         import onnxruntime

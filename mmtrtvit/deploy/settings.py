@@ -27,7 +27,7 @@ SCHEMA: dict[str, Any] = {
         'model_inputs': None},
     'calib_config': {
         'create_calib': None, 'calib_file': None, 'num_pictures': None, 'method': None,
-        'exclude': None},
+        'exclude': None, 'exclude_worst': None},
 }
 IGNORED = {
     'onnx_config': {'export_params', 'keep_initializers_as_inputs', 'optimize', 'verbose'},
@@ -59,12 +59,14 @@ class Calibration:
     Attributes:
         num_pictures: Pictures of the training data to look at.
         method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
-        exclude: Parts of the names of nodes that stay as they are.
+        exclude: Parts of the names of layers that stay as they are.
+        exclude_worst: How many layers stay as they are besides: those that INT8 harms most.
     """
 
     num_pictures: int = 100
     method: str = 'minmax'
     exclude: tuple[str, ...] = ()
+    exclude_worst: int = 0
 
 
 @dataclass
@@ -211,11 +213,14 @@ def _size(shape: Any) -> tuple[int, int] | None:
 def _calibration(config: dict) -> Calibration:
     calibration = Calibration(
         num_pictures=config.get('num_pictures', 100), method=config.get('method', 'minmax'),
-        exclude=tuple(config.get('exclude') or ()))
+        exclude=tuple(config.get('exclude') or ()), exclude_worst=config.get('exclude_worst', 0))
     _one_of('calib_config.method', calibration.method, METHODS)
     if not isinstance(calibration.num_pictures, int) or calibration.num_pictures < 1:
         raise UserError(f'calib_config.num_pictures is {calibration.num_pictures!r}, expected a '
                         'number of at least 1.')
+    if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
+        raise UserError(f'calib_config.exclude_worst is {calibration.exclude_worst!r}, expected a '
+                        'number of layers.')
     return calibration
 
 

@@ -49,6 +49,11 @@ def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:
     if settings.with_argmax and model.decode_head.out_channels == 1:
         raise UserError('codebase_config.with_argmax: model.decode_head.out_channels is 1, whose '
                         'label map needs a threshold. Leave with_argmax out.')
+    divisor = (model.data_preprocessor.test_cfg or {}).get('size_divisor') or 1
+    if settings.preprocessing and divisor > 1:
+        raise UserError(
+            f'onnx_config.preprocessing: model.data_preprocessor.test_cfg.size_divisor is {divisor}'
+            ', so logits are larger than the picture that the host knows. Leave one of them out.')
 
 
 def _check_one_stage(model: nn.Module) -> None:

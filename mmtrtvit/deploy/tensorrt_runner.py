@@ -98,6 +98,7 @@ class TensorRTRunner:
         self.profiles = [
             {name: ShapeRange(*map(tuple, engine.get_tensor_profile_shape(name, index)))
              for name in self.inputs} for index in range(engine.num_optimization_profiles)]
+        self.max_batch = max(profile[self.inputs[0]].max[0] for profile in self.profiles)
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the engine once.

@@ -1,10 +1,8 @@
 """Writes a module as one ONNX file."""
 
 import inspect
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..media import whole_file
 from .lowering import register_for_torchscript, translations_for_dynamo
 from .slim import add_metadata, name_axes, name_nodes, slim, strip
 
@@ -83,18 +82,6 @@ def export(
         onnx.save(model, part)
     return Exported(
         path, len(model.graph.node), path.stat().st_size / 1e6, exported_nodes, before / 1e6)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a name beside ``path`` to write to; it becomes ``path`` if nothing fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _export(

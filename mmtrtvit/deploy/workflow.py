@@ -2,18 +2,21 @@
 
 import copy
 import logging
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import torch
 from mmengine.config import Config
 from torch import nn
+from tqdm import tqdm
 
 from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
@@ -21,18 +24,24 @@ from ..errors import UserError
 from ..media import write_picture
 from ..models import fuse
 from . import support
+from .calibration import graph_inputs, training_pictures
 from .compare import Difference, compare
 from .description import describe, write_description
 from .engine_options import read_options
-from .evaluation import deployed
+from .evaluation import HostPreprocessor, deployed
+from .precision import half
+from .preprocessing import WithPreprocessing
+from .quantize import Quantization, quantize
+from .rules import check_graph, require_supported
 from .runners import OnnxRunner, Runner
 from .settings import DeploySettings, read_settings
 from .tensorrt_runner import TensorRTRunner
-from .to_onnx import export
+from .to_onnx import Exported, export
 from .to_tensorrt import EngineUnavailable, build_engine
 
 logger = logging.getLogger(__name__)
 
+TENSORRT = {'torchscript': '8.6', 'dynamo': '10.0'}  # the least that takes an exporter's opset
 EXAMPLE_SIZE = 480, 640  # traces a graph of any size
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
@@ -44,9 +53,9 @@ class DeployResult:
 
     Attributes:
         onnx: The ONNX file.
+        judged: Whether its predictions have to be PyTorch's, as in single precision.
+        exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
-        nodes: Number of its nodes.
-        megabytes: Its size.
         differences: Predictions of the file against PyTorch's; empty if not verified.
         pictures: Drawn predictions.
         seconds: Time of each step.
@@ -55,9 +64,9 @@ class DeployResult:
     """
 
     onnx: Path
+    judged: bool = True
+    exported: Exported | None = None
     engine: Path | None = None
-    nodes: int = 0
-    megabytes: float = 0.
     differences: list[Difference] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -67,7 +76,7 @@ class DeployResult:
     @property
     def verified(self) -> bool:
         """Whether nothing is further apart than rounding explains."""
-        return all(difference.within for difference in self.differences)
+        return not self.judged or all(difference.within for difference in self.differences)
 
     def add(self, differences: list[Difference], pictures: list[Path]) -> None:
         """Adds a comparison."""
@@ -83,6 +92,7 @@ def deploy(
     work_dir: str | Path,
     device: str = 'cpu',
     verify: bool = True,
+    calib_config: Config | None = None,
 ) -> DeployResult:
     """Exports a trained model, and compares its predictions on pictures with those of the files.
 
@@ -94,6 +104,7 @@ def deploy(
         work_dir: Folder to write to.
         device: Where the model and the file run.
         verify: Whether to compare.
+        calib_config: Config whose training pictures calibrate INT8; default: that of the model.
 
     Raises:
         UserError: If the config, the weights or a picture cannot be used, or a part of the model
@@ -102,14 +113,23 @@ def deploy(
     if verify and not pictures:
         raise UserError('there is no picture to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
-    result = DeployResult(work_dir / settings.save_file)
+    result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device)
         support.check(predictor.model, settings)
         images = [predictor.read(picture) for picture in pictures]
+    about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
-        export_model(predictor.model, settings, result.onnx, device)
-    result.nodes, result.megabytes = describe_file(result.onnx)
+        if settings.precision == 'int8':
+            result.exported, quantization = export_int8(
+                predictor, settings, result.onnx, calib_config or config, device, about)
+            result.notes.append(
+                f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
+                f'were left out; {quantization.batches} pictures gave the ranges.')
+        else:
+            result.exported = export_model(
+                predictor.model, settings, result.onnx, device, about)
+    check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(images)} picture(s) with PyTorch', result):
             result.add(*verify_on(predictor, OnnxRunner(result.onnx, device), images, work_dir))
@@ -122,6 +142,17 @@ def deploy(
                 result.add(*verify_on(predictor, runner, images, work_dir))
     describe_into(result, config, settings, predictor, checkpoint)
     return result
+
+
+def check_rules(result: DeployResult, settings: DeploySettings) -> None:
+    """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
+    release = TENSORRT[settings.exporter]
+    problems = check_graph(result.onnx, release)
+    if problems and settings.backend == 'tensorrt':
+        require_supported(result.onnx, release)
+    if problems:
+        result.notes.append('\n'.join([
+            f'TensorRT {release} would not take this graph:', *map(str, problems)]))
 
 
 def add_engine(result: DeployResult, settings: DeploySettings) -> None:
@@ -172,13 +203,39 @@ def read_deploy_config(
 
 
 def export_model(
-    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu'
-) -> None:
-    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first."""
+    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu',
+    metadata: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
+
+    INT8 is not for here: it needs the file of single precision.
+    """
     module = support.exportable(fuse(model), settings).to(device)
+    if settings.precision == 'fp16':
+        module = half(module)
+    if settings.preprocessing:
+        module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
-    export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
-           settings.exporter)
+    return export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
+                  settings.exporter, settings.slim, metadata)
+
+
+def export_int8(
+    predictor: Predictor, settings: DeploySettings, path: Path, config: Config, device: str,
+    metadata: Mapping[str, Any],
+) -> tuple[Exported, Quantization]:
+    """Writes a model as an INT8 file, with ranges from the training pictures of a config."""
+    files = training_pictures(config, settings.calibration.num_pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, path.name)
+        exported = export_model(predictor.model, settings, source, device, metadata)
+        shape = OnnxRunner(source).shapes['input']
+        inputs = graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False))
+        quantization = quantize(
+            source, path, inputs, settings.calibration, settings.calibration.exclude_worst,
+            float_weights=settings.backend == 'tensorrt')
+    return replace(exported, path=path, megabytes=quantization.megabytes,
+                   nodes=len(onnx.load(path).graph.node)), quantization
 
 
 def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:
@@ -186,7 +243,11 @@ def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, tor
     height, width = settings.input_shape or EXAMPLE_SIZE
     batch = 2 if settings.dynamic_batch else 1
     generator = torch.Generator().manual_seed(0)
-    inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
+    if settings.preprocessing:
+        pictures = torch.randint(256, (batch, height, width, 3), generator=generator)
+        inputs = {'input': pictures.to(torch.uint8)}
+    else:
+        inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
     if 'dets' in module.output_names:
         inputs['sizes'] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
     return inputs
@@ -195,7 +256,8 @@ def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, tor
 def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[int, str]]:
     """Names of the axes that may change, of the inputs and of the outputs."""
     batch = {0: 'batch'} if settings.dynamic_batch else {}
-    size = {2: 'height', 3: 'width'} if settings.dynamic_size else {}
+    first = 1 if settings.preprocessing else 2
+    size = {first: 'height', first + 1: 'width'} if settings.dynamic_size else {}
     axes = dict(input={**batch, **size}, sizes=batch)
     for name in module.output_names:
         axes[name] = batch
@@ -203,14 +265,6 @@ def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[
             first = 1 if settings.with_argmax else 2
             axes[name] = {**batch, first: 'rows', first + 1: 'columns'}
     return axes
-
-
-def describe_file(path: Path) -> tuple[int, float]:
-    """Number of nodes and megabytes of an ONNX file."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    return len(graph.node), path.stat().st_size / 2**20
 
 
 def verify_on(
@@ -229,9 +283,10 @@ def verify_on(
         The differences, and the files.
     """
     reference, exported = copy.copy(predictor), copy.copy(predictor)
-    reference.model = copy.deepcopy(predictor.model)
     exported.model = deployed(predictor.model, runner)
-    reference.model.data_preprocessor = exported.model.data_preprocessor
+    reference.model = copy.deepcopy(predictor.model)
+    reference.model.data_preprocessor = HostPreprocessor(
+        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size))
     expected, found = reference(images), exported(images)
     drawn = {
         name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..deploy.tensorrt_module import create, import_tensorrt, make_logger
 from ..errors import UserError
 from .sessions import Arrays, Profile, Tensor
 
@@ -28,28 +29,29 @@ class EngineSession:
 
     def __init__(self, path: str | Path, gpu: int = 0) -> None:
         self._cuda = Cuda(gpu)
-        trt = _module('tensorrt', path, 'the tensorrt package of the version that built it')
-        log = _Log(trt)
-        trt.init_libnvinfer_plugins(log.logger, '')
-        self._runtime = trt.Runtime(log.logger)
+        trt = import_tensorrt()
+        logger = make_logger(trt)
+        trt.init_libnvinfer_plugins(logger, '')
+        self._runtime = create(trt.Runtime, logger)
+        self._runtime.engine_host_code_allowed = True  # version-compatible engines have some
         self._engine = self._runtime.deserialize_cuda_engine(Path(path).read_bytes())
         self._context = self._engine and self._engine.create_execution_context()
         if not self._context:
             raise UserError(
                 f'{path} cannot be loaded by TensorRT {trt.__version__}. An engine has to be '
                 'whole, built by the same version and for the same GPU. Build it here. '
-                f'TensorRT says: {log.last or "nothing"}')
+                f'TensorRT says: {"; ".join(logger.errors) or "nothing"}')
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         inputs = [name for name in names
                   if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        dtypes = {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
-        tensors = {name: Tensor(name, _sides(self._engine.get_tensor_shape(name)), dtypes[name])
-                   for name in names}
+        tensors = {
+            name: Tensor(name, _sides(self._engine.get_tensor_shape(name)),
+                         _dtype(trt, self._engine.get_tensor_dtype(name)))
+            for name in names}
         self.inputs = tuple(tensors[name] for name in inputs)
         self.outputs = tuple(tensors[name] for name in names if name not in inputs)
         self.profiles = tuple(
             self._profile(index) for index in range(self._engine.num_optimization_profiles))
-        self._current = 0
         self._buffers: dict[str, Buffer] = {name: Buffer(self._cuda) for name in names}
         self._lock = Lock()
 
@@ -84,16 +86,14 @@ class EngineSession:
         return Profile(tuple(least), tuple(most))
 
     def _select(self, shape: tuple[int, ...]) -> None:
-        """Switches to the first profile that takes a shape, unless the present one does."""
-        if _takes(self.profiles[self._current], shape):
-            return
-        for index, profile in enumerate(self.profiles):
-            if _takes(profile, shape):
-                self._context.set_optimization_profile_async(index, self._cuda.stream)
-                self._cuda.wait()
-                self._current = index
-                return
-        raise UserError(f'the engine does not take an input of {shape}.')
+        """Switches to the first profile that takes a shape."""
+        fitting = (index for index, profile in enumerate(self.profiles) if _takes(profile, shape))
+        index = next(fitting, None)
+        if index is None:
+            raise UserError(f'the engine does not take an input of {shape}.')
+        if index != self._context.active_optimization_profile:
+            self._context.set_optimization_profile_async(index, self._cuda.stream)
+            self._cuda.wait()
 
 
 class Cuda:
@@ -107,7 +107,10 @@ class Cuda:
         try:  # cuda-python 12.8 and newer, and before
             self._api = importlib.import_module('cuda.bindings.runtime')
         except ImportError:
-            self._api = _module('cuda.cudart', 'an engine', 'cuda-python')
+            try:
+                self._api = importlib.import_module('cuda.cudart')
+            except ImportError as error:
+                raise UserError(f'an engine needs cuda-python: {error}.') from error
         self._gpu = gpu
         self.use()
         self.stream = int(self.call('cudaStreamCreate'))
@@ -181,27 +184,11 @@ class Buffer:
             pass
 
 
-class _Log:
-    """Keeps TensorRT's last error for our own messages."""
-
-    def __init__(self, trt: ModuleType) -> None:
-        self.last = ''
-        errors = trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR
-
-        class Logger(trt.ILogger):
-            def log(logger, severity: Any, message: str) -> None:  # noqa: N805
-                if severity in errors:
-                    self.last = message
-
-        self.logger = Logger()
-
-
-def _module(name: str, path: str | Path, package: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f'{path} needs {package}, which cannot be imported: {error}.') from error
+def _dtype(trt: ModuleType, dtype: Any) -> np.dtype:
+    names = dict(FLOAT='float32', HALF='float16', INT32='int32', INT64='int64', BOOL='bool',
+                 UINT8='uint8', INT8='int8')  # not every version has all of them
+    return np.dtype(next(ours for theirs, ours in names.items()
+                         if dtype == getattr(trt.DataType, theirs, None)))
 
 
 def _sides(shape: Any) -> tuple[int | None, ...]:

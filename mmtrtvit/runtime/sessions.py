@@ -118,7 +118,8 @@ def device_number(device: str) -> int:
     """
     kind, _, number = device.partition(':')
     if kind != 'cuda' or not (number or '0').isdecimal():
-        raise UserError(f'the device is {device!r}, expected cpu, cuda or cuda:0.')
+        raise UserError(
+            f'the device is {device!r}, expected cuda or cuda:0, or cpu for an ONNX file.')
     return int(number or 0)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
     nodes = []
     weight = np.resize(np.linspace(-1, 1, 36, dtype=np.float32), (4, 3, 3, 1))
     weights = [numpy_helper.from_array(weight, 'weight')]
-    source = 'input'
+    source, maps = 'input', '/backbone/conv/Conv_output_0'
     if kind == 'fp16':
         weights = [numpy_helper.from_array(weight.astype(np.float16), 'weight')]
         nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
@@ -121,9 +122,9 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
                   helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant')]
         source = 'dq'
     nodes.append(helper.make_node(
-        'Conv', [source, 'weight'], ['maps'], '/backbone/conv/Conv', pads=[1, 0, 1, 0]))
+        'Conv', [source, 'weight'], [maps], '/backbone/conv/Conv', pads=[1, 0, 1, 0]))
     nodes += [
-        helper.make_node('Cast', ['maps'], ['single'], '/Cast_1', to=TensorProto.FLOAT),
+        helper.make_node('Cast', [maps], ['single'], '/Cast_1', to=TensorProto.FLOAT),
         helper.make_node('ReduceSum', ['single'], ['sums'], '/Sum'),
         helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'), *extra]
     if not names:
@@ -143,3 +144,22 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
 def graph():
     """Writes a small ONNX file."""
     return _write_graph
+
+
+class CpuStream:
+    """What the runner needs of a GPU, in the CPU's memory."""
+
+    def __init__(self, device):
+        self.device, self.name, self.handle = torch.device('cpu'), 'a CPU', 0
+
+    @contextmanager
+    def active(self):
+        yield
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Lets engines of the stand-ins run, which have their memory in the CPU's."""
+    from mmtrtvit.deploy import tensorrt_runner
+
+    monkeypatch.setattr(tensorrt_runner, 'GpuStream', CpuStream)

@@ -89,15 +89,11 @@ def pairs(build):
 
 
 @pytest.mark.parametrize('kind', ['one stage', 'two stages'])
-def test_a_detector_without_the_ops_finds_the_same(pairs, pictures, kind, tmp_path):
-    from mmtrtvit.deploy.to_onnx import export
-
+def test_a_detector_without_the_ops_finds_the_same(
+    pairs, export_any_size, pictures, kind, tmp_path
+):
     usual, other = pairs[kind]
-    x, sizes = pictures(2, (90, 120), (96, 128))
-    axes = dict(input={0: 'batch', 2: 'height', 3: 'width'}, sizes={0: 'batch'}) | {
-        name: {0: 'batch'} for name in other.output_names}
-    path = export(other, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx',
-                  other.output_names, axes)
+    path = export_any_size(other, tmp_path / 'end2end.onnx').path
     ops = {node.op_type for node in onnx.load(path).graph.node}
     assert not ops & MISSING and 'MatMul' in ops
     session = onnxruntime.InferenceSession(str(path))

@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -130,3 +131,35 @@ def test_a_failed_export_leaves_an_old_file_alone(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match='broken'):
         export(torch.nn.Identity(), dict(x=torch.zeros(1)), old, ['y'])
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
+
+
+def test_equal_scores_of_different_logits_keep_their_order(build, exportable, session):
+    """Where a score of 1 has many logits, NMS takes the first anchor, as in MMDetection.
+
+    With more anchors than nms_pre, MMDetection sorts first, and equal scores in any order.
+    """
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    from mmtrtvit.deploy.compare import match
+
+    model = copy.deepcopy(build('mask_rcnn_efficientvit_m2'))
+    torch.nn.init.normal_(model.rpn_head.rpn_cls.weight, std=.1)
+    torch.nn.init.constant_(model.rpn_head.rpn_cls.bias, 30)
+    x = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    sample = DetDataSample(metainfo=dict(
+        img_shape=(32, 64), ori_shape=(32, 64), scale_factor=(1., 1.)))
+    graph = session(type(exportable('mask_rcnn_efficientvit_m2'))(model).eval())
+    with torch.no_grad():
+        maps = model.extract_feat(x)
+        proposals = model.rpn_head.predict(maps, [sample], rescale=False)[0]
+        expected = model.predict(x, [sample])[0].pred_instances
+    assert (proposals.scores == 1).all()
+    count, dets, labels, _ = graph.run(
+        None, dict(input=x.numpy(), sizes=np.array([[32, 64]], np.float32)))
+    found = InstanceData(
+        bboxes=torch.from_numpy(dets[0, :count.item(), :4]),
+        scores=torch.from_numpy(dets[0, :count.item(), 4]),
+        labels=torch.from_numpy(labels[0, :count.item()]))
+    pairs, _ = match(found, expected, reach=.1)
+    assert len(pairs) == len(found) == len(expected)

@@ -4,9 +4,12 @@ It is of TensorRT 11's family, has the same Python API, and builds engines on ma
 GPU. It lacks NonMaxSuppression, NonZero and, without a GPU, RoiAlign: the graphs do without them.
 """
 
+import functools
 import signal
 import sys
 
+import numpy as np
+import onnx
 import pytest
 
 from mmtrtvit.deploy.engine_options import ShapeRange
@@ -26,32 +29,59 @@ def rtx(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorrt', tensorrt_rtx)
 
 
-def exportable(model):
-    if hasattr(model, 'decode_head'):
-        from mmtrtvit.deploy.segmentors import Segmentor
+@pytest.fixture(scope='module')
+def module(build):
+    """Makes the module to export of a demo, without the ops that are missing."""
+    from mmtrtvit.deploy import support
+    from mmtrtvit.deploy.settings import DeploySettings
 
-        return Segmentor(model).eval()
-    from mmtrtvit.deploy.detectors import OneStageDetector, TwoStageDetector
+    @functools.cache
+    def make(head):
+        return support.exportable(build(head), DeploySettings(nms='matrix', pooling='grid'))
 
-    if hasattr(model, 'roi_head'):
-        return TwoStageDetector(model, nms='matrix', pooling='grid').eval()
-    return OneStageDetector(model, nms='matrix').eval()
+    return make
+
+
+@pytest.fixture(scope='module')
+def file(module, export_any_size, tmp_path_factory):
+    """Exports it in single precision."""
+    @functools.cache
+    def make(head):
+        path = tmp_path_factory.mktemp('rtx') / 'end2end.onnx'
+        return export_any_size(module(head), path).path
+
+    return make
+
+
+def check_engine(onnx_path, folder, precision):
+    report = build_engine(onnx_path, folder / 'end2end.engine', profiles=[dict(input=RANGE)])
+    assert report.precision == precision and report.strongly_typed
+    weights = sum(np.prod(each.dims) for each in onnx.load(onnx_path).graph.initializer)
+    assert report.path.stat().st_size > weights  # a byte each, or more
 
 
 @pytest.mark.parametrize('head', HEADS)
-def test_every_head_becomes_an_engine(build, pictures, tmp_path, head):
-    from mmtrtvit.deploy.to_onnx import export
+def test_every_head_becomes_an_engine(file, tmp_path, head):
+    check_engine(file(head), tmp_path, 'fp32')
 
-    module = exportable(build(head))
-    x, sizes = pictures(2, (90, 120), (96, 128))
-    inputs = dict(input=x, sizes=sizes) if 'dets' in module.output_names else dict(input=x)
-    axes = dict(input={0: 'batch', 2: 'height', 3: 'width'}, sizes={0: 'batch'}) | {
-        name: {0: 'batch'} | ({2: 'rows', 3: 'columns'} if name == 'output' else {})
-        for name in module.output_names}
-    path = export(module, inputs, tmp_path / 'end2end.onnx', module.output_names, axes)
-    report = build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
-    weights = sum(x.numel() * 4 for x in module.parameters()) / 1e6
-    assert report.strongly_typed and report.path.stat().st_size / 1e6 > weights
+
+@pytest.mark.parametrize('head', HEADS)
+def test_every_head_becomes_an_engine_of_half_precision(module, export_any_size, tmp_path, head):
+    from mmtrtvit.deploy.precision import half
+
+    exported = export_any_size(half(module(head)), tmp_path / 'end2end.onnx')
+    check_engine(exported.path, tmp_path, 'fp16')
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_every_head_becomes_an_engine_of_int8(file, pictures, tmp_path, head):
+    from mmtrtvit.deploy.quantize import quantize
+    from mmtrtvit.deploy.settings import Calibration
+
+    x, sizes = pictures(1, (64, 96), (64, 96))
+    path = tmp_path / 'int8.onnx'
+    quantize(file(head), path, [dict(input=x.numpy(), sizes=sizes.numpy())], Calibration())
+    check_engine(path, tmp_path, 'int8')
 
 
 @pytest.mark.parametrize('kind', ['fp32', 'fp16', 'int8'])

@@ -2,14 +2,12 @@
 
 import json
 import pickle
-from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
-from mmtrtvit.deploy import tensorrt_runner
 from mmtrtvit.deploy.tensorrt_module import NoTensorRT
 from mmtrtvit.deploy.tensorrt_runner import TensorRTRunner
 from mmtrtvit.deploy.to_tensorrt import build_engine
@@ -18,22 +16,6 @@ from mmtrtvit.errors import UserError
 VERSIONS = ('8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106')
 SMALL = ((1, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64))
 LARGE = ((1, 3, 64, 64), (1, 3, 96, 96), (1, 3, 128, 160))
-
-
-class CpuStream:
-    """What the runner needs of a GPU, in the CPU's memory."""
-
-    def __init__(self, device):
-        self.device, self.name, self.handle = torch.device('cpu'), 'a CPU', 0
-
-    @contextmanager
-    def active(self):
-        yield
-
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    monkeypatch.setattr(tensorrt_runner, 'GpuStream', CpuStream)
 
 
 @pytest.fixture
@@ -54,6 +36,7 @@ def test_an_engine_computes_what_its_file_does(stand_in, on_cpu, files, version)
     runner = TensorRTRunner(files[1])
     assert runner.inputs == ('input', 'sizes') and runner.outputs == ('output',)
     assert runner.shapes == dict(input=(None, 3, None, None), sizes=(None, 2))
+    assert runner.max_batch == 2
     session = onnxruntime.InferenceSession(files[0])
     for size in ((1, 32, 48), (1, 128, 160), (2, 64, 64), (1, 64, 64)):
         inputs = arrays(*size)

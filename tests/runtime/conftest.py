@@ -1,6 +1,5 @@
-"""Exported models with random weights, the same in PyTorch, and pictures."""
+"""Exported models with random weights, the same files behind their hosts, and pictures."""
 
-import copy
 import json
 from types import SimpleNamespace
 
@@ -8,64 +7,15 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-import torch
-from mmengine.registry import MODELS, DefaultScope
 
-from mmtrtvit.deploy.description import describe, write_description
 from mmtrtvit.deploy.evaluation import deployed
 from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import DeploySettings
-from mmtrtvit.deploy.workflow import export_model
+from mmtrtvit.deploy.workflow import deploy
 from mmtrtvit.engine.config import read_config
-from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.engine.predictor import load
 
-DEMOS = 'configs/demo'
 SIZES = [(100, 130), (130, 100), (256, 256), (301, 77), (40, 40)]
-
-
-def small(name):
-    """A demo's config, with a TRT-ViT of few channels and few detections."""
-    config = read_config(f'{DEMOS}/{name}.py')
-    if 'trtvit' in name:
-        widths = (32, 32, 64, 64)
-        config.model.backbone.arch = dict(depths=(1, 1, 1, 2), channels=widths)
-        if 'neck' in config.model:
-            config.model.neck.in_channels = list(widths[1:])
-        else:
-            config.model.decode_head.in_channels = list(widths)
-            config.model.auxiliary_head.in_channels = 64
-    if 'roi_head' in config.model:
-        config.model.test_cfg.rpn.max_per_img = 30
-        config.model.test_cfg.rcnn.max_per_img = 10
-    elif 'bbox_head' in config.model:
-        config.model.test_cfg.max_per_img = 20
-    return config
-
-
-def export(config, work_dir, **settings):
-    """Exports a config with random weights.
-
-    Returns:
-        ``work_dir``; ``torch``, a Predictor; and ``deployed``, a Predictor with the graph inside.
-    """
-    settings = DeploySettings(**settings)
-    import_host(config.default_scope)
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        model = MODELS.build(config.model)
-    if 'decode_head' in config.model:  # no class wins everywhere
-        torch.nn.init.normal_(model.decode_head.conv_seg.weight, std=.5)
-    torch.save(dict(state_dict=model.state_dict()), work_dir / 'weights.pth')
-    predictor = load(config, work_dir / 'weights.pth', 'cpu')
-    path = work_dir / settings.save_file
-    export_model(predictor.model, settings, path)
-    meta = predictor.visualizer.dataset_meta
-    write_description(work_dir, describe(
-        config, settings, path.name, meta['classes'], meta['palette'], work_dir / 'weights.pth'))
-    graph = copy.copy(predictor)
-    graph.model = deployed(predictor.model, OnnxRunner(path))
-    return SimpleNamespace(work_dir=work_dir, torch=predictor, deployed=graph)
 
 
 @pytest.fixture(scope='session')
@@ -80,16 +30,19 @@ def pictures():
 
 
 @pytest.fixture(scope='session')
-def exported(tmp_path_factory):
-    """Exports each demo by name once."""
-    made = {}
+def exported(small_models, tmp_path_factory):
+    """Exports a small model; returns its ``work_dir`` and the ``host``, a Predictor of the file."""
 
-    def get(name):
-        if name not in made:
-            made[name] = export(small(name), tmp_path_factory.mktemp(name))
-        return made[name]
+    def export(name, **settings):
+        work_dir = tmp_path_factory.mktemp(name)
+        config = read_config(small_models / f'{name}.py')
+        weights = small_models / f'{name}.pth'
+        path = deploy(DeploySettings(**settings), config, weights, [], work_dir, verify=False).onnx
+        host = load(config, weights, 'cpu')
+        host.model = deployed(host.model, OnnxRunner(path))
+        return SimpleNamespace(work_dir=work_dir, host=host)
 
-    return get
+    return export
 
 
 @pytest.fixture
