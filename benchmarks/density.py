@@ -57,13 +57,12 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    rows = []
+    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
     for batch, (height, width) in itertools.product(args.batches, args.sizes):
         found = densities(args.models, args.mode, (batch, 3, height, width), settings)
         print(table(found, COLUMNS), flush=True)
-        rows += found
-    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
-    print(save(rows, 'density', settings, packages, args.out))
+        path = save(found, 'density', settings, packages, args.out)
+    print(path)
 
 
 def densities(
@@ -80,7 +79,7 @@ def densities(
         for name in names:
             operations[name] = count_operations(build(name, shape), shape)
             model = build(name, shape)
-            model = fuse(model) if name in OURS else model
+            model = fuse(model, for_onnx=mode == 'onnx') if name in OURS else model
             if mode == 'onnx':
                 file = export(model, dict(picture=x), Path(folder) / f'{name}.onnx', ['map'])
                 functions[name] = onnx_session(file, x, settings)

@@ -45,14 +45,13 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    rows = []
     for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
         functions = build(arch, (batch, 3, height, width), args.checkout, settings)
         labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
         found = speedups(measure(functions, settings, **labels))
         print(table(found, COLUMNS), flush=True)
-        rows += found
-    print(save(rows, 'versus_official', settings, (), args.out))
+        path = save(found, 'versus_official', settings, (), args.out)
+    print(path)
 
 
 def build(arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions) -> dict:

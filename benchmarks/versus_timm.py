@@ -54,15 +54,14 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    rows = []
+    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
     for arch in args.archs:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
             found = speedups(MODES[args.mode](arch, (batch, 3, height, width), settings, labels))
             print(table(found, COLUMNS), flush=True)
-            rows += found
-    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
-    print(save(rows, f'versus_timm-{args.mode}', settings, packages, args.out))
+            path = save(found, f'versus_timm-{args.mode}', settings, packages, args.out)
+    print(path)
 
 
 def inference(
@@ -81,7 +80,7 @@ def onnx(
     x = torch.randn(shape)
     functions, nodes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, model in build(arch).items():
+        for name, model in build(arch, for_onnx=True).items():
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file)
             nodes[name] = count_nodes(file)
@@ -105,11 +104,11 @@ MODES = dict(inference=inference, onnx=onnx, training=training)
 TRAINED = 'timm', 'mmtrtvit'
 
 
-def build(arch: str) -> dict[str, nn.Module]:
+def build(arch: str, for_onnx: bool = False) -> dict[str, nn.Module]:
     """timm's model, and the fused copy of ours with the same weights."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
-    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours))
+    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours, for_onnx))
 
 
 def export_maps(model: nn.Module, file: Path) -> None:
