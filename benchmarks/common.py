@@ -225,7 +225,7 @@ def save(
         threads=settings.threads, dtype=settings.dtype, compile=settings.compile,
         cuda_graphs=settings.cuda_graphs, rounds=settings.rounds, machine=device,
         versions=versions, date=today,
-        command=' '.join(['python', os.path.relpath(sys.argv[0]), *sys.argv[1:]]))
+        command=_command())
     records = {_key(row): row for row in (read(out) if out.exists() else [])}
     for row in ({**row, **common} for row in rows):
         row = {key: _text(value) for key, value in row.items()}
@@ -257,6 +257,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in cells]
     return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|',
                       *lines[1:]])
+
+
+def _command() -> str:
+    """The command line of this run, without the folders of this machine."""
+    arguments = [Path(each).name if os.path.isabs(each) else each for each in sys.argv[1:]]
+    return ' '.join(['python', os.path.relpath(sys.argv[0]), *arguments])
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
