@@ -29,8 +29,12 @@ EXTRAS = {
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
     ],
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
+    # mmtrtvit.runtime; for a device without PyTorch see docs/runtime.md
+    'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime'],
+    'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
-    'test': ['mmtrtvit[data,timm]', 'pytest', 'onnx', 'onnxruntime', 'onnxscript'],
+    'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
+    'test': ['mmtrtvit[data,deploy,timm]', 'pytest'],
     'lint': ['ruff'],
 }
 

@@ -1,5 +1,6 @@
 """What several tests need."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,38 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = ('mmtrtvit', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in',
            'model-index.yml', 'README.md', 'LICENSE')
+
+SMALL_MODELS = {
+    'retinanet': f'''
+_base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
+    neck=dict(in_channels=[32, 64, 64], out_channels=64),
+    bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
+    test_cfg=dict(max_per_img=10))
+''',
+    'mask_rcnn': f'''
+_base_ = '{ROOT}/configs/demo/mask_rcnn_efficientvit_m2.py'
+model = dict(
+    backbone=dict(arch='m0'),
+    neck=dict(in_channels=[64, 128, 192]),
+    roi_head=dict(bbox_head=dict(fc_out_channels=32), mask_head=dict(num_convs=1)),
+    test_cfg=dict(rcnn=dict(max_per_img=10)))
+''',
+    'upernet': f'''
+_base_ = '{ROOT}/configs/demo/upernet_trtvit_a.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
+    decode_head=dict(in_channels=[32, 32, 64, 64], channels=16),
+    auxiliary_head=dict(in_channels=64, channels=16))
+''',
+    'fpn': f'''
+_base_ = '{ROOT}/configs/demo/fpn_efficientvit_m4.py'
+model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
+''',
+}
 
 
 @pytest.fixture(scope='session')
@@ -35,3 +68,63 @@ def installed(source, tmp_path_factory):
         [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
          '--target', folder, archive], check=True)
     return folder
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Puts a stand-in for a version of TensorRT in the package's place."""
+    name = 'tensorrt_stand_in'
+    spec = importlib.util.spec_from_file_location(name, ROOT / f'tests/{name}/__init__.py')
+    package = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, package)
+    spec.loader.exec_module(package)
+
+    def install(version, **options):
+        trt = package.make(version, **options)
+        monkeypatch.setitem(sys.modules, 'tensorrt', trt)
+        return trt
+
+    return install
+
+
+@pytest.fixture(scope='session')
+def small_models(tmp_path_factory):
+    """A folder with a small model of each kind, ``NAME.py`` and ``NAME.pth``, and data for all.
+
+    Copy it before you write to it.
+    """
+    from mmtrtvit.datasets import make_shapes
+
+    folder = tmp_path_factory.mktemp('small_models')
+    make_shapes(folder / 'data/shapes', 1, 3, (64, 96))
+    for name, text in SMALL_MODELS.items():
+        (folder / f'{name}.py').write_text(text)
+        write_checkpoint(folder / f'{name}.py', folder / f'{name}.pth')
+    return folder
+
+
+def write_checkpoint(config, path):
+    """Random weights that find something, in a file as MMEngine writes it."""
+    import torch
+    from mmengine.logging import HistoryBuffer
+    from mmengine.registry import MODELS, DefaultScope
+
+    from mmtrtvit.engine.config import read_config
+    from mmtrtvit.engine.hosts import import_host
+
+    config = read_config(config)
+    import_host(config.default_scope)
+    torch.manual_seed(1)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build(config.model)
+    for name, module in model.named_modules():
+        if name.endswith(('retina_cls', 'fc_cls', 'conv_seg', 'conv_logits')):
+            torch.nn.init.normal_(module.weight, std=0.05 if name.endswith('retina_cls') else 1)
+            module.weight.data -= module.weight.data.mean(1, keepdim=True)
+            torch.nn.init.zeros_(module.bias)
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+    metainfo = dict(config.test_dataloader.dataset.metainfo)
+    history = dict(log_scalars=dict(loss=HistoryBuffer([1.], [1])))
+    torch.save(dict(
+        state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo), message_hub=history), path)

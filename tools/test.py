@@ -1,19 +1,23 @@
-"""Evaluates a checkpoint on the test data of its config.
+"""Evaluates a checkpoint, or what was exported from it, on the test data of its config.
 
 Examples:
   python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
   python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+  python tools/test.py CONFIG work_dirs/NAME/deploy/end2end.onnx
   python tools/test.py CONFIG CHECKPOINT --fuse    # sooner, the same metrics
 """
 
 import argparse
+from pathlib import Path
 
 from mmtrtvit.engine.command_line import format_table, make_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('checkpoint', help='weights of this model')
+    parser.add_argument(
+        'checkpoint',
+        help='weights of this model, the work dir of a run, or an exported .onnx or .engine file')
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument(
         '--show-dir', metavar='DIR', help='folder for pictures of the predictions')
@@ -26,11 +30,21 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
+    from mmtrtvit.deploy.evaluation import evaluate_graph
+    from mmtrtvit.deploy.open import GRAPHS
     from mmtrtvit.engine.config import read_config
+    from mmtrtvit.engine.fusion import FuseHook
     from mmtrtvit.engine.runner import evaluate
+    from mmtrtvit.errors import UserError
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    metrics = evaluate(config, args.checkpoint, args.out, args.show_dir, args.fuse)
+    if Path(args.checkpoint).suffix in GRAPHS:
+        if args.fuse:
+            raise UserError('--fuse is for weights; what is exported stays as it is.')
+        metrics = evaluate_graph(config, args.checkpoint, args.out, args.show_dir)
+    else:
+        hooks = [FuseHook()] if args.fuse else []
+        metrics = evaluate(config, args.checkpoint, args.out, args.show_dir, hooks)
     if is_main_process():
         print(f'\n{format_table(metrics)}')
 

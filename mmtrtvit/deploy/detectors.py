@@ -20,7 +20,10 @@ from .ops import (
     best_pairs,
     decode_boxes,
     grid_anchors,
+    keep_by_matrix_nms,
     keep_by_nms,
+    pool_by_grid,
+    pool_by_roi_align,
     pooled_rois,
     separate,
     take,
@@ -28,6 +31,9 @@ from .ops import (
 
 # What TensorRT's TopK can do at most: no more pairs of box and class go from a level or picture on.
 MAX_TOP_K = 3840
+# Ways to write NMS and RoIAlign in ONNX: the ops of these names, or what does without them.
+NMS = {'greedy': keep_by_nms, 'matrix': keep_by_matrix_nms}
+POOLING = {'roi_align': pool_by_roi_align, 'grid': pool_by_grid}
 
 
 class Detector(nn.Module):
@@ -35,6 +41,8 @@ class Detector(nn.Module):
 
     Args:
         model: A detector of MMDetection; its parts are copied.
+        nms: ``'greedy'``, or ``'matrix'`` for a graph without NonMaxSuppression, NonZero and
+            shapes that depend on values.
 
     Attributes:
         output_names: Names of what ``forward`` returns.
@@ -42,8 +50,9 @@ class Detector(nn.Module):
 
     output_names = ('num_dets', 'dets', 'labels')
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, nms: str = 'greedy') -> None:
         super().__init__()
+        self.nms = nms  # by name: an op cannot be copied
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
 
@@ -66,7 +75,7 @@ class Detector(nn.Module):
             behind the last; labels ``(B, K)``, int32, -1 behind the last.
         """
         scores = torch.where(scores > score_thr, scores, NOTHING)
-        keep = keep_by_nms(separate(boxes, labels), scores, iou_thr)
+        keep = NMS[self.nms](separate(boxes, labels), scores, iou_thr)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
         found = scores > 0
         dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
@@ -80,10 +89,11 @@ class OneStageDetector(Detector):
 
     Args:
         model: MMDetection's RetinaNet.
+        nms: See :class:`Detector`.
     """
 
-    def __init__(self, model: detectors.SingleStageDetector) -> None:
-        super().__init__(model)
+    def __init__(self, model: detectors.SingleStageDetector, nms: str = 'greedy') -> None:
+        super().__init__(model, nms)
         self.head = copy.deepcopy(model.bbox_head)
         self.test_cfg = model.test_cfg
 
@@ -99,12 +109,12 @@ class OneStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
-            levels.append(best_pairs(level_logits, boxes, count))
-        logits, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
+            levels.append(best_pairs(scores, boxes, count))
+        scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         return self.results(
             scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img)
 
@@ -114,18 +124,23 @@ class TwoStageDetector(Detector):
 
     Args:
         model: MMDetection's Faster R-CNN or Mask R-CNN.
+        nms: See :class:`Detector`.
+        pooling: ``'roi_align'``, or ``'grid'`` for a graph without RoiAlign; see
+            :func:`.ops.pool_by_grid` for where the two differ.
     """
 
-    def __init__(self, model: detectors.TwoStageDetector) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: detectors.TwoStageDetector, nms: str = 'greedy', pooling: str = 'roi_align'
+    ) -> None:
+        super().__init__(model, nms)
         self.rpn_head = copy.deepcopy(model.rpn_head)
         self.bbox_head = copy.deepcopy(model.roi_head.bbox_head)
-        self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor)
+        self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor, pooling)
         self.test_cfg = model.test_cfg
         self.mask_head = None
         if model.roi_head.with_mask:
             self.mask_head = copy.deepcopy(model.roi_head.mask_head)
-            self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor)
+            self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor, pooling)
             self.output_names = (*Detector.output_names, 'masks')
 
     def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
@@ -163,13 +178,13 @@ class TwoStageDetector(Detector):
         count = min(cfg.nms_pre, MAX_TOP_K)
         levels = []
         for index in range(len(logits)):
-            level_logits, level_deltas, anchors = best_level_anchors(
+            scores, level_deltas, anchors = best_level_anchors(
                 self.rpn_head, index, logits, deltas, count)
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
-            levels.append((level_logits.squeeze(2), boxes, torch.full_like(boxes[..., 0], index)))
-        logits, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
-        scores = usable(logits.sigmoid(), boxes, cfg.get('min_bbox_size', -1))
-        keep = keep_by_nms(separate(boxes, level), scores, cfg.nms.iou_threshold)
+            levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
+        scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
+        scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
+        keep = NMS[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
         valid = scores > 0
         boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
@@ -196,7 +211,7 @@ ONE_PIXEL = (0., 0., 1., 1.)
 def best_level_anchors(
     head: nn.Module, level: int, logits: list[Tensor], deltas: list[Tensor], count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
+    """Scores ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
     generator = head.prior_generator
     base_anchors = generator.base_anchors[level].to(logits[level].device, torch.float32)
     anchors = grid_anchors(base_anchors, logits[level], generator.strides[level])
@@ -220,10 +235,10 @@ def normalisation(head: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]
     return tuple(head.bbox_coder.means), tuple(head.bbox_coder.stds)
 
 
-def pooling_settings(extractor: SingleRoIExtractor) -> dict[str, Any]:
+def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, Any]:
     """Keyword arguments of :func:`.ops.pooled_rois`."""
     layer = extractor.roi_layers[0]
     return dict(
         strides=tuple(extractor.featmap_strides), finest_scale=extractor.finest_scale,
         output_size=tuple(layer.output_size), sampling_ratio=layer.sampling_ratio,
-        aligned=layer.aligned)
+        aligned=layer.aligned, pool=POOLING[pooling])

@@ -1,4 +1,4 @@
-"""How :func:`.ops.keep_by_nms` is written down in ONNX, for both exporters of PyTorch.
+"""How ops are written down in ONNX for which PyTorch has no way, or no good one.
 
 NonMaxSuppression gives a list of (picture, class, box) as long as there are survivors. They become
 a mask of fixed shape by ScatterND; one more column takes a dummy, so that the list is never empty.
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch.onnx import symbolic_helper
 
-OP = 'mmtrtvit::keep_by_nms'
+from . import ops  # noqa: F401  registers the op
+
 # NonMaxSuppression wants a limit: more than any caller has boxes, and an int32 for TensorRT.
 NO_LIMIT = 2**31 - 1
 
 
 @symbolic_helper.parse_args('v', 'v', 'f')
-def _symbolic(g: Any, boxes: Any, scores: Any, iou_threshold: float) -> Any:
+def _keep_by_nms(g: Any, boxes: Any, scores: Any, iou_threshold: float) -> Any:
     def constant(value: Any, dtype: torch.dtype = torch.long) -> Any:
         return g.op('Constant', value_t=torch.tensor(value, dtype=dtype))
 
@@ -35,9 +36,26 @@ def _symbolic(g: Any, boxes: Any, scores: Any, iou_threshold: float) -> Any:
     return g.op('Slice', mask, constant([0]), count, constant([1]))
 
 
+@symbolic_helper.parse_args('v', 'v', 'f', 'i', 'i', 'i', 'i')
+def _roi_align(
+    g: Any, x: Any, rois: Any, scale: float, height: int, width: int, sampling_ratio: int,
+    aligned: int,
+) -> Any:
+    """Torchvision's own form squeezes an axis, which becomes an If with branches of two ranks."""
+    def columns(index: Any) -> Any:
+        return g.op('Gather', rois, g.op('Constant', value_t=torch.tensor(index)), axis_i=1)
+
+    pictures = g.op('Cast', columns(0), to_i=torch.onnx.TensorProtoDataType.INT64)
+    return g.op(
+        'RoiAlign', x, columns([1, 2, 3, 4]), pictures, spatial_scale_f=scale,
+        output_height_i=height, output_width_i=width, sampling_ratio_i=max(sampling_ratio, 0),
+        coordinate_transformation_mode_s='half_pixel' if aligned else 'output_half_pixel')
+
+
 def register_for_torchscript(opset: int) -> None:
-    """Teaches the exporter of traced modules the op."""
-    torch.onnx.register_custom_op_symbolic(OP, _symbolic, opset)
+    """Teaches the exporter of traced modules the ops."""
+    torch.onnx.register_custom_op_symbolic('mmtrtvit::keep_by_nms', _keep_by_nms, opset)
+    torch.onnx.register_custom_op_symbolic('torchvision::roi_align', _roi_align, opset)
 
 
 def translations_for_dynamo() -> dict:

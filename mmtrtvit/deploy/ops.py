@@ -4,14 +4,19 @@ Every function here works on batches, has shapes that depend on no value, and gi
 in PyTorch and in ONNX. Nothing branches on a size, so a graph holds for every height and width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, grid_sample
 from torchvision.ops import nms, roi_align
 
 # Scores at or below zero mean: no candidate.
 NOTHING = -1.
+# Rounds of matrix NMS: more than the longest chain of boxes that suppress one another.
+ROUNDS = 20
+# Samples per cell and axis of pooling by a grid, where RoIAlign would count the map's places.
+SAMPLES = 2
 
 
 @torch.library.custom_op('mmtrtvit::keep_by_nms', mutates_args=())
@@ -39,6 +44,30 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.empty_like(scores)
 
 
+def keep_by_matrix_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """:func:`keep_by_nms` out of comparisons and matrix products, for runtimes without the op.
+
+    In each of :data:`ROUNDS` rounds a box stays if no better box that stayed in the round before
+    overlaps it. After k rounds all is settled but for boxes at the end of a chain of more than k,
+    each of which overlaps the next. Memory grows with the square of N.
+    """
+    corners, others = boxes.split(2, dim=-1)
+    sides = (torch.minimum(others.unsqueeze(2), others.unsqueeze(1))
+             - torch.maximum(corners.unsqueeze(2), corners.unsqueeze(1))).clamp(min=0)
+    shared = sides[..., 0] * sides[..., 1]  # (B, N, N)
+    area = (others - corners).prod(dim=-1)
+    overlap = shared / (area.unsqueeze(2) + area.unsqueeze(1) - shared) > iou_threshold
+    better, worse = scores.unsqueeze(2), scores.unsqueeze(1)
+    index = torch.arange(scores.shape[1], device=scores.device)
+    wins = (better > worse) | ((better == worse) & (index.unsqueeze(1) < index))
+    suppresses = (overlap & wins).to(scores.dtype)
+    candidates = (scores > 0).to(scores.dtype).unsqueeze(1)  # (B, 1, N)
+    keep = candidates
+    for _ in range(ROUNDS):
+        keep = torch.where(keep @ suppresses > .5, 0., candidates)
+    return keep.squeeze(1)
+
+
 def separate(boxes: Tensor, groups: Tensor) -> Tensor:
     """Moves boxes of different groups apart, so that one NMS treats each group on its own.
 
@@ -54,21 +83,25 @@ def separate(boxes: Tensor, groups: Tensor) -> Tensor:
 
 
 def best_anchors(logits: Tensor, values: Sequence[Tensor], count: int) -> tuple[Tensor, ...]:
-    """The ``count`` anchors of each picture with the highest logit of any class.
+    """The ``count`` anchors of each picture with the highest score of any class.
 
-    The best ``count`` pairs of anchor and class are among them, whatever their classes.
+    The best ``count`` pairs of anchor and class are among them, whatever their classes. They keep
+    their order, so that of equal scores the first counts, as in MMDetection: near 1, different
+    logits have equal scores.
 
     Args:
         logits: ``(B, N, C)``.
         values: What else to select, ``(B, N, D)`` each.
-        count: K. Where there are fewer than K anchors, the rest has logits far below all others.
+        count: K. Where there are fewer than K anchors, the rest has the score 0.
 
     Returns:
-        Logits ``(B, K, C)`` and each of the values ``(B, K, D)``.
+        Scores ``(B, K, C)`` and each of the values ``(B, K, D)``.
     """
     tensors = [padded(logits, count, -1e4), *(padded(value, count) for value in values)]
-    index = tensors[0].amax(dim=2).topk(count).indices
-    return tuple(take(tensor, index) for tensor in tensors)
+    index = tensors[0].amax(dim=2).sigmoid().topk(count).indices
+    index = index.to(torch.float32).topk(count, largest=False).values.to(torch.int64)
+    logits, *values = (take(tensor, index) for tensor in tensors)
+    return logits.sigmoid(), *values
 
 
 def best_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,6 +186,59 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
+def pool_by_roi_align(
+    x: Tensor, boxes: Tensor, output_size: Sequence[int], scale: float, sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """RoIAlign of the boxes of each picture; RoiAlign in ONNX.
+
+    Args:
+        x: Map, ``(B, C, H, W)``.
+        boxes: ``(B, N, 4)``.
+        output_size: Rows and columns, h and w.
+        scale: Places of the map per pixel.
+        sampling_ratio: Samples per cell and axis, 0 for as many as the map has places there.
+        aligned: Whether to shift by half a place, as mmcv's RoIAlign does.
+
+    Returns:
+        ``(B * N, C, h, w)``, picture by picture.
+    """
+    pictures = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
+    pictures = pictures.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
+    rois = torch.cat([pictures, boxes], dim=2).flatten(0, 1)
+    return roi_align(x, rois, output_size, scale, sampling_ratio, aligned)
+
+
+def pool_by_grid(
+    x: Tensor, boxes: Tensor, output_size: Sequence[int], scale: float, sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """:func:`pool_by_roi_align` out of GridSample, for runtimes without RoiAlign.
+
+    The same where all samples lie on the map, as those of a box inside the picture do; but
+    ``sampling_ratio`` 0 means :data:`SAMPLES`, because as many samples as a box has places there
+    would be a shape that depends on values.
+    """
+    samples = sampling_ratio or SAMPLES
+    corners, others = (boxes * scale - (.5 if aligned else 0.)).split(2, dim=-1)
+    sides = others - corners
+    if not aligned:
+        sides = sides.clamp(min=1)
+    axes = []
+    for axis, cells in zip((1, 0), output_size):
+        steps = (torch.arange(cells * samples, device=x.device).to(boxes.dtype) + .5) / (
+            cells * samples)
+        places = corners[..., axis:axis + 1] + sides[..., axis:axis + 1] * steps
+        axes.append((2 * places + 1) / x.shape[3 - axis] - 1)  # -1 to 1 from border to border
+    shape = *axes[0].shape, axes[1].shape[2]  # (B, N, h * samples, w * samples)
+    rows, columns = axes[0].unsqueeze(3).expand(shape), axes[1].unsqueeze(2).expand(shape)
+    grid = torch.stack([columns, rows], dim=-1).flatten(1, 2).to(x.dtype)
+    pooled = avg_pool2d(
+        grid_sample(x, grid, padding_mode='border', align_corners=False), samples)
+    pooled = pooled.reshape(x.shape[0], x.shape[1], -1, *output_size)  # (B, C, N, h, w)
+    return pooled.transpose(1, 2).flatten(0, 1)
+
+
 def pooled_rois(
     maps: Sequence[Tensor],
     boxes: Tensor,
@@ -161,6 +247,7 @@ def pooled_rois(
     output_size: Sequence[int],
     sampling_ratio: int,
     aligned: bool,
+    pool: Callable[..., Tensor] = pool_by_roi_align,
 ) -> Tensor:
     """RoIAlign of boxes on the pyramid level that suits their size.
 
@@ -173,26 +260,25 @@ def pooled_rois(
         strides: Stride of each map.
         finest_scale: A box of up to twice this scale (root of its area) goes to the first level,
             one of up to four times to the second, and so on.
-        output_size: Rows and columns, h and w.
-        sampling_ratio: Samples per cell and axis, 0 for as many as the map has there.
-        aligned: Whether to shift by half a pixel, as mmcv's RoIAlign does.
+        output_size: See :func:`pool_by_roi_align`, as for the next two.
+        sampling_ratio: Samples per cell and axis.
+        aligned: Whether to shift by half a place.
+        pool: Pools the boxes of one level.
 
     Returns:
         ``(B * N, C, h, w)``, picture by picture.
     """
-    pictures = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
-    pictures = pictures.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
-    pictures, boxes = pictures.flatten(0, 1), boxes.flatten(0, 1)  # (B * N, 1), (B * N, 4)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    scale = (sides[:, 0] * sides[:, 1]).sqrt()
-    level = (scale / finest_scale + 1e-6).log2().floor().clamp(0, len(maps) - 1).unsqueeze(1)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    scale = (sides[..., 0] * sides[..., 1]).sqrt()
+    level = (scale / finest_scale + 1e-6).log2().floor().clamp(0, len(maps) - 1).unsqueeze(2)
     pooled = 0.
     for index, (x, stride) in enumerate(zip(maps, strides)):
-        here = level == index
-        cell = boxes.new_tensor([[0., 0., stride, stride]]).expand_as(boxes)
-        rois = torch.cat([pictures, torch.where(here, boxes, cell)], dim=1)
-        features = roi_align(x, rois, output_size, 1 / stride, sampling_ratio, aligned)
-        pooled = pooled + torch.where(here[:, :, None, None], features, 0.)
+        here = level == index  # (B, N, 1)
+        cell = boxes.new_tensor([0., 0., stride, stride]).expand_as(boxes)
+        x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
+        features = pool(
+            x, torch.where(here, boxes, cell), output_size, 1 / stride, sampling_ratio, aligned)
+        pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.)
     return pooled
 
 

@@ -1,17 +1,40 @@
 """Writes a module as one ONNX file."""
 
 import inspect
-import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
+from ..media import whole_file
 from .lowering import register_for_torchscript, translations_for_dynamo
+from .slim import add_metadata, name_axes, name_nodes, slim, strip
 
 EXPORTERS = {'torchscript': 17, 'dynamo': 18}  # the opset that each writes
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        nodes: Number of nodes of its graph.
+        megabytes: Its size.
+        exported_nodes: Number of nodes that the exporter wrote, before slimming.
+        exported_megabytes: Size of what it wrote.
+    """
+
+    path: Path
+    nodes: int
+    megabytes: float
+    exported_nodes: int
+    exported_megabytes: float
 
 
 def export(
@@ -21,7 +44,9 @@ def export(
     output_names: Sequence[str],
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     exporter: str = 'torchscript',
-) -> Path:
+    slimmed: bool = True,
+    metadata: Mapping[str, Any] | None = None,
+) -> Exported:
     """Exports a module to ONNX; the file appears when it is whole.
 
     Args:
@@ -32,34 +57,58 @@ def export(
         dynamic_axes: Name of each axis of each input and output that may have another size.
         exporter: ``'torchscript'`` (opset 17) or ``'dynamo'`` (opset 18). The latter takes what is
             equal or one in the example for constant: show it a picture of 480 pixels or more.
+        slimmed: Whether to simplify the graph, see :func:`.slim.slim`.
+        metadata: What else the file says of itself, see :func:`.slim.add_metadata`.
+
+    Raises:
+        UserError: If onnxslim is needed and missing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    try:
+    dynamic_axes = dynamic_axes or {}
+    with whole_file(path) as part:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # PyTorch's, about sizes that do not change
-            _export(module, inputs, part, output_names, dynamic_axes or {}, exporter)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+            sizes = _export(module, inputs, part, output_names, dynamic_axes, exporter)
+        before = part.stat().st_size
+        model = onnx.load(part)
+        exported_nodes = len(model.graph.node)
+        if exporter == 'dynamo':
+            name_nodes(model)
+        if slimmed:
+            model = slim(model)
+        strip(model)
+        name_axes(model, dynamic_axes, sizes)
+        add_metadata(model, metadata or {})
+        onnx.save(model, part)
+    return Exported(
+        path, len(model.graph.node), path.stat().st_size / 1e6, exported_nodes, before / 1e6)
 
 
 def _export(
     module: nn.Module, inputs: Mapping[str, Tensor], part: Path, output_names: Sequence[str],
     dynamic_axes: Mapping[str, Mapping[int, str]], exporter: str,
-) -> None:
+) -> dict[str, list[int]]:
+    """Writes the file and returns the shapes of the outputs where the graph does not say them."""
     opset = EXPORTERS[exporter]
     options = dict(
         input_names=list(inputs), output_names=list(output_names), opset_version=opset)
     names = inspect.signature(torch.onnx.export).parameters
+    sizes = {}
     if exporter == 'torchscript':
         register_for_torchscript(opset)
         if 'dynamo' in names:
             options['dynamo'] = False
-        torch.onnx.export(
-            module, tuple(inputs.values()), str(part), dynamic_axes=dynamic_axes, **options)
+
+        def note_sizes(module: nn.Module, inputs: Any, outputs: Sequence[Tensor]) -> None:
+            sizes.update({
+                name: [int(side) for side in x.shape] for name, x in zip(output_names, outputs)})
+
+        handle = module.register_forward_hook(note_sizes)
+        try:
+            torch.onnx.export(
+                module, tuple(inputs.values()), str(part), dynamic_axes=dynamic_axes, **options)
+        finally:
+            handle.remove()
     else:
         shapes = tuple(
             {axis: torch.export.Dim.DYNAMIC for axis in dynamic_axes.get(name, {})}
@@ -68,3 +117,4 @@ def _export(
             module, tuple(inputs.values()), dynamic_shapes=shapes, dynamo=True,
             custom_translation_table=translations_for_dynamo(), **options)
         program.save(str(part))
+    return sizes

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from mmengine.config import DictAction
 
 from ..errors import UserError
@@ -59,5 +60,5 @@ def format_table(values: Mapping[str, object]) -> str:
     """Returns names and values as two aligned columns."""
     width = max(map(len, values))
     return '\n'.join(
-        f'{name:<{width}}  {value:.4f}' if isinstance(value, float) else f'{name:<{width}}  {value}'
-        for name, value in values.items())
+        f'{name:<{width}}  {value:.4f}' if isinstance(value, float | np.floating) else
+        f'{name:<{width}}  {value}' for name, value in values.items())

@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 
 from ..checkpoints import checkpoint_file
 from ..errors import UserError
-from .media import (
+from ..media import (
     DrawnMedia,
     Frame,
     Medium,

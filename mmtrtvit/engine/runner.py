@@ -1,11 +1,13 @@
 """Trains and evaluates what a config describes, for detection, segmentation and classification."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
@@ -15,7 +17,6 @@ from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_widths
 from .distributed import MeanLossHook, join_processes
-from .fusion import FuseHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 
@@ -67,18 +68,19 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 
 def evaluate(
         config: Config,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None,
         out: str | Path | None = None,
         show_dir: str | Path | None = None,
-        fused: bool = False) -> dict[str, float]:
+        hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Evaluates a checkpoint on the test data of a config.
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
+            None if a hook brings a model.
         out: Pickle file to write the predictions to.
         show_dir: Folder for pictures of the predictions.
-        fused: Evaluate the model's fused copy, see :func:`mmtrtvit.models.fuse`.
+        hooks: Further hooks of the test, such as :class:`~.fusion.FuseHook`.
 
     Returns:
         The metrics by name.
@@ -97,7 +99,7 @@ def evaluate(
         checkpoint = checkpoint_file(checkpoint)
         read_weights(checkpoint)
     check_data(config, ('test',))
-    config.load_from = str(checkpoint)
+    config.load_from = None if checkpoint is None else str(checkpoint)
     config.resume = False
     config.pop('strategy', None)  # FlexibleRunner's, for a training
     if show_dir is not None:
@@ -108,13 +110,13 @@ def evaluate(
         Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
         dump = METRICS.build(dict(type=kind, out_file_path=str(out)))
         runner.test_evaluator.metrics.append(dump)
-    if fused:
-        runner.register_hook(FuseHook())
+    for hook in hooks:
+        runner.register_hook(hook)
     metrics = runner.test()
     if not metrics:
         raise UserError(
-            f'{config.load_from}: the evaluator gave no metric. Detectors get none if they find '
-            'nothing in any picture: train longer, or lower model.test_cfg.score_thr.')
+            f'{checkpoint or config.filename}: the evaluator gave no metric. Detectors get none if '
+            'they find nothing in any picture: train longer, or lower model.test_cfg.score_thr.')
     return metrics
 
 

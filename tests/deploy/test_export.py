@@ -1,71 +1,30 @@
 """Exported models against ``predict`` of MMDetection and MMSegmentation."""
 
 import copy
-import importlib
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DefaultScope
 
-from mmtrtvit.engine.hosts import import_host
-
-DEMOS = Path(__file__).parents[2] / 'configs/demo'
 SIZES = [(1, (100, 130), (128, 160)), (3, (64, 96), (64, 96)), (2, (50, 40), (64, 64))]
 DETECTORS = 'retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2'
 SEGMENTORS = 'upernet_trtvit_a', 'fpn_efficientvit_m4'
 
 
-def build(name):
-    """The demo's model with random weights; TRT-ViT's made small."""
-    config = Config.fromfile(DEMOS / f'{name}.py')
-    import_host(config.default_scope)
-    if 'trtvit' in name:
-        widths = (32, 32, 64, 64)
-        config.model.backbone.arch = dict(depths=(1, 1, 1, 2), channels=widths)
-        if 'neck' in config.model:
-            config.model.neck.in_channels = list(widths[1:])
-        else:
-            config.model.decode_head.in_channels = list(widths)
-            config.model.auxiliary_head.in_channels = 64
-    if 'roi_head' in config.model:
-        config.model.test_cfg.rpn.max_per_img = 30
-        config.model.test_cfg.rcnn.max_per_img = 10
-    host = importlib.import_module(f'{config.default_scope}.registry')
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        return revert_sync_batchnorm(host.MODELS.build(config.model)).eval()
-
-
-def pictures(batch, size, padded):
-    x = torch.randn(batch, 3, *padded, generator=torch.Generator().manual_seed(1))
-    x[..., size[0]:, :] = 0
-    x[..., size[1]:] = 0
-    return x, torch.tensor([size] * batch, dtype=torch.float32)
-
-
 @pytest.fixture(scope='module', params=DETECTORS)
-def detector(request):
-    from mmtrtvit.deploy.detectors import OneStageDetector, TwoStageDetector
-
-    model = build(request.param)
-    kind = TwoStageDetector if hasattr(model, 'roi_head') else OneStageDetector
-    return model, kind(model).eval()
+def detector(request, build, exportable):
+    return build(request.param), exportable(request.param)
 
 
 @pytest.fixture(scope='module', params=SEGMENTORS)
-def segmentor(request):
-    from mmtrtvit.deploy.segmentors import Segmentor
-
-    model = build(request.param)
-    return model, Segmentor(model).eval()
+def segmentor(request, build, exportable):
+    return build(request.param), exportable(request.param)
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_detector_finds_what_predict_finds(detector, batch, size, padded):
+def test_a_detector_finds_what_predict_finds(detector, pictures, batch, size, padded):
     from mmdet.structures import DetDataSample
 
     model, exported = detector
@@ -89,7 +48,7 @@ def test_a_detector_finds_what_predict_finds(detector, batch, size, padded):
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_segmentor_has_the_logits_of_predict(segmentor, batch, size, padded):
+def test_a_segmentor_has_the_logits_of_predict(segmentor, pictures, batch, size, padded):
     model, exported = segmentor
     x, _ = pictures(batch, padded, padded)
     with torch.no_grad():
@@ -98,7 +57,7 @@ def test_a_segmentor_has_the_logits_of_predict(segmentor, batch, size, padded):
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
-def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor):
+def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, pictures):
     from mmtrtvit.deploy.segmentors import Segmentor
 
     model = copy.deepcopy(segmentor[0])
@@ -112,21 +71,20 @@ def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor):
     assert (labels == logits.argmax(dim=1)).float().mean() > .9999
 
 
-def session(exported, inputs, path, exporter='torchscript'):
-    from mmtrtvit.deploy.to_onnx import export
+@pytest.fixture
+def session(export_any_size, tmp_path):
+    def open_session(module, exporter='torchscript'):
+        path = tmp_path / 'end2end.onnx'
+        export_any_size(module, path, exporter)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
+        return onnxruntime.InferenceSession(str(path))
 
-    size = {0: 'batch', 2: 'height', 3: 'width'}
-    axes = dict(input=size, sizes={0: 'batch'}) | {
-        name: size if name == 'output' else {0: 'batch'} for name in exported.output_names}
-    export(exported, inputs, path, exported.output_names, axes, exporter)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    return onnxruntime.InferenceSession(str(path))
+    return open_session
 
 
-def test_one_file_of_a_detector_for_all_sizes(detector, tmp_path):
+def test_one_file_of_a_detector_for_all_sizes(detector, session, pictures):
     _, exported = detector
-    x, sizes = pictures(2, (90, 120), (96, 128))
-    graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx')
+    graph = session(exported)
     for batch, size, padded in SIZES:
         x, sizes = pictures(batch, size, padded)
         with torch.no_grad():
@@ -136,10 +94,9 @@ def test_one_file_of_a_detector_for_all_sizes(detector, tmp_path):
             torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-2)
 
 
-def test_one_file_of_a_segmentor_for_all_sizes(segmentor, tmp_path):
+def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, pictures):
     _, exported = segmentor
-    x, _ = pictures(2, (96, 128), (96, 128))
-    graph = session(exported, dict(input=x), tmp_path / 'end2end.onnx')
+    graph = session(exported)
     for batch, _, size in [*SIZES, (1, None, (101, 67))]:
         x, _ = pictures(batch, size, size)
         with torch.no_grad():
@@ -149,12 +106,9 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_exporters_give_the_same(tmp_path):
-    from mmtrtvit.deploy.detectors import OneStageDetector
-
-    exported = OneStageDetector(build('retinanet_trtvit_b')).eval()
-    x, sizes = pictures(2, (470, 640), (480, 640))
-    graph = session(exported, dict(input=x, sizes=sizes), tmp_path / 'end2end.onnx', 'dynamo')
+def test_both_exporters_give_the_same(exportable, session, pictures):
+    exported = exportable('retinanet_trtvit_b')
+    graph = session(exported, 'dynamo')
     for batch, size, padded in SIZES:
         x, sizes = pictures(batch, size, padded)
         with torch.no_grad():
@@ -177,3 +131,35 @@ def test_a_failed_export_leaves_an_old_file_alone(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match='broken'):
         export(torch.nn.Identity(), dict(x=torch.zeros(1)), old, ['y'])
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
+
+
+def test_equal_scores_of_different_logits_keep_their_order(build, exportable, session):
+    """Where a score of 1 has many logits, NMS takes the first anchor, as in MMDetection.
+
+    With more anchors than nms_pre, MMDetection sorts first, and equal scores in any order.
+    """
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    from mmtrtvit.deploy.compare import match
+
+    model = copy.deepcopy(build('mask_rcnn_efficientvit_m2'))
+    torch.nn.init.normal_(model.rpn_head.rpn_cls.weight, std=.1)
+    torch.nn.init.constant_(model.rpn_head.rpn_cls.bias, 30)
+    x = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    sample = DetDataSample(metainfo=dict(
+        img_shape=(32, 64), ori_shape=(32, 64), scale_factor=(1., 1.)))
+    graph = session(type(exportable('mask_rcnn_efficientvit_m2'))(model).eval())
+    with torch.no_grad():
+        maps = model.extract_feat(x)
+        proposals = model.rpn_head.predict(maps, [sample], rescale=False)[0]
+        expected = model.predict(x, [sample])[0].pred_instances
+    assert (proposals.scores == 1).all()
+    count, dets, labels, _ = graph.run(
+        None, dict(input=x.numpy(), sizes=np.array([[32, 64]], np.float32)))
+    found = InstanceData(
+        bboxes=torch.from_numpy(dets[0, :count.item(), :4]),
+        scores=torch.from_numpy(dets[0, :count.item(), 4]),
+        labels=torch.from_numpy(labels[0, :count.item()]))
+    pairs, _ = match(found, expected, reach=.1)
+    assert len(pairs) == len(found) == len(expected)

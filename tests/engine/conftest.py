@@ -4,8 +4,9 @@ import itertools
 import os
 import random
 import signal
+import subprocess
 import sys
-import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-import mmtrtvit  # noqa: F401
+from mmtrtvit.engine.files import AtomicBackend
 
 RUNS = itertools.count()
 
@@ -91,6 +92,25 @@ class ToyKill(Hook):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@HOOKS.register_module()
+class ToyKillWhileSaving(Hook):
+    """Ends the process when half of a file is written."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def before_run(self, runner):
+        put = AtomicBackend.put
+
+        def put_or_die(backend, data, path):
+            if Path(path).name == self.name:
+                Path(f'{path}.part').write_bytes(data[:len(data) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            put(backend, data, path)
+
+        AtomicBackend.put = put_or_die
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """Returns a function that makes configs; 3 epochs of 4 iterations unless told otherwise."""
@@ -134,19 +154,16 @@ def toy(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def in_child():
-    """Returns a function that calls another in a forked process and gives back its exit code."""
+def train_in_child(tmp_path):
+    """Returns a function that trains a toy in a process of its own and gives back its exit code.
 
-    def run(function, *args):
-        pid = os.fork()
-        if not pid:
-            try:
-                function(*args)
-            except BaseException:
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(99)
-            os._exit(0)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    No fork: PyTorch's autograd works in none once the parent has made its threads.
+    """
+
+    def run(config):
+        file = tmp_path / 'child_config.py'
+        config.dump(file)
+        child = Path(__file__).with_name('child.py')
+        return subprocess.run([sys.executable, child, file]).returncode
 
     return run

@@ -4,93 +4,34 @@ import itertools
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine.config import read_config
-from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.engine.inference import infer
-from mmtrtvit.engine.media import write_picture
 from mmtrtvit.engine.predictor import label_map, load
 from mmtrtvit.errors import UserError
+from mmtrtvit.media import write_picture
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {
-    'retinanet': f'''
-_base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
-    neck=dict(in_channels=[32, 64, 64], out_channels=64),
-    bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
-    test_cfg=dict(max_per_img=10))
-''',
-    'mask_rcnn': f'''
-_base_ = '{ROOT}/configs/demo/mask_rcnn_efficientvit_m2.py'
-model = dict(
-    backbone=dict(arch='m0'),
-    neck=dict(in_channels=[64, 128, 192]),
-    roi_head=dict(bbox_head=dict(fc_out_channels=32), mask_head=dict(num_convs=1)),
-    test_cfg=dict(rcnn=dict(max_per_img=10)))
-''',
-    'upernet': f'''
-_base_ = '{ROOT}/configs/demo/upernet_trtvit_a.py'
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
-    decode_head=dict(in_channels=[32, 32, 64, 64], channels=16),
-    auxiliary_head=dict(in_channels=64, channels=16))
-''',
-    'fpn': f'''
-_base_ = '{ROOT}/configs/demo/fpn_efficientvit_m4.py'
-model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
-''',
-}
 DETECTORS, SEGMENTORS = ('retinanet', 'mask_rcnn'), ('upernet', 'fpn')
 CLASSES = ('background', 'disc', 'triangle', 'ring')
 SHAPES = 'data/shapes/images/validation'
 
 
-def write_checkpoint(config, path):
-    """Random weights that find something, in a file as MMEngine writes it."""
-    config = read_config(config)
-    import_host(config.default_scope)
-    torch.manual_seed(1)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        model = MODELS.build(config.model)
-    for name, module in model.named_modules():
-        if name.endswith(('retina_cls', 'fc_cls', 'conv_seg', 'conv_logits')):
-            torch.nn.init.normal_(module.weight, std=0.05 if name.endswith('retina_cls') else 1)
-            module.weight.data -= module.weight.data.mean(1, keepdim=True)
-            torch.nn.init.zeros_(module.bias)
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            torch.nn.init.normal_(module.running_mean, std=0.1)
-    metainfo = dict(config.test_dataloader.dataset.metainfo)
-    history = dict(log_scalars=dict(loss=HistoryBuffer([1.], [1])))
-    torch.save(dict(
-        state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo), message_hub=history), path)
-
-
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(small_models, tmp_path_factory):
     """A user's folder: pictures, configs and checkpoints."""
-    folder = tmp_path_factory.mktemp('user')
-    make_shapes(folder / 'data/shapes', 1, 3, (64, 96))
-    for name, text in CONFIGS.items():
-        (folder / f'{name}.py').write_text(text)
-        write_checkpoint(folder / f'{name}.py', folder / f'{name}.pth')
-    return folder
+    return shutil.copytree(small_models, tmp_path_factory.mktemp('user') / 'folder')
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +43,7 @@ def inside(folder, monkeypatch):
 def predictors(folder):
     return {
         name: load(folder / f'{name}.py', folder / f'{name}.pth', device='cpu')
-        for name in CONFIGS}
+        for name in DETECTORS + SEGMENTORS}
 
 
 @pytest.fixture
@@ -171,7 +112,7 @@ def test_segmentors_predict_as_with_mmseg(predictors, name):
         dict(labels=torch.as_tensor(labels)[None]) for labels in results['predictions']])
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', DETECTORS + SEGMENTORS)
 def test_batches_do_not_change_predictions(predictors, name):
     predictor, batches = predictors[name], []
     small = np.ascontiguousarray(predictor.read(shapes()[0])[:64, :64])
@@ -235,7 +176,7 @@ def test_label_maps_as_numbers(predictors, name):
     assert shares == sorted(shares, reverse=True)
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', DETECTORS + SEGMENTORS)
 def test_drawing(predictors, name):
     image = predictors[name].read(shapes()[0])
     before = image.copy()

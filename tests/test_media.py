@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmtrtvit.engine import media
-from mmtrtvit.engine.media import (
+from mmtrtvit import media
+from mmtrtvit.errors import UserError
+from mmtrtvit.media import (
     DrawnMedia,
     Frame,
     Medium,
@@ -20,7 +21,6 @@ from mmtrtvit.engine.media import (
     whole_file,
     write_picture,
 )
-from mmtrtvit.errors import UserError
 
 
 @pytest.fixture

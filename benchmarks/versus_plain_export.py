@@ -1,0 +1,162 @@
+"""Latency of an end-to-end ONNX file beside that of a plain export of the same network.
+
+The plain one is what ``torch.onnx.export`` makes of backbone, neck and head. It ends at raw scores
+and deltas: top-k, boxes and NMS are still to be paid for. Both run in ONNX Runtime on the CPU, in
+one process, turn by turn.
+
+Example:
+  python benchmarks/versus_plain_export.py configs/demo/retinanet_trtvit_b.py \\
+      work_dirs/demo/retinanet_trtvit_b --picture data/shapes/images/validation/00000000.jpg \\
+      --size 512 512
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one run.
+
+    Attributes:
+        median: Half of the runs took no longer.
+        fastest: The shortest.
+        runs: How many.
+    """
+
+    median: float
+    fastest: float
+    runs: int
+
+
+class PlainNetwork(nn.Module):
+    """A model up to its raw outputs: ``(B, 3, H, W) -> maps``.
+
+    Args:
+        model: RetinaNet of MMDetection, or a segmentor of MMSegmentation.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.neck = model.neck if model.with_neck else nn.Identity()
+        self.head = model.decode_head if hasattr(model, 'decode_head') else model.bbox_head
+
+    def forward(self, input: Tensor) -> list[Tensor]:
+        outputs = self.head(self.neck(self.backbone(input)))
+        return [outputs] if isinstance(outputs, Tensor) else [x for part in outputs for x in part]
+
+
+def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
+    """Exports a model without post-processing, for any batch and size, with PyTorch's defaults."""
+    axes = {0: 'batch', 2: 'height', 3: 'width'}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            PlainNetwork(model).eval(), (example,), str(path), input_names=['input'],
+            dynamic_axes=dict(input=axes), opset_version=17, dynamo=False)
+
+
+def measure(
+    calls: Mapping[str, Callable[[], object]], runs: int, warm_ups: int = 5
+) -> dict[str, Latency]:
+    """Times calls turn by turn, so that whatever else the machine does slows all of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_ups + runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= warm_ups:
+                times[name].append(time.perf_counter() - start)
+    return {name: Latency(statistics.median(each), min(each), runs)
+            for name, each in times.items()}
+
+
+def compare(
+    config: str, checkpoint: str, picture: str, size: Sequence[int], runs: int, threads: int
+) -> tuple[dict[str, Latency], dict[str, int], float]:
+    """Exports a model in both ways and times both files.
+
+    Args:
+        config: Config of a RetinaNet or of a segmentor.
+        checkpoint: Its weights, or the work dir of its training.
+        picture: File of the picture to look at: the number of candidates for NMS depends on it.
+        size: Height and width of the input; the picture is stretched to it.
+        runs: Timed runs of each file.
+        threads: Threads of ONNX Runtime.
+
+    Returns:
+        Latencies and numbers of nodes by file, and the seconds that the end-to-end export took.
+    """
+    import onnx
+    import onnxruntime
+
+    from mmtrtvit.deploy.settings import DeploySettings
+    from mmtrtvit.deploy.workflow import export_model
+    from mmtrtvit.engine.predictor import load
+
+    predictor = load(config, checkpoint, 'cpu')
+    calls, nodes = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ours = Path(folder) / 'plain.onnx', Path(folder) / 'end2end.onnx'
+        feeds = _inputs(predictor, picture, size)
+        start = time.perf_counter()
+        export_model(predictor.model, DeploySettings(), ours)
+        seconds = time.perf_counter() - start
+        export_plain(predictor.model, torch.from_numpy(feeds['input']), plain)
+        for path in (plain, ours):
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(str(path), options)
+            taken = {each.name: feeds[each.name] for each in session.get_inputs()}
+            calls[path.stem] = lambda session=session, taken=taken: session.run(None, taken)
+            nodes[path.stem] = len(onnx.load(path).graph.node)
+        return measure(calls, runs), nodes, seconds
+
+
+def _inputs(predictor: object, picture: str, size: Sequence[int]) -> dict[str, np.ndarray]:
+    import cv2
+
+    image = cv2.resize(predictor.read(picture), tuple(size)[::-1])
+    tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    data = predictor.model.data_preprocessor(dict(inputs=[tensor], data_samples=None), False)
+    return dict(input=data['inputs'].numpy(), sizes=np.array([size], np.float32))
+
+
+def main() -> None:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config of a RetinaNet or of a segmentor')
+    parser.add_argument('checkpoint', help='its weights, or the work dir of its training')
+    parser.add_argument('--picture', required=True, help='picture to run on')
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(512, 512), metavar=('HEIGHT', 'WIDTH'),
+        help='size of the input (default: 512 512)')
+    parser.add_argument('--runs', type=int, default=50, help='timed runs (default: %(default)s)')
+    parser.add_argument(
+        '--threads', type=int, default=0, help='threads of ONNX Runtime (default: one per core)')
+    args = parser.parse_args()
+    latencies, nodes, seconds = compare(
+        args.config, args.checkpoint, args.picture, args.size, args.runs, args.threads)
+    print(f'exported end to end in {seconds:.1f} s')
+    print(f'{"file":>8} {"nodes":>6} {"median ms":>10} {"fastest ms":>11}')
+    for name, latency in latencies.items():
+        print(f'{name:>8} {nodes[name]:>6} {latency.median * 1e3:>10.1f} '
+              f'{latency.fastest * 1e3:>11.1f}')
+    ratio = latencies['end2end'].median / latencies['plain'].median
+    print(f'end2end takes {ratio:.3f} times as long')
+
+
+if __name__ == '__main__':
+    main()

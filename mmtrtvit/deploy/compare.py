@@ -1,0 +1,116 @@
+"""How far the predictions of two models on the same pictures are apart."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor
+
+
+@dataclass
+class Difference:
+    """How far one kind of output is apart.
+
+    Attributes:
+        output: Which kind.
+        largest: Largest difference.
+        mean: Mean difference.
+        count: Compared numbers of detections or pixels.
+        unmatched: Detections of either side without a partner, or pixels of another class.
+        tolerance: Largest difference that is taken for rounding.
+    """
+
+    output: str
+    largest: float
+    mean: float
+    count: int
+    unmatched: int
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        """Whether nothing is further apart than rounding explains."""
+        return self.largest <= self.tolerance and not self.unmatched
+
+
+def compare(
+    ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]
+) -> list[Difference]:
+    """Compares predictions picture by picture.
+
+    Detections are matched one to one: each with the nearest of the other side of the same class.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    if 'pred_sem_seg' in pairs[0][0]:
+        return [_label_maps(pairs)]
+    return _detections([(a.pred_instances, b.pred_instances) for a, b in pairs])
+
+
+def _label_maps(pairs: list[tuple[BaseDataElement, BaseDataElement]]) -> Difference:
+    """A share of 1e-4 of all pixels may lie so near a border that rounding decides."""
+    wrong = pixels = 0
+    for a, b in pairs:
+        wrong += int((a.pred_sem_seg.data != b.pred_sem_seg.data).sum())
+        pixels += a.pred_sem_seg.data.numel()
+    share = wrong / pixels
+    return Difference('share of other labels', share, share, pixels, 0, 1e-4)
+
+
+def _detections(pairs: list[tuple[InstanceData, InstanceData]]) -> list[Difference]:
+    box_errors, score_errors, mask_errors = [], [], []
+    unmatched = 0
+    for a, b in pairs:
+        first, second = match(a, b)
+        unmatched += len(a) + len(b) - 2 * len(first)
+        box_errors.append((a.bboxes[first] - b.bboxes[second]).abs().flatten())
+        score_errors.append((a.scores[first] - b.scores[second]).abs())
+        if 'masks' in a:
+            mask_errors.append(1 - mask_iou(a.masks[first], b.masks[second]))
+    rows = [_difference('boxes (pixels)', box_errors, unmatched, 1e-2),
+            _difference('scores', score_errors, unmatched, 1e-4)]
+    if mask_errors:
+        rows.append(_difference('masks (1 - IoU)', mask_errors, unmatched, 1e-3))
+    return rows
+
+
+def _difference(
+    output: str, errors: list[Tensor], unmatched: int, tolerance: float
+) -> Difference:
+    values = torch.cat(errors).double()
+    largest = values.max().item() if len(values) else 0.
+    mean = values.mean().item() if len(values) else 0.
+    return Difference(output, largest, mean, len(values), unmatched, tolerance)
+
+
+def match(a: InstanceData, b: InstanceData, reach: float = 2.) -> tuple[Tensor, Tensor]:
+    """Pairs detections of the same class, the nearest first.
+
+    Args:
+        a: N detections.
+        b: M detections.
+        reach: Largest difference of a coordinate, in pixels, within a pair.
+
+    Returns:
+        Indices into ``a`` and into ``b``, ``(P,)`` each.
+    """
+    distance = (a.bboxes[:, None] - b.bboxes).abs().amax(dim=2)  # (N, M)
+    distance += (a.scores[:, None] - b.scores).abs()
+    distance[a.labels[:, None] != b.labels] = torch.inf
+    pairs, used_rows, used_columns = [], set(), set()
+    for index in distance.flatten().argsort().tolist():
+        row, column = divmod(index, len(b))
+        if distance[row, column] > reach:
+            break
+        if row not in used_rows and column not in used_columns:
+            pairs.append((row, column))
+            used_rows.add(row)
+            used_columns.add(column)
+    rows, columns = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return rows, columns
+
+
+def mask_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each pair of masks, ``(N, H, W), (N, H, W) -> (N,)``; 1 where both are empty."""
+    union = (a | b).sum(dim=(1, 2))
+    return torch.where(union > 0, (a & b).sum(dim=(1, 2)) / union.clamp(min=1), 1.)

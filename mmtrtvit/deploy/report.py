@@ -1,0 +1,46 @@
+"""What a deployment gave, as text."""
+
+from collections.abc import Sequence
+
+from ..engine.command_line import format_table
+from .compare import Difference
+from .workflow import DeployResult
+
+
+def format_result(result: DeployResult) -> str:
+    """Returns the file, its size and the time of each step as two columns."""
+    size = result.exported
+    rows: dict[str, object] = {
+        'ONNX file': result.onnx,
+        'size': f'{size.megabytes:.1f} MB, {size.nodes} nodes '
+                f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)'}
+    if result.engine:
+        rows['engine'] = result.engine
+    if result.pictures:
+        rows['drawn'] = ', '.join(map(str, result.pictures))
+    rows['seconds'] = ', '.join(
+        f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
+    return format_table(rows)
+
+
+def format_differences(differences: Sequence[Difference], judged: bool = True) -> str:
+    """Returns a table: a row for each kind of output.
+
+    Args:
+        differences: The rows.
+        judged: Whether to say which are within what rounding explains.
+    """
+    rows = [('against PyTorch', 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
+    rows += [
+        (each.output, str(each.count), str(each.unmatched), f'{each.largest:.2e}',
+         f'{each.mean:.2e}', *_judgement(each, judged)) for each in differences]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join(
+        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows)
+
+
+def _judgement(difference: Difference, judged: bool) -> tuple[str, str]:
+    if not judged:
+        return '-', ''
+    return f'{difference.tolerance:.0e}', 'ok' if difference.within else 'DIFFERS'

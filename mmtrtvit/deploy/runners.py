@@ -1,0 +1,114 @@
+"""Backends behind one interface: arrays by name in, arrays by name out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import UserError
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """What runs a graph.
+
+    Attributes:
+        name: Name of the backend.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+        shapes: Shape of each input, None where any size will do.
+        max_batch: Most pictures at once, None for any number.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: dict[str, tuple[int | None, ...]]
+    max_batch: int | None
+
+    def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Runs the graph once."""
+
+
+class TorchRunner:
+    """Runs a module in PyTorch.
+
+    Args:
+        module: Takes the inputs in the order of their names and has ``output_names``.
+        inputs: Names of the inputs.
+        device: Where to run.
+    """
+
+    name = 'pytorch'
+    max_batch = None
+
+    def __init__(
+        self, module: nn.Module, inputs: tuple[str, ...], device: str = 'cpu'
+    ) -> None:
+        self.module = module.eval().to(device)
+        self.inputs = inputs
+        self.outputs = tuple(module.output_names)
+        self.shapes = dict(input=(None, 3, None, None), sizes=(None, 2))
+        self.device = device
+
+    def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        check_inputs(self.inputs, inputs)
+        tensors = [torch.from_numpy(inputs[name]).to(self.device) for name in self.inputs]
+        with torch.no_grad():
+            outputs = self.module(*tensors)
+        return {name: x.cpu().numpy() for name, x in zip(self.outputs, outputs)}
+
+
+class OnnxRunner:
+    """Runs an ONNX file in ONNX Runtime.
+
+    Args:
+        path: The file.
+        device: ``'cpu'`` or ``'cuda:0'``.
+        threads: Threads of one operator; 0 for one per core.
+
+    Raises:
+        UserError: If the file cannot be read or the device is not there.
+    """
+
+    name = 'onnxruntime'
+    max_batch = None
+
+    def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
+        import onnxruntime
+
+        providers = ['CPUExecutionProvider']
+        if device != 'cpu':
+            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+                raise UserError(
+                    f'--device {device}: this onnxruntime has no CUDA. Install onnxruntime-gpu, or '
+                    'take --device cpu.')
+            number = int(device.partition(':')[2] or 0)
+            providers.insert(0, ('CUDAExecutionProvider', {'device_id': number}))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:
+            raise UserError(f'{path} is no ONNX file that ONNX Runtime can run: {error}') from error
+        self.inputs = tuple(each.name for each in self.session.get_inputs())
+        self.shapes = {
+            each.name: tuple(side if isinstance(side, int) else None for side in each.shape)
+            for each in self.session.get_inputs()}
+        self.outputs = tuple(each.name for each in self.session.get_outputs())
+
+    def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        check_inputs(self.inputs, inputs)
+        values = self.session.run(None, {name: inputs[name] for name in self.inputs})
+        return dict(zip(self.outputs, values))
+
+
+def check_inputs(expected: tuple[str, ...], inputs: Arrays) -> None:
+    """Refuses inputs of other names."""
+    if set(expected) - set(inputs):
+        raise UserError(f'the graph takes {", ".join(expected)}, but got {", ".join(inputs)}.')

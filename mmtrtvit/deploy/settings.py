@@ -1,0 +1,238 @@
+"""A deploy config, in MMDeploy's schema, as typed and checked settings."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import UserError
+from ..names import did_you_mean
+
+# Every key that is understood. What stands under IGNORED comes with configs of MMDeploy, and there
+# is nothing for it to do here: post-processing is exact and takes its numbers from the model.
+SCHEMA: dict[str, Any] = {
+    'onnx_config': {
+        'type': None, 'save_file': None, 'opset_version': None, 'input_names': None,
+        'output_names': None, 'input_shape': None, 'dynamic_axes': None, 'exporter': None,
+        'slim': None, 'preprocessing': None, 'nms': None, 'pooling': None},
+    'codebase_config': {
+        'type': None, 'task': None, 'model_type': None, 'with_argmax': None,
+        'post_processing': None},
+    'backend_config': {
+        'type': None,
+        'common_config': {
+            'fp16_mode': None, 'int8_mode': None, 'max_workspace_size': None,
+            'builder_optimization_level': None, 'hardware_compatibility': None,
+            'version_compatible': None, 'tf32': None},
+        'model_inputs': None},
+    'calib_config': {
+        'create_calib': None, 'calib_file': None, 'num_pictures': None, 'method': None,
+        'exclude': None, 'exclude_worst': None},
+}
+IGNORED = {
+    'onnx_config': {'export_params', 'keep_initializers_as_inputs', 'optimize', 'verbose'},
+    'codebase_config': {'update_config', 'export_postprocess_mask'},
+    'backend_config.common_config': {'max_batch_size'},
+    '': {'ir_config', 'use_efficientnms'},
+}
+TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
+BACKENDS = ('onnxruntime', 'tensorrt')
+EXPORTERS = {'torchscript': 17, 'dynamo': 18}
+NMS = ('greedy', 'matrix')
+POOLING = ('roi_align', 'grid')
+METHODS = ('minmax', 'entropy', 'percentile')
+
+
+@dataclass
+class Profile:
+    """Shapes ``(B, 3, H, W)`` that an engine takes: least, best and most."""
+
+    min_shape: tuple[int, ...]
+    opt_shape: tuple[int, ...]
+    max_shape: tuple[int, ...]
+
+
+@dataclass
+class Calibration:
+    """How INT8 ranges are found.
+
+    Attributes:
+        num_pictures: Pictures of the training data to look at.
+        method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
+        exclude: Parts of the names of layers that stay as they are.
+        exclude_worst: How many layers stay as they are besides: those that INT8 harms most.
+    """
+
+    num_pictures: int = 100
+    method: str = 'minmax'
+    exclude: tuple[str, ...] = ()
+    exclude_worst: int = 0
+
+
+@dataclass
+class DeploySettings:
+    """What to make of a model.
+
+    Attributes:
+        backend: ``'onnxruntime'`` or ``'tensorrt'``.
+        save_file: Name of the ONNX file.
+        input_shape: Height and width of a graph of fixed size, or None.
+        dynamic_batch: Whether the graph takes any number of pictures.
+        dynamic_size: Whether the graph takes any height and width.
+        exporter: ``'torchscript'`` or ``'dynamo'``.
+        slim: Whether to simplify the graph.
+        nms: ``'greedy'`` for the op NonMaxSuppression, or ``'matrix'`` for a graph without it.
+        pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
+        preprocessing: Whether the graph takes uint8 pictures ``(B, H, W, 3)``, BGR.
+        with_argmax: Whether a segmentor returns label maps.
+        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
+        calibration: For INT8.
+        profiles: For TensorRT.
+        common: What else ``backend_config.common_config`` says.
+    """
+
+    backend: str = 'onnxruntime'
+    save_file: str = 'end2end.onnx'
+    input_shape: tuple[int, int] | None = None
+    dynamic_batch: bool = True
+    dynamic_size: bool = True
+    exporter: str = 'torchscript'
+    slim: bool = True
+    nms: str = 'greedy'
+    pooling: str = 'roi_align'
+    preprocessing: bool = False
+    with_argmax: bool = False
+    precision: str = 'fp32'
+    calibration: Calibration = field(default_factory=Calibration)
+    profiles: list[Profile] = field(default_factory=list)
+    common: dict[str, Any] = field(default_factory=dict)
+
+
+def read_settings(config: Config, scope: str) -> DeploySettings:
+    """Checks a deploy config and returns what it says.
+
+    Args:
+        config: In MMDeploy's schema.
+        scope: ``default_scope`` of the model's config, mmdet or mmseg.
+
+    Raises:
+        UserError: If a key is unknown, a value is none of those allowed, or two contradict.
+    """
+    _check_keys(config, SCHEMA)
+    onnx = config.get('onnx_config') or {}
+    codebase = config.get('codebase_config') or {}
+    backend = config.get('backend_config') or {}
+    common = dict(backend.get('common_config') or {})
+    _check_task(codebase, scope)
+    kind = backend.get('type', 'onnxruntime')
+    _one_of('backend_config.type', kind, BACKENDS)
+    exporter = onnx.get('exporter', 'torchscript')
+    _one_of('onnx_config.exporter', exporter, EXPORTERS)
+    _one_of('onnx_config.nms', onnx.get('nms', NMS[0]), NMS)
+    _one_of('onnx_config.pooling', onnx.get('pooling', POOLING[0]), POOLING)
+    if onnx.get('opset_version') not in (None, 11, EXPORTERS[exporter]):  # 11 is MMDeploy's
+        raise UserError(
+            f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
+            f'opset {EXPORTERS[exporter]}, which has every op that is needed.')
+    if common.get('fp16_mode') and common.get('int8_mode'):
+        raise UserError('backend_config.common_config: fp16_mode and int8_mode are both set. '
+                        'An ONNX file has one precision; set one of them.')
+    precision = 'fp16' if common.pop('fp16_mode', False) else 'fp32'
+    precision = 'int8' if common.pop('int8_mode', False) else precision
+    shape = _size(onnx.get('input_shape'))
+    axes = (onnx.get('dynamic_axes') or {}).get('input')
+    dynamic = set(axes) if axes is not None else {0, 2, 3} - ({2, 3} if shape else set())
+    if shape and dynamic & {2, 3}:
+        shape = None  # a size that only traces the graph
+    if not shape and not {2, 3} <= dynamic:
+        raise UserError(
+            'onnx_config: a graph of fixed size needs input_shape=(WIDTH, HEIGHT); one of any size '
+            "has dynamic_axes=dict(input={0: 'batch', 2: 'height', 3: 'width'})")
+    return DeploySettings(
+        backend=kind,
+        save_file=str(onnx.get('save_file') or 'end2end.onnx'),
+        input_shape=shape,
+        dynamic_batch=0 in dynamic,
+        dynamic_size=shape is None,
+        exporter=exporter,
+        slim=bool(onnx.get('slim', True)),
+        nms=onnx.get('nms', NMS[0]),
+        pooling=onnx.get('pooling', POOLING[0]),
+        preprocessing=bool(onnx.get('preprocessing', False)),
+        with_argmax=bool(codebase.get('with_argmax', False)),
+        precision=precision,
+        calibration=_calibration(config.get('calib_config') or {}),
+        profiles=[_profile(index, each) for index, each in enumerate(
+            backend.get('model_inputs') or ())],
+        common=common)
+
+
+def _check_keys(config: Any, schema: dict, path: str = '') -> None:
+    for key, value in config.items():
+        if key in IGNORED.get(path, ()):
+            continue
+        where = f'{path}.{key}' if path else key
+        if key not in schema:
+            expected = ', '.join(sorted(schema))
+            raise UserError(
+                f'deploy config: {where} is unknown.{did_you_mean(key, schema)} '
+                f'Expected {"in " + path if path else "at the top"}: {expected}.')
+        if isinstance(schema[key], dict) and value is not None:
+            if not isinstance(value, dict | ConfigDict):
+                raise UserError(f'deploy config: {where} is {value!r}, expected a dict.')
+            _check_keys(value, schema[key], where)
+
+
+def _check_task(codebase: dict, scope: str) -> None:
+    if codebase.get('type') not in (None, scope):
+        raise UserError(f'codebase_config.type is {codebase["type"]!r}, but the model is of '
+                        f'{scope}. Leave it out: the task follows from the model.')
+    if codebase.get('task') is not None:
+        _one_of('codebase_config.task', codebase['task'], TASKS[scope])
+    if codebase.get('model_type') not in (None, 'end2end'):
+        raise UserError(f'codebase_config.model_type is {codebase["model_type"]!r}, expected '
+                        "'end2end': the graph holds all of the model.")
+
+
+def _one_of(key: str, value: Any, allowed: Any) -> None:
+    if value not in allowed:
+        raise UserError(f'{key} is {value!r}, expected one of: {", ".join(map(str, allowed))}.')
+
+
+def _size(shape: Any) -> tuple[int, int] | None:
+    """Height and width from MMDeploy's width and height."""
+    if shape is None:
+        return None
+    if not isinstance(shape, list | tuple) or len(shape) != 2 or not all(
+            isinstance(side, int) and side >= 32 for side in shape):
+        raise UserError(f'onnx_config.input_shape is {shape!r}, expected (WIDTH, HEIGHT) of at '
+                        'least 32 pixels each.')
+    return shape[1], shape[0]
+
+
+def _calibration(config: dict) -> Calibration:
+    calibration = Calibration(
+        num_pictures=config.get('num_pictures', 100), method=config.get('method', 'minmax'),
+        exclude=tuple(config.get('exclude') or ()), exclude_worst=config.get('exclude_worst', 0))
+    _one_of('calib_config.method', calibration.method, METHODS)
+    if not isinstance(calibration.num_pictures, int) or calibration.num_pictures < 1:
+        raise UserError(f'calib_config.num_pictures is {calibration.num_pictures!r}, expected a '
+                        'number of at least 1.')
+    if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
+        raise UserError(f'calib_config.exclude_worst is {calibration.exclude_worst!r}, expected a '
+                        'number of layers.')
+    return calibration
+
+
+def _profile(index: int, model_input: Any) -> Profile:
+    where = f'backend_config.model_inputs.{index}.input_shapes.input'
+    shapes = ((model_input or {}).get('input_shapes') or {}).get('input') or {}
+    names = ('min_shape', 'opt_shape', 'max_shape')
+    missing = [name for name in names if len(shapes.get(name) or ()) != 4]
+    if missing:
+        raise UserError(f'{where}: {", ".join(missing)} must be (B, 3, H, W).')
+    least, best, most = (tuple(shapes[name]) for name in names)
+    if not all(a <= b <= c for a, b, c in zip(least, best, most)):
+        raise UserError(f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '
+                        'shrink in any number.')
+    return Profile(least, best, most)

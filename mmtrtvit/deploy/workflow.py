@@ -1,0 +1,318 @@
+"""The way from a trained model to a verified file, step by step."""
+
+import copy
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import torch
+from mmengine.config import Config
+from torch import nn
+from tqdm import tqdm
+
+from ..engine.config import read_config
+from ..engine.predictor import Predictor, load
+from ..errors import UserError
+from ..media import write_picture
+from ..models import fuse
+from . import support
+from .calibration import graph_inputs, training_pictures
+from .compare import Difference, compare
+from .description import describe, write_description
+from .engine_options import read_options
+from .evaluation import HostPreprocessor, deployed
+from .precision import half
+from .preprocessing import WithPreprocessing
+from .quantize import Quantization, quantize
+from .rules import check_graph, require_supported
+from .runners import OnnxRunner, Runner
+from .settings import DeploySettings, read_settings
+from .tensorrt_runner import TensorRTRunner
+from .to_onnx import Exported, export
+from .to_tensorrt import EngineUnavailable, build_engine
+
+logger = logging.getLogger(__name__)
+
+TENSORRT = {'torchscript': '8.6', 'dynamo': '10.0'}  # the least that takes an exporter's opset
+EXAMPLE_SIZE = 480, 640  # traces a graph of any size
+SCORE_THRESHOLD = 0.3  # of what is drawn
+CAPTION = 24  # pixels
+
+
+@dataclass
+class DeployResult:
+    """What came out.
+
+    Attributes:
+        onnx: The ONNX file.
+        judged: Whether its predictions have to be PyTorch's, as in single precision.
+        exported: Its size, before slimming too.
+        engine: TensorRT's engine, None if none was asked for or none could be built here.
+        differences: Predictions of the file against PyTorch's; empty if not verified.
+        pictures: Drawn predictions.
+        seconds: Time of each step.
+        notes: What the user should know.
+        no_engine: Why there is no engine although one was asked for, and how to build it.
+    """
+
+    onnx: Path
+    judged: bool = True
+    exported: Exported | None = None
+    engine: Path | None = None
+    differences: list[Difference] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    no_engine: str = ''
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing is further apart than rounding explains."""
+        return not self.judged or all(difference.within for difference in self.differences)
+
+    def add(self, differences: list[Difference], pictures: list[Path]) -> None:
+        """Adds a comparison."""
+        self.differences += differences
+        self.pictures += [picture for picture in pictures if picture not in self.pictures]
+
+
+def deploy(
+    settings: DeploySettings,
+    config: Config,
+    checkpoint: str | Path,
+    pictures: Sequence[str | Path],
+    work_dir: str | Path,
+    device: str = 'cpu',
+    verify: bool = True,
+    calib_config: Config | None = None,
+) -> DeployResult:
+    """Exports a trained model, and compares its predictions on pictures with those of the files.
+
+    Args:
+        settings: What to make of it, see :func:`read_deploy_config`.
+        config: Config of the model.
+        checkpoint: Its weights, or the work dir of its training.
+        pictures: Files to compare on; the first is drawn.
+        work_dir: Folder to write to.
+        device: Where the model and the file run.
+        verify: Whether to compare.
+        calib_config: Config whose training pictures calibrate INT8; default: that of the model.
+
+    Raises:
+        UserError: If the config, the weights or a picture cannot be used, or a part of the model
+            cannot be exported.
+    """
+    if verify and not pictures:
+        raise UserError('there is no picture to compare on: name one, or pass --no-verify.')
+    work_dir = Path(work_dir)
+    result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
+    with _step('load', f'loading {checkpoint}', result):
+        predictor = load(config, checkpoint, device)
+        support.check(predictor.model, settings)
+        images = [predictor.read(picture) for picture in pictures]
+    about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
+    with _step('export', f'exporting with the {settings.exporter} exporter', result):
+        if settings.precision == 'int8':
+            result.exported, quantization = export_int8(
+                predictor, settings, result.onnx, calib_config or config, device, about)
+            result.notes.append(
+                f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
+                f'were left out; {quantization.batches} pictures gave the ranges.')
+        else:
+            result.exported = export_model(
+                predictor.model, settings, result.onnx, device, about)
+    check_rules(result, settings)
+    if verify:
+        with _step('verify', f'comparing {len(images)} picture(s) with PyTorch', result):
+            result.add(*verify_on(predictor, OnnxRunner(result.onnx, device), images, work_dir))
+    if settings.backend == 'tensorrt':
+        with _step('engine', 'building the engine', result):
+            add_engine(result, settings)
+        if verify and result.engine:
+            with _step('verify engine', 'comparing the engine with PyTorch', result):
+                runner = TensorRTRunner(result.engine, device)
+                result.add(*verify_on(predictor, runner, images, work_dir))
+    describe_into(result, config, settings, predictor, checkpoint)
+    return result
+
+
+def check_rules(result: DeployResult, settings: DeploySettings) -> None:
+    """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
+    release = TENSORRT[settings.exporter]
+    problems = check_graph(result.onnx, release)
+    if problems and settings.backend == 'tensorrt':
+        require_supported(result.onnx, release)
+    if problems:
+        result.notes.append('\n'.join([
+            f'TensorRT {release} would not take this graph:', *map(str, problems)]))
+
+
+def add_engine(result: DeployResult, settings: DeploySettings) -> None:
+    """Builds the engine beside the ONNX file, or notes why there can be none here."""
+    options, profiles = read_options(settings)
+    path = result.onnx.with_suffix('.engine')
+    try:
+        report = build_engine(result.onnx, path, options, profiles, logger.info)
+    except EngineUnavailable as error:
+        result.no_engine = str(error)
+    else:
+        result.engine = path
+        result.notes += report.notes
+
+
+def describe_into(
+    result: DeployResult, config: Config, settings: DeploySettings, predictor: Predictor,
+    checkpoint: str | Path,
+) -> None:
+    """Writes what :mod:`mmtrtvit.runtime` reads; a model that it cannot run gets a note."""
+    try:
+        description = describe(
+            config, settings, (result.engine or result.onnx).name, predictor.classes,
+            predictor.visualizer.dataset_meta['palette'], checkpoint)
+    except UserError as error:
+        result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
+    else:
+        write_description(result.onnx.parent, description)
+
+
+def read_deploy_config(
+    path: str | Path, scope: str, options: dict[str, Any] | None = None
+) -> DeploySettings:
+    """Reads a deploy config in MMDeploy's schema.
+
+    Args:
+        path: The file.
+        scope: ``default_scope`` of the model's config, mmdet or mmseg.
+        options: Values by dotted key.
+
+    Raises:
+        UserError: If the file, a key or a value cannot be used.
+    """
+    config = read_config(path, options)
+    for key in ('work_dir', 'launcher'):  # of a run, added by read_config
+        config.pop(key, None)
+    return read_settings(config, scope)
+
+
+def export_model(
+    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu',
+    metadata: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
+
+    INT8 is not for here: it needs the file of single precision.
+    """
+    module = support.exportable(fuse(model), settings).to(device)
+    if settings.precision == 'fp16':
+        module = half(module)
+    if settings.preprocessing:
+        module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
+    inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
+    return export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
+                  settings.exporter, settings.slim, metadata)
+
+
+def export_int8(
+    predictor: Predictor, settings: DeploySettings, path: Path, config: Config, device: str,
+    metadata: Mapping[str, Any],
+) -> tuple[Exported, Quantization]:
+    """Writes a model as an INT8 file, with ranges from the training pictures of a config."""
+    files = training_pictures(config, settings.calibration.num_pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, path.name)
+        exported = export_model(predictor.model, settings, source, device, metadata)
+        shape = OnnxRunner(source).shapes['input']
+        inputs = graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False))
+        quantization = quantize(
+            source, path, inputs, settings.calibration, settings.calibration.exclude_worst,
+            float_weights=settings.backend == 'tensorrt')
+    return replace(exported, path=path, megabytes=quantization.megabytes,
+                   nodes=len(onnx.load(path).graph.node)), quantization
+
+
+def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:
+    """Inputs to trace a graph with: of the graph's size, or of a usual one."""
+    height, width = settings.input_shape or EXAMPLE_SIZE
+    batch = 2 if settings.dynamic_batch else 1
+    generator = torch.Generator().manual_seed(0)
+    if settings.preprocessing:
+        pictures = torch.randint(256, (batch, height, width, 3), generator=generator)
+        inputs = {'input': pictures.to(torch.uint8)}
+    else:
+        inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
+    if 'dets' in module.output_names:
+        inputs['sizes'] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
+    return inputs
+
+
+def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[int, str]]:
+    """Names of the axes that may change, of the inputs and of the outputs."""
+    batch = {0: 'batch'} if settings.dynamic_batch else {}
+    first = 1 if settings.preprocessing else 2
+    size = {first: 'height', first + 1: 'width'} if settings.dynamic_size else {}
+    axes = dict(input={**batch, **size}, sizes=batch)
+    for name in module.output_names:
+        axes[name] = batch
+        if name == 'output' and settings.dynamic_size:
+            first = 1 if settings.with_argmax else 2
+            axes[name] = {**batch, first: 'rows', first + 1: 'columns'}
+    return axes
+
+
+def verify_on(
+    predictor: Predictor, runner: Runner, images: Sequence[np.ndarray], work_dir: Path
+) -> tuple[list[Difference], list[Path]]:
+    """Compares a graph with PyTorch, and draws both on the first picture.
+
+    Args:
+        predictor: The model in PyTorch.
+        runner: The graph.
+        images: Pictures as OpenCV reads them.
+        work_dir: Folder for ``output_pytorch.jpg``, ``output_onnxruntime.jpg`` and both side by
+            side in ``output.jpg``.
+
+    Returns:
+        The differences, and the files.
+    """
+    reference, exported = copy.copy(predictor), copy.copy(predictor)
+    exported.model = deployed(predictor.model, runner)
+    reference.model = copy.deepcopy(predictor.model)
+    reference.model.data_preprocessor = HostPreprocessor(
+        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size))
+    expected, found = reference(images), exported(images)
+    drawn = {
+        name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)
+        for name, samples in (('pytorch', expected), (runner.name, found))}
+    pictures = {f'output_{name}.jpg': image for name, image in drawn.items()}
+    pictures['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
+    for name, image in pictures.items():
+        write_picture(work_dir / name, image)
+    return compare(found, expected), [work_dir / name for name in pictures]
+
+
+def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+    """Pictures of one size in a row, ``(H, W, 3)`` each, under a line of text."""
+    framed = [
+        cv2.copyMakeBorder(image, CAPTION, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+        for image in images]
+    for image, caption in zip(framed, captions):
+        cv2.putText(image, caption, (4, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1,
+                    cv2.LINE_AA)
+    return np.concatenate(framed, axis=1)
+
+
+@contextmanager
+def _step(name: str, sentence: str, result: DeployResult) -> Iterator[None]:
+    """Logs a step and notes how long it took."""
+    logger.info('%s ...', sentence)
+    start = time.perf_counter()
+    yield
+    result.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,115 @@
+"""Draws and writes what an exported model finds in pictures, videos or the view of a webcam.
+
+Examples:
+  python -m mmtrtvit.runtime work_dirs/export data/shapes/images/validation
+  python -m mmtrtvit.runtime MODEL_DIR street.jpg "scans/*.tif" drive.mp4 --batch-size 4
+  python -m mmtrtvit.runtime MODEL_DIR map.tif --tile 1024x1024 --overlap 0.25
+
+Ends with exit code 1 if there is a result for none of the inputs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from .coco import Ids
+from .detector import Detector
+from .model import Model
+from .run import RunResult, run
+from .segmentor import Segmentor
+from .work_dir import read_work_dir
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        'python -m mmtrtvit.runtime', description=first, epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='IMAGE',
+        help='picture, video, folder (with all below it), glob pattern or number of a webcam')
+    parser.add_argument('--out-dir', metavar='DIR', help='default: MODEL_DIR/results')
+    parser.add_argument(
+        '--score-thr', type=float, default=.3, metavar='SCORE',
+        help='leave out detections up to this score (default: %(default)s)')
+    parser.add_argument(
+        '--batch-size', type=positive, default=1, metavar='N',
+        help='most pictures, or tiles of one, at once (default: %(default)s)')
+    parser.add_argument(
+        '--tile', type=height_and_width, metavar='WIDTHxHEIGHT',
+        help='look at larger pictures in parts of this size')
+    parser.add_argument(
+        '--overlap', type=float, default=.2, metavar='SHARE',
+        help='least share of a tile that its neighbour has, too (default: %(default)s)')
+    parser.add_argument(
+        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
+    parser.add_argument(
+        '--annotations', metavar='JSON',
+        help='COCO annotations whose numbers of pictures and categories predictions.json takes')
+    parser.add_argument(
+        '--no-pictures', dest='pictures', action='store_false', help='write no drawn pictures')
+    parser.add_argument(
+        '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)')
+    parser.add_argument(
+        '--threads', type=positive, default=0, metavar='N',
+        help='threads of one operator on the CPU (default: one per core)')
+    parser.add_argument(
+        '--server', metavar='HOST:PORT',
+        help='let the Triton server at this gRPC address run the model')
+    parser.add_argument(
+        '--model-name', metavar='NAME',
+        help="the model's name on the server (default: the name of MODEL_DIR)")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError('expected at least 1')
+    return int(text)
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    width, _, height = text.partition('x')
+    return positive(height or width), positive(width)
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    kind = {each.task: each for each in (Detector, Segmentor)}[read_work_dir(args.model_dir).task]
+    session = None
+    if args.server:
+        from .triton import TritonSession
+
+        session = TritonSession(args.server, args.model_name or Path(args.model_dir).resolve().name)
+    return kind(args.model_dir, args.device, args.threads, session)
+
+
+def print_summary(result: RunResult) -> None:
+    found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
+    print(f'pictures    {result.frames}')
+    print(f'found       {found or "nothing"}')
+    print(f'written to  {result.out_dir}')
+    for note, count in result.notes.items():
+        print(f'note        {count} x {note}')
+    print(f'skipped     {len(result.skipped)}')
+    for sentence in result.skipped:
+        print(f'  {sentence}')
+
+
+def main(args: argparse.Namespace) -> None:
+    ids = Ids.of_file(args.annotations) if args.annotations else None
+    result = run(
+        open_model(args), args.inputs, args.out_dir or Path(args.model_dir, 'results'),
+        args.score_thr, args.batch_size, args.tile, args.overlap, args.max_frames, args.pictures,
+        ids)
+    print_summary(result)
+    if result.stopped:
+        raise SystemExit(130)
+
+
+if __name__ == '__main__':
+    try:
+        main(parse_args())
+    except UserError as error:
+        sys.exit(f'error: {error}')

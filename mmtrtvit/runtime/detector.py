@@ -1,0 +1,46 @@
+"""Exported detectors: boxes, and masks if the model has them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .model import Model
+from .pipeline import Prepared
+from .results import Detections
+from .tiles import Tile, merge_detections
+
+
+class Detector(Model):
+    """An exported detector, see :class:`~.model.Model`. Its results are :class:`Detections`."""
+
+    task = 'Detector'
+    input_names = 'input', 'sizes'
+    output_names = 'num_dets', 'dets', 'labels'
+
+    def result(
+        self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
+    ) -> Detections:
+        found = slice(int(outputs['num_dets'][0]))
+        dets = outputs['dets'][found]
+        return Detections(
+            boxes=dets[:, :4] / np.tile(prepared.scale, 2),
+            scores=dets[:, 4].copy(),
+            labels=outputs['labels'][found].copy(),
+            size=prepared.original,
+            cells=outputs['masks'][found].copy() if 'masks' in outputs else None,
+            mask_threshold=self.work_dir.params.get('mask_thr_binary', .5),
+            note=prepared.note)
+
+    def tiles(
+        self, size: tuple[int, int], tile: tuple[int, int], overlap: float
+    ) -> list[Tile]:
+        """Tiles, and the whole picture for what is larger than the overlap of two tiles."""
+        tiles = super().tiles(size, tile, overlap)
+        whole = [Tile(0, 0, *size)] if len(tiles) > 1 and self.pipeline.resize else []
+        return tiles + whole
+
+    def merge(
+        self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
+    ) -> Detections:
+        nms = self.work_dir.params.get('nms') or {}
+        return merge_detections(results, tiles, size, nms.get('iou_threshold', .5))

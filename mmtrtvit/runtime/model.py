@@ -1,0 +1,227 @@
+"""What exported detectors and segmentors share: from pictures through the graph to results."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .pictures import Picture, read_picture
+from .pipeline import Pipeline, Prepared
+from .sessions import Profile, Session, Tensor, open_session, require
+from .tiles import Tile, tiles_of
+from .work_dir import read_work_dir
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """Stands for the result of a picture that cannot be used.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str
+
+
+class Model:
+    """An exported model; threads may share it.
+
+    Args:
+        work_dir: Folder that ``tools/deploy.py`` wrote.
+        device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, the first GPU for
+            engines.
+        threads: Threads of one operator on the CPU; 0 for one per core.
+        session: What runs the graph, instead of the file in the folder.
+
+    Attributes:
+        work_dir: What the folder says.
+        session: What runs the graph.
+        pipeline: Prepares pictures.
+
+    Raises:
+        UserError: If the folder, the file or the device cannot be used.
+    """
+
+    task: str
+    input_names: tuple[str, ...] = ('input',)
+    output_names: tuple[str, ...]
+
+    def __init__(
+        self, work_dir: str | Path, device: str | None = None, threads: int = 0,
+        session: Session | None = None,
+    ) -> None:
+        self.work_dir = read_work_dir(work_dir)
+        if self.work_dir.task != self.task:
+            raise UserError(f'{work_dir} holds a {self.work_dir.task}, not a {self.task}.')
+        self.session = session or open_session(self.work_dir.net, device, threads)
+        source = self.work_dir.net
+        require(self.session.inputs, self.input_names, 'inputs', source)
+        require(self.session.outputs, self.output_names, 'outputs', source)
+        picture = next(each for each in self.session.inputs if each.name == 'input')
+        uint8 = _takes_uint8(picture, source)
+        self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of a picture's shape
+        self._limits = _limits(self.session.profiles, self._sides)
+        self.pipeline = Pipeline(
+            self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8)
+
+    def __call__(
+        self, picture: Picture, tile: tuple[int, int] | None = None, overlap: float = .2,
+        batch_size: int = 1,
+    ) -> Any:
+        """Predicts on one picture.
+
+        Args:
+            picture: A file, or an array as OpenCV reads it.
+            tile: Height and width of the parts in which a larger picture is looked at, each as if
+                it were a picture of its own.
+            overlap: Least share of a tile that its neighbour has, too.
+            batch_size: Most tiles at once.
+
+        Raises:
+            UserError: If the picture cannot be used, see :func:`~.pictures.read_picture`.
+        """
+        image = read_picture(picture)
+        size = image.shape[:2]
+        tiles = self.tiles(size, tile, overlap) if tile else []
+        if len(tiles) < 2:
+            return self.infer([self.prepare(image)])[0]
+        parts = (self.prepare(image[top:bottom, left:right]) for top, left, bottom, right in tiles)
+        results = [
+            result for batch in batches(parts, batch_size) for result in self.infer(batch)]
+        return self.merge(results, tiles, size)
+
+    def predict(
+        self, pictures: Iterable[Picture], batch_size: int = 1,
+        tile: tuple[int, int] | None = None, overlap: float = .2,
+    ) -> Iterator[Any]:
+        """Predicts on one picture after the other.
+
+        Args:
+            pictures: Files, or arrays as OpenCV reads them.
+            batch_size: Most pictures, or tiles of one, at once. Only consecutive ones of one size
+                share a batch, so that no result depends on the others.
+            tile: As in a call.
+            overlap: As in a call.
+
+        Yields:
+            A result for each picture in their order, :class:`BadPicture` for those that cannot be
+            used.
+        """
+        if tile:
+            yield from (
+                _or_bad(self, picture, tile, overlap, batch_size) for picture in pictures)
+            return
+        prepared = (_or_bad(self.prepare, picture) for picture in pictures)
+        for batch in batches(prepared, batch_size):
+            results = iter(self.infer([each for each in batch if isinstance(each, Prepared)]))
+            yield from (next(results) if isinstance(each, Prepared) else each for each in batch)
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """Makes the input of the graph from a picture.
+
+        Raises:
+            UserError: If it cannot be read, or its size cannot be used.
+        """
+        return self.pipeline(read_picture(picture), self._limits)
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Any]:
+        """Runs the graph on pictures of one size, in parts of what it takes at once."""
+        if not batch:
+            return []
+        shape = batch[0].image.shape
+        profile = next(each for each in self.session.profiles if _fits(shape, each.most[1:]))
+        shape = [max(side, least) for side, least in zip(shape, profile.least[1:])]
+        step = profile.most[0] or len(batch)
+        results = []
+        for start in range(0, len(batch), step):
+            part = list(batch[start:start + step])
+            fill = part[-1:] * (profile.least[0] - len(part))
+            outputs = self.session.run(self._inputs(part + fill, shape))
+            results += [
+                self.result({name: value[index] for name, value in outputs.items()}, prepared,
+                            tuple(shape[self._sides]))
+                for index, prepared in enumerate(part)]
+        return results
+
+    def result(
+        self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
+    ) -> Any:
+        """What the outputs of the graph mean.
+
+        Args:
+            outputs: Of one picture, without the axis of the batch.
+            prepared: The picture.
+            size: Height and width of the graph's input.
+        """
+        raise NotImplementedError
+
+    def tiles(
+        self, size: tuple[int, int], tile: tuple[int, int], overlap: float
+    ) -> list[Tile]:
+        """Parts in which a picture of a size is looked at, see :func:`~.tiles.tiles_of`."""
+        return tiles_of(size, tile, overlap)
+
+    def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
+        """Makes one result of those of all tiles of a picture."""
+        raise NotImplementedError
+
+    def _inputs(self, batch: Sequence[Prepared], shape: Sequence[int]) -> dict[str, np.ndarray]:
+        values = np.zeros((len(batch), *shape), batch[0].image.dtype)
+        for value, prepared in zip(values, batch):
+            value[tuple(map(slice, prepared.image.shape))] = prepared.image
+        sizes = np.array([prepared.size for prepared in batch], np.float32)
+        inputs = dict(input=values, sizes=sizes)
+        return {name: inputs[name] for name in self.input_names}
+
+
+def batches(
+    items: Iterable[Prepared | BadPicture], size: int
+) -> Iterator[list[Prepared | BadPicture]]:
+    """Groups consecutive pictures of one shape, with the bad ones among them, to batches."""
+    batch: list[Prepared | BadPicture] = []
+    shape = None
+    for item in items:
+        if isinstance(item, Prepared):
+            if batch and shape not in (None, item.image.shape):
+                yield batch
+                batch = []
+            shape = item.image.shape
+        batch.append(item)
+        if len(batch) >= size:
+            yield batch
+            batch, shape = [], None
+    if batch:
+        yield batch
+
+
+def _or_bad(function: Callable, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return BadPicture(str(error))
+
+
+def _takes_uint8(picture: Tensor, source: str | Path) -> bool:
+    """Whether pictures are ``(B, H, W, 3)``, uint8, or ``(B, 3, H, W)``, float32."""
+    kinds = {np.dtype('float32'): 1, np.dtype('uint8'): 3}
+    channels = kinds.get(picture.dtype)
+    if channels is None or len(picture.shape) != 4 or picture.shape[channels] not in (3, None):
+        raise UserError(
+            f'{source}: the input is {picture.dtype} of shape {picture.shape}, expected float32 '
+            '(B, 3, H, W) or uint8 (B, H, W, 3).')
+    return channels == 3
+
+
+def _fits(shape: Sequence[int], most: Sequence[int | None]) -> bool:
+    return all(limit is None or side <= limit for side, limit in zip(shape, most))
+
+
+def _limits(profiles: Sequence[Profile], sides: slice) -> list[tuple[int, int]]:
+    """Largest heights and widths; none if there is a profile without a limit."""
+    limits = [profile.most[1:][sides] for profile in profiles]
+    if any(side is None for limit in limits for side in limit):
+        return []
+    return limits

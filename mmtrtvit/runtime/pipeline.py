@@ -1,0 +1,279 @@
+"""From a picture to the input of a graph, to the bit what the test pipeline of the config and the
+data preprocessor of the model make of it with the same OpenCV."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from ..names import did_you_mean
+
+INTERPOLATIONS = {
+    'nearest': cv2.INTER_NEAREST, 'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC,
+    'area': cv2.INTER_AREA, 'lanczos': cv2.INTER_LANCZOS4}
+ANY = object()
+# The keys of each transform, with the one value that is understood or any. Transforms without a
+# meaning here tell MMDeploy's SDK how to hand over arrays.
+TRANSFORMS: dict[str, dict[str, Any]] = {
+    'LoadImageFromFile': dict(
+        to_float32=False, color_type='color', imdecode_backend='cv2', ignore_empty=ANY,
+        backend_args=None, file_client_args=None),
+    'Resize': dict(
+        size=ANY, keep_ratio=ANY, interpolation=ANY, backend='cv2', clip_object_border=ANY,
+        scale_factor=None),
+    'Pad': dict(
+        size=ANY, size_divisor=ANY, pad_to_square=ANY, pad_val=ANY, padding_mode='constant'),
+    'Normalize': dict(mean=ANY, std=ANY, to_rgb=ANY),
+    'DefaultFormatBundle': {},
+    'ImageToTensor': dict(keys=ANY),
+    'Collect': dict(keys=ANY, meta_keys=ANY),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture for the graph.
+
+    Attributes:
+        image: ``(3, H, W)``, float32, or ``(H, W, 3)``, uint8, if the graph normalises by itself.
+        size: Height and width without the padding behind the normalisation.
+        resized: Height and width without any padding.
+        original: Height and width of the picture as it came.
+        note: What was done to it that the pipeline does not say, or nothing.
+    """
+
+    image: np.ndarray
+    size: tuple[int, int]
+    resized: tuple[int, int]
+    original: tuple[int, int]
+    note: str = ''
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What widths and heights were multiplied by, ``(2,)``, float32."""
+        return np.array(
+            [self.resized[1] / self.original[1], self.resized[0] / self.original[0]], np.float32)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """mmcv's ``Resize`` to a width and height, or to what fits into them either way round."""
+
+    size: tuple[int, int]
+    keep_ratio: bool = False
+    interpolation: str = 'bilinear'
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a picture of this height and width gets."""
+        if not self.keep_ratio:
+            return self.size[1], self.size[0]
+        scale = min(max(self.size) / max(height, width), min(self.size) / min(height, width))
+        return int(height * scale + .5), int(width * scale + .5)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """mmcv's ``Pad``, or the padding of a data preprocessor, at the right and at the bottom."""
+
+    size: tuple[int, int] | None = None
+    divisor: int = 1
+    square: bool = False
+    value: float | tuple[float, ...] = 0
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a picture of this height and width gets; never less."""
+        if self.size is not None:
+            return max(self.size[1], height), max(self.size[0], width)
+        if self.square:
+            height = width = max(height, width)
+        return (math.ceil(height / self.divisor) * self.divisor,
+                math.ceil(width / self.divisor) * self.divisor)
+
+
+class Pipeline:
+    """Prepares pictures.
+
+    Args:
+        transforms: As in ``pipeline.json``.
+        source: Where they come from, for messages.
+        normalise: False for a graph that takes uint8 pictures and normalises by itself.
+
+    Raises:
+        UserError: If a transform, or a value of one, is none of those that are known.
+    """
+
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]], source: str | Path,
+        normalise: bool = True,
+    ) -> None:
+        self.normalise = normalise
+        self.resize = None
+        self.pads: list[Pad] = []  # before the normalisation
+        self.padding: Pad | None = None  # behind it
+        self.mean, self.std, self.to_rgb = np.zeros(3), np.ones(3), False
+        normalised = False
+        for transform in transforms:
+            kind = transform.get('type')
+            _check(transform, source)
+            if kind == 'Resize':
+                if self.resize or self.pads or normalised:
+                    raise UserError(f'{source}: Resize must be the first and only change.')
+                self.resize = _resize(transform, source)
+            elif kind == 'Pad':
+                pad = _pad(transform, source)
+                if not normalised:
+                    self.pads.append(pad)
+                elif self.padding:
+                    raise UserError(f'{source}: more than one Pad stands behind Normalize.')
+                else:
+                    self.padding = pad
+            elif kind == 'Normalize':
+                normalised = True
+                self.mean, self.std = (_colour(transform, key, source) for key in ('mean', 'std'))
+                self.to_rgb = bool(transform.get('to_rgb', True))
+        levels = np.arange(256, dtype=np.float32)[:, None]
+        self.table = (levels - self.mean.astype(np.float32)) / self.std.astype(np.float32)
+
+    def __call__(
+        self, image: np.ndarray, limits: Sequence[tuple[int, int]] = ()
+    ) -> Prepared:
+        """Prepares a picture.
+
+        Args:
+            image: ``(H, W, 3)``, uint8, BGR.
+            limits: Heights and widths that the graph takes at most, if there are limits. A picture
+                that fits into none of them is shrunk to the one that leaves most of it.
+
+        Raises:
+            UserError: If a side of the picture would vanish, or it cannot fit.
+        """
+        original = image.shape[:2]
+        wanted = resized = self.resize.target(*original) if self.resize else original
+        if min(wanted) < 1:
+            raise UserError(
+                f'{original[1]} x {original[0]} pixels cannot be resized to {wanted[1]} x '
+                f'{wanted[0]}, as the pipeline says: one side would vanish.')
+        note = ''
+        if limits:
+            resized = max((self._fitted(wanted, most) for most in limits), key=math.prod)
+        if resized != wanted:
+            note = (f'shrunk to {resized[1]} x {resized[0]} pixels instead of {wanted[1]} x '
+                    f'{wanted[0]}: the model takes at most '
+                    f'{" or ".join(f"{width} x {height}" for height, width in limits)}')
+        if resized != original:
+            interpolation = self.resize.interpolation if self.resize else 'bilinear'
+            image = cv2.resize(
+                image, resized[::-1], interpolation=INTERPOLATIONS[interpolation])
+        for pad in self.pads:
+            image = _padded(image, pad)
+        return Prepared(self._normalised(image), image.shape[:2], resized, original, note)
+
+    def _normalised(self, image: np.ndarray) -> np.ndarray:
+        """``(3, H, W)``, float32, with the padding; or as it is, for a graph of uint8 pictures."""
+        padding = self.padding or Pad()
+        if not self.normalise:
+            return _padded(image, replace(padding, value=0))
+        height, width = image.shape[:2]
+        planes = np.full((3, *padding.target(height, width)), padding.value, np.float32)
+        for channel in range(3):
+            plane = cv2.extractChannel(image, 2 - channel if self.to_rgb else channel)
+            planes[channel, :height, :width] = cv2.LUT(plane, self.table[:, channel].copy())
+        return planes
+
+    def _fitted(self, resized: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
+        """Height and width, no more than these, that fit into the graph with all padding."""
+        pads = [*self.pads, *filter(None, [self.padding])]
+        if _fits(_through(resized, pads), most):
+            return resized
+        room = list(most)
+        for pad in pads:
+            room = [side // pad.divisor * pad.divisor for side in room]
+            room = [min(room)] * 2 if pad.square else room
+        scale = min(1., *(limit / side for limit, side in zip(room, resized)))
+        smaller = tuple(max(int(side * scale), 1) for side in resized)
+        final = _through(smaller, pads)
+        if not _fits(final, most):
+            raise UserError(
+                f'the pipeline pads pictures to {final[1]} x {final[0]} pixels, but the model '
+                f'takes at most {most[1]} x {most[0]}.')
+        return smaller
+
+
+def _through(size: tuple[int, int], pads: Sequence[Pad]) -> tuple[int, int]:
+    for pad in pads:
+        size = pad.target(*size)
+    return size
+
+
+def _fits(size: tuple[int, int], most: tuple[int, int]) -> bool:
+    return size[0] <= most[0] and size[1] <= most[1]
+
+
+def _padded(image: np.ndarray, pad: Pad) -> np.ndarray:
+    height, width = image.shape[:2]
+    target = pad.target(height, width)
+    value = (pad.value,) * 3 if isinstance(pad.value, int | float) else pad.value
+    return cv2.copyMakeBorder(
+        image, 0, target[0] - height, 0, target[1] - width, cv2.BORDER_CONSTANT, value=value)
+
+
+def _check(transform: Mapping[str, Any], source: str | Path) -> None:
+    """Refuses what is not understood."""
+    kind = transform.get('type')
+    if kind not in TRANSFORMS:
+        raise UserError(
+            f'{source}: the runtime does not know the transform {kind}.'
+            f'{did_you_mean(str(kind), TRANSFORMS)} It knows: {", ".join(TRANSFORMS)}.')
+    for key, value in transform.items():
+        if key == 'type':
+            continue
+        if key not in TRANSFORMS[kind]:
+            raise UserError(
+                f'{source}: the runtime does not know {kind}.{key}.'
+                f'{did_you_mean(key, TRANSFORMS[kind])}')
+        expected = TRANSFORMS[kind][key]
+        if expected is not ANY and value != expected:
+            raise UserError(f'{source}: {kind}.{key} is {value!r}, but the runtime knows '
+                            f'{expected!r} only.')
+
+
+def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
+    interpolation = transform.get('interpolation', 'bilinear')
+    if interpolation not in INTERPOLATIONS:
+        raise UserError(f'{source}: Resize.interpolation is {interpolation!r}, expected one of: '
+                        f'{", ".join(INTERPOLATIONS)}.')
+    return Resize(_size(transform.get('size'), 'Resize.size', source),
+                  bool(transform.get('keep_ratio', False)), interpolation)
+
+
+def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
+    size = transform.get('size')
+    value = transform.get('pad_val', 0)
+    value = value.get('img', 0) if isinstance(value, Mapping) else value
+    return Pad(
+        size=None if size is None else _size(size, 'Pad.size', source),
+        divisor=int(transform.get('size_divisor') or 1),
+        square=bool(transform.get('pad_to_square', False)),
+        value=value if isinstance(value, int | float) else tuple(value))
+
+
+def _size(value: Any, key: str, source: str | Path) -> tuple[int, int]:
+    """Width and height, from both or from one number."""
+    value = (value, value) if isinstance(value, int) else value
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(
+            isinstance(side, int) and side > 0 for side in value):
+        raise UserError(f'{source}: {key} is {value!r}, expected [WIDTH, HEIGHT].')
+    return value[0], value[1]
+
+
+def _colour(transform: Mapping[str, Any], key: str, source: str | Path) -> np.ndarray:
+    try:
+        return np.broadcast_to(np.array(transform[key], np.float32), 3)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f'{source}: Normalize.{key} is {transform.get(key)!r}, expected three '
+                        'numbers.') from None

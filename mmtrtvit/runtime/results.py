@@ -1,0 +1,81 @@
+"""What comes out of a model, in pixels of the original picture."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .masks import paste
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Boxes in a picture, the best first.
+
+    Attributes:
+        boxes: Left, top, right and bottom in pixels, ``(N, 4)``, float32.
+        scores: ``(N,)``, float32.
+        labels: ``(N,)``, int32.
+        size: Height and width of the picture.
+        cells: Probabilities that the parts of the boxes belong to the objects, ``(N, h, w)``,
+            float32; None if the model has no masks.
+        mask_threshold: Least probability of a pixel that belongs to a mask.
+        note: What was done to the picture that the pipeline does not say, or nothing.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    size: tuple[int, int]
+    cells: np.ndarray | None = None
+    mask_threshold: float = .5
+    note: str = field(default='', compare=False)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: np.ndarray | slice) -> 'Detections':
+        """Those of a slice, of indices or of a mask over all of them."""
+        cells = None if self.cells is None else self.cells[index]
+        return replace(
+            self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index],
+            cells=cells)
+
+    def above(self, score: float) -> 'Detections':
+        """Those with a higher score."""
+        return self[self.scores > score]
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of one detection in the whole picture, ``(H, W)``, bool."""
+        return paste(self.cells[index], self.boxes[index], self.size, self.mask_threshold)
+
+    @property
+    def masks(self) -> np.ndarray:
+        """All masks, ``(N, H, W)``, bool; made anew at each call."""
+        masks = np.zeros((len(self), *self.size), bool)
+        for index in range(len(self)):
+            masks[index] = self.mask(index)
+        return masks
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """The class of each pixel of a picture.
+
+    Attributes:
+        labels: ``(H, W)``, uint8, or uint16 for more than 256 classes.
+        note: What was done to the picture that the pipeline does not say, or nothing.
+    """
+
+    labels: np.ndarray
+    note: str = ''
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.labels.shape
+
+    def shares(self) -> dict[int, float]:
+        """Share of the picture of each label that it has, the largest first."""
+        counts = np.bincount(self.labels.ravel())
+        order = np.argsort(-counts, kind='stable')
+        return {int(label): counts[label] / self.labels.size for label in order if counts[label]}

@@ -1,0 +1,209 @@
+"""From trained weights to a verified file, through the functions and through the tool."""
+
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmtrtvit.deploy.evaluation import evaluate_graph
+from mmtrtvit.deploy.runners import OnnxRunner
+from mmtrtvit.deploy.settings import DeploySettings
+from mmtrtvit.deploy.workflow import deploy, verify_on
+from mmtrtvit.engine.config import read_config
+from mmtrtvit.engine.predictor import load
+from mmtrtvit.engine.runner import evaluate
+from mmtrtvit.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PRESET = ROOT / 'configs/deploy/onnxruntime.py'
+SHAPES = 'data/shapes/images/validation'
+NAMES = 'retinanet', 'mask_rcnn', 'upernet', 'fpn'
+
+
+@pytest.fixture(scope='module')
+def folder(small_models, tmp_path_factory):
+    """A user's folder with a space and an accent in its name."""
+    return shutil.copytree(small_models, tmp_path_factory.mktemp('é a') / 'user')
+
+
+@pytest.fixture(autouse=True)
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+def pictures():
+    return sorted(map(str, Path(SHAPES).iterdir()))
+
+
+def odd_pictures():
+    """Pictures that the pipeline makes inputs of four sizes of, none a multiple of a window."""
+    rng = np.random.default_rng(0)
+    return [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
+            for height, width in ((64, 96), (101, 67), (40, 150), (33, 33))]
+
+
+@pytest.fixture(scope='module', params=NAMES)
+def exported(request, folder):
+    """A model's name and what deploying it gave."""
+    name = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = deploy(DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', pictures(),
+                        f'deployed {name}')
+    return name, result
+
+
+def test_the_file_finds_what_pytorch_finds(exported):
+    name, result = exported
+    assert result.verified and result.differences
+    assert result.differences[0].count > 0
+    folder = Path(f'deployed {name}')
+    assert {file.name for file in folder.iterdir()} >= {
+        'end2end.onnx', 'output_pytorch.jpg', 'output_onnxruntime.jpg', 'output.jpg'}
+    ours, theirs = (cv2.imread(str(folder / f'output_{side}.jpg'))
+                    for side in ('onnxruntime', 'pytorch'))
+    assert np.abs(ours.astype(int) - theirs).max() < 30
+
+
+def test_one_file_for_every_size(exported, tmp_path):
+    name, result = exported
+    predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
+    differences, _ = verify_on(predictor, OnnxRunner(result.onnx), odd_pictures(), tmp_path)
+    assert all(difference.within for difference in differences)
+
+
+def test_the_file_has_the_metric_of_the_weights(exported):
+    name, result = exported
+    expected = evaluate(read_config(f'{name}.py'), f'{name}.pth')
+    found = evaluate_graph(read_config(f'{name}.py'), result.onnx)
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize('name', ['retinanet', 'fpn'])
+def test_a_graph_of_one_size_takes_smaller_pictures_too(name, tmp_path):
+    settings = DeploySettings(input_shape=(128, 160), dynamic_size=False, dynamic_batch=False)
+    config = read_config(f'{name}.py')
+    result = deploy(settings, config, f'{name}.pth', pictures(), tmp_path)
+    assert result.verified
+    runner = OnnxRunner(result.onnx)
+    assert runner.shapes['input'] == (1, 3, 128, 160)
+    config.test_dataloader.dataset.pipeline[1].scale = (200, 200)
+    predictor = load(config, f'{name}.pth', 'cpu')
+    with pytest.raises(UserError, match=r'takes pictures of 128 x 160 \(H x W\); one has'):
+        verify_on(predictor, runner, odd_pictures(), tmp_path)
+
+
+@pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
+def test_a_picture_without_detections(name, tmp_path):
+    config = read_config(f'{name}.py')
+    config.merge_from_dict({
+        f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': .9999})
+    result = deploy(DeploySettings(), config, f'{name}.pth', pictures(), tmp_path)
+    assert result.verified and result.differences[0].count == 0
+
+
+def test_label_maps_out_of_the_graph(tmp_path):
+    config = read_config('fpn.py')
+    settings = DeploySettings(with_argmax=True)
+    result = deploy(settings, config, 'fpn.pth', pictures(), tmp_path)
+    runner = OnnxRunner(result.onnx)
+    output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
+    assert output.shape == (2, 64, 96) and output.dtype == np.int32
+    assert result.differences[0].mean < .05  # enlarged after the best class was taken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['retinanet/retinanet_r50_fpn_1x_coco.py',
+                                  'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'])
+def test_mmdetections_own_models(name, tmp_path):
+    """Random weights; boxes are made likely, or there would be none."""
+    import mmdet
+    from mmengine.registry import MODELS, DefaultScope
+
+    source = Path(mmdet.__file__).with_name('.mim') / 'configs' / name
+    Path('stock.py').write_text(f"""
+_base_ = '{source}'
+model = dict(backbone=dict(init_cfg=None))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(160, 120), keep_ratio=True),
+    dict(type='PackDetInputs', meta_keys=(
+        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+""")
+    config = read_config('stock.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    if hasattr(model, 'roi_head'):
+        torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=.3)
+    else:  # less, as scores next to 1 would be equal, and their order by chance
+        torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=.05)
+    meta = dict(dataset_meta=dict(classes=tuple(map(str, range(80)))))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'stock.pth')
+    result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', pictures()[:2], tmp_path)
+    assert result.verified, result.differences
+    assert result.differences[0].count > 0
+
+
+def run(monkeypatch, *arguments):
+    """Runs the tool in this process and returns its exit code."""
+    monkeypatch.setattr(sys, 'argv', ['deploy.py', *map(str, arguments)])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / 'tools/deploy.py'), run_name='__main__')
+        raise SystemExit(0)
+    return stop.value.code
+
+
+def test_the_tool(monkeypatch, capsys, tmp_path):
+    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', pictures()[0], '--test-img',
+               *pictures()[1:], '--work-dir', tmp_path / 'out', '--dump-info')
+    out = capsys.readouterr().out
+    assert code == 0
+    assert re.search(r'share of other labels +\d+ +0 .* ok', out)
+    assert str(tmp_path / 'out/end2end.onnx') in out
+
+
+def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
+    infer = OnnxRunner.infer
+
+    def wrong(self, inputs):
+        outputs = infer(self, inputs)
+        outputs['dets'][..., 0] += .5
+        return outputs
+
+    monkeypatch.setattr(OnnxRunner, 'infer', wrong)
+    code = run(monkeypatch, PRESET, 'retinanet.py', 'retinanet.pth', pictures()[0], '--work-dir',
+               tmp_path / 'out')
+    out = capsys.readouterr().out
+    assert code == 2
+    assert 'DIFFERS' in out and f'{tmp_path / "out/end2end.onnx"} finds something else' in out
+    assert (tmp_path / 'out/end2end.onnx').stat().st_size > 1000
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no picture to compare on'),
+    ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as a picture'),
+    ([PRESET, 'fpn.py', 'upernet.pth', f'{SHAPES}/00000000.jpg'], 'upernet.pth'),
+    (['preset.py', 'fpn.py', 'fpn.pth'], 'no config file preset.py'),
+    ([PRESET, 'fpn.py', 'fpn.pth', '--cfg-options', 'onnx_config.size=3'],
+     'onnx_config.size is unknown'),
+])
+def test_wrong_input_ends_with_a_sentence(monkeypatch, tmp_path, arguments, message):
+    code = run(monkeypatch, *arguments, '--work-dir', tmp_path)
+    assert message in code
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / 'a.onnx').write_bytes(b'no graph')
+    with pytest.raises(UserError, match='a.onnx is no ONNX file that ONNX Runtime can run'):
+        evaluate_graph(read_config('fpn.py'), tmp_path / 'a.onnx')

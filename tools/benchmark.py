@@ -1,0 +1,84 @@
+"""Times models side by side: weights in PyTorch, ONNX files and TensorRT engines.
+
+Examples:
+  python tools/benchmark.py end2end.onnx end2end.engine --shape 800x1344
+  python tools/benchmark.py end2end.onnx RUN --config CONFIG --batch 1 4 --device cuda:0
+  python tools/benchmark.py end2end.onnx --layers --json times.json    # where the time goes
+
+A time is from arrays in memory to arrays in memory, on noise: a detector's NMS has less to do than
+on pictures. The models take turns. Layers are those of the runtime: ONNX Runtime's on the CPU,
+measured by its profiler, and an engine's, measured by TensorRT's; their sum is more than the time
+without the profiler.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from mmtrtvit.engine.command_line import run_tool
+
+
+def size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition('x')
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f'{text!r} is no size, expected HEIGHTxWIDTH')
+    return int(height), int(width)
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError('expected at least 1')
+    return int(text)
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'models', nargs='+', metavar='MODEL',
+        help='.onnx or .engine file; with --config also weights, or the work dir of a run')
+    parser.add_argument('--config', help='config of the weights')
+    parser.add_argument(
+        '--shape', type=size, default=(480, 640), metavar='HxW',
+        help='height and width of the pictures (default: 480x640)')
+    parser.add_argument(
+        '--batch', type=positive, nargs='+', default=[1], metavar='N',
+        help='pictures at once, one or several numbers (default: 1)')
+    parser.add_argument(
+        '--rounds', type=positive, default=50, metavar='N', help='default: %(default)s')
+    parser.add_argument(
+        '--warmup', type=positive, default=5, metavar='N',
+        help='rounds before those that count (default: %(default)s)')
+    parser.add_argument(
+        '--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s; engines: cuda:0)')
+    parser.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='threads of one operator on the CPU (default: one per core)')
+    parser.add_argument(
+        '--layers', action='store_true', help='show where the time of graphs goes')
+    parser.add_argument(
+        '--modules', type=positive, default=10, metavar='N',
+        help='number of the slowest modules to show with --layers (default: %(default)s)')
+    parser.add_argument('--json', metavar='FILE', help='file to write all numbers to')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.deploy.benchmark import benchmark, format_latencies, format_shares
+    from mmtrtvit.environment import environment
+
+    result = benchmark(
+        args.models, args.config, args.shape, args.batch, args.rounds, args.warmup, args.device,
+        args.threads, args.layers)
+    print(format_latencies(result))
+    for name, layers in result.layers.items():
+        print(f'\n{name}\n{format_shares(layers, args.modules)}')
+    if args.json:
+        content = dict(asdict(result), environment=environment(), arguments=vars(args))
+        Path(args.json).write_text(json.dumps(content, indent=1))
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

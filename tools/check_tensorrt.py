@@ -1,0 +1,77 @@
+"""Builds TensorRT engines of an exported model and reports how they do, on a machine with a GPU.
+
+Examples:
+  python tools/check_tensorrt.py work_dirs/retinanet_trtvit_b/deploy data/shapes/images/validation/*
+  python tools/check_tensorrt.py WORK_DIR a.jpg --precisions fp32 tf32 fp16 --config CONFIG
+
+Each engine is compared with ONNX Runtime on the pictures and timed on the first; with --config, the
+metrics of both on the test data are compared as well. An engine takes sizes between those of the
+smallest and the largest picture that is given. The report has the versions, the options, the
+differences, the times of all stages and the errors: please attach it to a bug report.
+
+Ends with exit code 0 if all engines agree, 2 if one differs or failed, 3 if there is no TensorRT or
+no GPU here, 1 if an input is wrong.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmtrtvit.deploy.engine_options import PRECISIONS, EngineOptions
+from mmtrtvit.engine.command_line import run_tool
+
+DIFFERENT, UNAVAILABLE = 2, 3
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dir', help='folder that tools/deploy.py wrote')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures to compare on')
+    parser.add_argument(
+        '--precisions', nargs='+', choices=PRECISIONS, metavar='NAME',
+        help=f'of {", ".join(PRECISIONS)}; default: that of the ONNX file')
+    parser.add_argument('--config', help='config of the model, to compare metrics on its test data')
+    parser.add_argument(
+        '--engine-dir', metavar='DIR', help='folder for the engines (default: WORK_DIR/check)')
+    parser.add_argument(
+        '--out', metavar='FILE', help='the report (default: WORK_DIR/check/tensorrt.json)')
+    parser.add_argument('--device', default='cuda:0', help='default: %(default)s')
+    parser.add_argument(
+        '--rounds', type=int, default=50, metavar='N', help='of timing (default: %(default)s)')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.deploy.engine_check import check_engines, summary
+    from mmtrtvit.deploy.to_tensorrt import EngineUnavailable
+
+    folder = Path(args.engine_dir or Path(args.work_dir, 'check'))
+    options = [EngineOptions(precision) for precision in args.precisions or [None]]
+    try:
+        report = check_engines(
+            args.work_dir, args.images, options, folder, args.device, args.rounds,
+            make_evaluate(args.config) if args.config else None)
+    except EngineUnavailable as error:
+        print(error)
+        raise SystemExit(UNAVAILABLE) from error
+    out = Path(args.out or folder / 'tensorrt.json')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1, default=str))
+    print('\n'.join(summary(report)))
+    print(f'\nwritten: {out}')
+    if not all('error' not in entry and all(each['within'] for each in entry['differences'])
+               for entry in report['engines']):
+        raise SystemExit(DIFFERENT)
+
+
+def make_evaluate(config: str):
+    from mmtrtvit.deploy.evaluation import evaluate_graph
+    from mmtrtvit.engine.config import read_config
+
+    return lambda path: evaluate_graph(read_config(config), path)
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

@@ -1,0 +1,100 @@
+"""Exports a trained model to ONNX or TensorRT and compares what the files find with PyTorch.
+
+Examples:
+  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT picture.jpg
+  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
+  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \\
+      --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
+  python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
+  python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
+
+Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
+the descriptions deploy.json, pipeline.json and detail.json into the work dir.
+
+Exit codes: 0 done, 1 wrong input, 2 the file's predictions differ from PyTorch's by more than
+rounding (all files stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file
+is done and verified, and the last lines say how to build the engine from it.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmtrtvit.engine.command_line import run_tool
+
+LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('deploy_cfg', help='deploy config, e.g. one of configs/deploy')
+    parser.add_argument('model_cfg', help='config of the model')
+    parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
+    parser.add_argument('img', nargs='?', help='picture to compare on and to draw')
+    parser.add_argument(
+        '--test-img', nargs='+', default=[], metavar='IMG', help='more pictures to compare on')
+    parser.add_argument(
+        '--work-dir', metavar='DIR',
+        help='folder of the results (default: work_dirs/<config name>/deploy)')
+    parser.add_argument(
+        '--calib-dataset-cfg', metavar='CFG',
+        help='config whose training pictures calibrate INT8 (default: the config of the model)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
+    parser.add_argument(
+        '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch')
+    parser.add_argument(
+        '--dump-info', action='store_true',
+        help="MMDeploy's option; the descriptions are always written")
+    parser.add_argument('--show', action='store_true', help='show both results on the screen')
+    parser.add_argument(
+        '--log-level', default='INFO', choices=LEVELS,
+        help='least level of what is printed (default: %(default)s)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='values to replace in the deploy config, lists as key="[a,b]"')
+    return parser.parse_args()
+
+
+def show(path: Path) -> None:
+    import cv2
+
+    from mmtrtvit.media import open_window, read_picture
+
+    with open_window(path.name) as show_image:
+        while show_image(read_picture(path)) and cv2.waitKey(20) < 0:
+            pass
+
+
+def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.deploy.report import format_differences, format_result
+    from mmtrtvit.deploy.workflow import deploy, read_deploy_config
+    from mmtrtvit.engine.config import read_config
+
+    logging.basicConfig(level=args.log_level, format='%(message)s')
+    config = read_config(args.model_cfg)
+    settings = read_deploy_config(args.deploy_cfg, config.get('default_scope'), args.cfg_options)
+    result = deploy(
+        settings, config, args.checkpoint, [*filter(None, [args.img]), *args.test_img],
+        args.work_dir or Path(config.work_dir, 'deploy'), args.device, args.verify,
+        read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None)
+    print(f'\n{format_result(result)}')
+    if result.differences:
+        print(f'\n{format_differences(result.differences, result.judged)}')
+    for note in result.notes:
+        print(f'\n{note}')
+    if args.show and result.pictures:
+        show(result.pictures[-1])
+    if not result.verified:
+        print(f'\n{result.onnx} finds something else than PyTorch; all files were kept.')
+        raise SystemExit(2)
+    if result.no_engine:
+        print(f'\n{result.no_engine}')
+        raise SystemExit(3)
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())
