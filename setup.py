@@ -36,7 +36,7 @@ EXTRAS = {
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
     # a builder of engines that needs no GPU: tests/deploy/test_tensorrt_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
-    'test': ['mmtrtvit[data,deploy,timm]', 'pytest'],
+    'test': ['mmtrtvit[data,deploy,server,timm]', 'pytest', 'pytest-xdist'],
     'lint': ['ruff'],
 }
 

@@ -41,7 +41,7 @@ def read_work_dir(path: str | Path) -> WorkDir:
     """Reads ``deploy.json`` and ``pipeline.json``.
 
     Raises:
-        UserError: If one of them, something in it or the model's file is missing.
+        UserError: If one of them, or something in it, is missing.
     """
     path = Path(path).expanduser()
     deploy, pipeline = (_read(path, f'{name}.json') for name in ('deploy', 'pipeline'))
@@ -49,17 +49,14 @@ def read_work_dir(path: str | Path) -> WorkDir:
     if task not in TASKS:
         raise UserError(f'{path / "deploy.json"}: task is {task!r}, expected one of: '
                         f'{", ".join(TASKS)}.')
-    net = path / _value(deploy, str, path / 'deploy.json', 'models', 0, 'net')
-    if not net.is_file():
-        raise UserError(f'{path / "deploy.json"} names {net.name} as its model, but there is no '
-                        'such file. Copy the whole work dir of tools/deploy.py.')
     file = path / 'pipeline.json'
     tasks = _value(pipeline, list, file, 'pipeline', 'tasks')
     if len(tasks) != 3:
         raise UserError(f'{file}: pipeline.tasks has {len(tasks)} parts, expected 3: the '
                         'transforms, the net and the postprocessing.')
     return WorkDir(
-        path=path, task=task, net=net,
+        path=path, task=task,
+        net=path / _value(deploy, str, path / 'deploy.json', 'models', 0, 'net'),
         transforms=_value(pipeline, list, file, 'pipeline', 'tasks', 0, 'transforms'),
         params=_value(pipeline, dict, file, 'pipeline', 'tasks', 2, 'params'),
         classes=tuple(map(str, pipeline.get('classes') or ())),

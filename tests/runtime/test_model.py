@@ -178,10 +178,8 @@ def test_a_model_file_that_is_cut_off_or_missing(bright):
         with pytest.raises(UserError, match='end2end.onnx cannot be run by ONNX Runtime: is it wh'):
             Detector(work_dir)
     path.unlink()
-    with pytest.raises(UserError, match='names end2end.onnx as its model, but there is no such'):
+    with pytest.raises(UserError, match='there is no model .*end2end.onnx. Copy the whole work'):
         Detector(work_dir)
-    with pytest.raises(UserError, match='there is no file'):
-        open_session(path)
     path.with_suffix('.bin').touch()
     with pytest.raises(UserError, match=r'is no model by its name, expected \*.onnx, \*.engine'):
         open_session(path.with_suffix('.bin'))

@@ -9,7 +9,8 @@ FIXED = dict(input_shape=(160, 128), dynamic_size=False, dynamic_batch=False)
 
 
 @pytest.mark.parametrize('name, settings', [
-    ('retinanet', {}), ('mask_rcnn', {}), ('retinanet', FIXED)])
+    ('retinanet', {}), ('mask_rcnn', {}), ('retinanet', FIXED),
+    ('retinanet', dict(preprocessing=True))])
 def test_detections_are_those_of_the_host(name, settings, exported, pictures):
     model = exported(name, **settings)
     expected = [sample.pred_instances.numpy() for sample in model.host(pictures)]

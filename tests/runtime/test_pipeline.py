@@ -71,7 +71,10 @@ def reference(config, image):
 def test_the_input_is_that_of_the_host(case, pictures):
     config = config_of(*CASES[case])
     pipeline = Pipeline(transforms_of(config), 'pipeline.json')
-    for image in pictures[:4] if 'padded to a size' not in case else pictures[:1]:
+    rng = np.random.default_rng(0)
+    small = [rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), dtype=np.uint8)
+             for _ in range(8)]  # of sizes that the resize has to round
+    for image in pictures[:4] + small if case != 'padded to a size' else pictures[:1] + small:
         expected, size, scale = reference(config, image.copy())
         prepared = pipeline(image)
         assert prepared.image.dtype == np.float32

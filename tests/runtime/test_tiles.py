@@ -65,7 +65,7 @@ def test_the_whole_object_replaces_its_cut_part_whatever_the_scores():
     around = (0, 0, 90, 90, .5, 0)
     assert len(merged(boxes(inside, around), boxes(), tiles=[LEFT, RIGHT])) == 2
     # as it is between parts of one tile
-    assert len(merged(boxes((99, 10, 100, 20, .6, 0), (60, 0, 99, 60, .5, 0)), boxes(),
+    assert len(merged(boxes((90, 10, 100, 20, .4, 0), (60, 0, 100, 60, .5, 0)), boxes(),
                       tiles=[LEFT, RIGHT])) == 2
 
 
