@@ -46,17 +46,28 @@ def time_side_by_side(
         warmup: Calls of each before the first that counts.
         device: Where they compute; the clock stops when that has finished.
     """
+    times = times_side_by_side(functions, rounds, warmup, device)
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def times_side_by_side(
+    functions: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    warmup: int,
+    device: str | torch.device = 'cpu',
+) -> dict[str, list[float]]:
+    """Milliseconds of every round of :func:`time_side_by_side`, which see."""
     clock = _clock(torch.device(device))
     for function in functions.values():
         for _ in range(warmup):
             function()
-    times = {name: [] for name in functions}
+    times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             start = clock()
             function()
             times[name].append((clock() - start) * 1000)
-    return {name: _summary(values) for name, values in times.items()}
+    return times
 
 
 @contextmanager
