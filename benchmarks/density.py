@@ -81,7 +81,8 @@ def densities(
             model = build(name, shape)
             model = fuse(model, for_onnx=mode == 'onnx') if name in OURS else model
             if mode == 'onnx':
-                file = export(model, dict(picture=x), Path(folder) / f'{name}.onnx', ['map'])
+                file = Path(folder) / f'{name}.onnx'
+                export(model, dict(picture=x), file, ['map'])
                 functions[name] = onnx_session(file, x, settings)
             else:
                 functions[name] = settings.inference(settings.place(model), x)

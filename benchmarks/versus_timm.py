@@ -112,11 +112,12 @@ def build(arch: str, for_onnx: bool = False) -> dict[str, nn.Module]:
 
 
 def export_maps(model: nn.Module, file: Path) -> None:
-    """Exports a backbone for pictures of any number and size."""
+    """Exports a backbone for pictures of any number and size, as PyTorch's exporter writes it."""
     names = 'map0', 'map1', 'map2'
     axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
             for name in ('picture', *names)}
-    export(model, dict(picture=torch.randn(2, 3, 480, 512)), file, names, axes)
+    export(model, dict(picture=torch.randn(2, 3, 480, 512)), file, names, axes,
+           slimmed=False)
 
 
 def count_nodes(file: Path) -> int:

@@ -85,8 +85,8 @@ def peak_memory(function: Callable[[], Any], device: str | torch.device = 'cpu')
     """The most memory that a call holds beyond what was held before it, in bytes.
 
     On the CPU that is what the process has in physical memory, scratch space of libraries and what
-    the allocator keeps included: call it in a fresh process (:func:`in_new_process`), where nothing
-    freed earlier is there to be used again. On a GPU it is what PyTorch's allocator handed out.
+    the allocator keeps included, but without what was freed earlier and is used again: call it in a
+    fresh process (:func:`in_new_process`). On a GPU it is what PyTorch's allocator handed out.
 
     Raises:
         UserError: On the CPU of a system other than Linux.
