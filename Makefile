@@ -47,8 +47,9 @@ $(DEMOS): demo-%: $(READY)
 	@echo 'The checkpoint, the config and the log are in $(RUNS)/$*.'
 	@echo 'Next: your own pictures (docs/own_data.md), or a larger model of configs/'
 
+# One process per core, each with one thread: small models gain nothing from more.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ no GPU here, 1 if an input is wrong.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from mmtrtvit.deploy.engine_options import PRECISIONS, EngineOptions
@@ -66,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
         raise SystemExit(DIFFERENT)
 
 
-def make_evaluate(config: str):
+def make_evaluate(config: str) -> Callable[[Path], dict[str, float]]:
     from mmtrtvit.deploy.evaluation import evaluate_graph
     from mmtrtvit.engine.config import read_config
 

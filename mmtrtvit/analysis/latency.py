@@ -1,6 +1,5 @@
 """How long a graph takes for a batch, as a user waits for it."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .timing import times_side_by_side
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,12 @@ def measure_latency(
         functions: What to time, by name; each returns when its results are there.
         batch: Pictures in a call.
         rounds: Rounds that count; each calls every function once.
-        warmup: Rounds before them.
+        warmup: Calls of each before them.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(-warmup, rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if number >= 0:
-                times[name].append(time.perf_counter() - start)
+    times = times_side_by_side(functions, rounds, warmup)
     return {
-        name: Latency(float(np.median(values)) * 1e3, float(np.percentile(values, 95)) * 1e3,
-                      batch * len(values) / sum(values), len(values))
+        name: Latency(float(np.median(values)), float(np.percentile(values, 95)),
+                      batch * len(values) / sum(values) * 1000, len(values))
         for name, values in times.items()}
 
 

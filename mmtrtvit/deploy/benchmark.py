@@ -1,15 +1,13 @@
 """Times models, and finds where the time of graphs goes."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from ..analysis.latency import Latency, measure_latency, random_inputs
 from ..analysis.layers import LayerTime, by_module, by_stage, engine_layers, onnx_layers
+from ..analysis.timing import threads as torch_threads
 from ..errors import UserError
 from .open import GRAPHS, open_checkpoint, open_graph
 from .runners import OnnxRunner, Runner
@@ -63,7 +61,7 @@ def benchmark(
     for batch in batches:
         calls = {name: partial(runner.infer, random_inputs(runner.shapes, batch, size))
                  for name, runner in runners.items()}
-        with _torch_threads(threads):
+        with torch_threads(threads or None):
             result.latencies[batch] = measure_latency(calls, batch, rounds, warmup)
     for name, runner in runners.items() if layers else ():
         inputs = random_inputs(runner.shapes, batches[0], size)
@@ -82,16 +80,6 @@ def _open(path: str | Path, config: str | Path | None, device: str, threads: int
         raise UserError(f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}; weights '
                         'need the --config of their model.')
     return open_checkpoint(config, path, device)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def format_latencies(result: BenchmarkResult) -> str:

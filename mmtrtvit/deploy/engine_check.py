@@ -18,6 +18,7 @@ from ..environment import environment
 from ..errors import UserError
 from ..runtime import Detections, Detector, LabelMap, Model, Segmentor, read_work_dir
 from ..runtime.sessions import Arrays, OnnxSession, Profile, Tensor
+from .benchmark import PROFILED_ROUNDS
 from .compare import compare
 from .engine_options import EngineOptions, ShapeRange, read_graph
 from .tensorrt_module import NoTensorRT, import_tensorrt
@@ -149,7 +150,8 @@ def compare_and_time(
     latencies = measure_latency(
         {'tensorrt': partial(runner.infer, session.last),
          'onnxruntime on the CPU': partial(reference.session.run, session.last)}, 1, rounds, WARMUP)
-    layers = engine_layers(runner.time_layers(session.last, WARMUP + 10)[WARMUP:], runner.layers())
+    times = runner.time_layers(session.last, WARMUP + PROFILED_ROUNDS)[WARMUP:]
+    layers = engine_layers(times, runner.layers())
     return dict(
         found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
         differences=[{**asdict(each), 'within': each.within} for each in differences],

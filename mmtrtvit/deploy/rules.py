@@ -272,9 +272,29 @@ def _nms(
             yield (f'{name} is of type {_type_name(graph.type(name))}, expected float32',
                    'Half cannot hold boxes that are moved apart by class.')
     shape = graph.shape(node.input[1])
-    if shape and None not in shape[1:] and shape[1] * shape[2] > MAX_NMS_CANDIDATES:
-        yield (f'{shape[1] * shape[2]} candidates of a picture, but only the '
-               f'{MAX_NMS_CANDIDATES} best are looked at', 'Lower nms_pre in test_cfg.')
+    known = shape and None not in shape[1:]
+    count = shape[1] * shape[2] if known else _top_k_before(node.input[1], graph)
+    if count > MAX_NMS_CANDIDATES:
+        yield (f'{count} candidates of a picture, but only the {MAX_NMS_CANDIDATES} best are '
+               'looked at', 'Lower nms_pre in test_cfg.')
+
+
+def _top_k_before(name: str, graph: Graph) -> int:
+    """How many values the nearest TopK before a tensor of unknown shape pick, all together."""
+    total, seen, names = 0, set(), [name]
+    while names:
+        node = graph.producers.get(names.pop())
+        if node is None or node.output[0] in seen or node.op_type == 'Shape':
+            continue
+        seen.add(node.output[0])
+        if node.op_type == 'TopK':
+            count = graph.constant(node.input[1])
+            total += 0 if count is None else int(count.max())
+        elif node.op_type == 'GatherElements':
+            names.append(node.input[1])  # as many as there are indices
+        else:
+            names.extend(node.input)
+    return total
 
 
 @_rule('RoiAlign')

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..analysis.layers import module_of
 from ..engine.files import AtomicBackend
 from ..errors import UserError
 from .engine_options import (
@@ -245,14 +246,14 @@ def _hold_single_precision(
     With half weights the file says itself which they are. Otherwise they are those of no module of
     the model: what the detector computes behind its heads.
     """
-    if not graph.half and not any(_in_module(name) for name, _ in graph.nodes):
+    if not graph.half and not any(module_of(name) for name, _ in graph.nodes):
         notes.append('The names of the nodes do not say which are behind the heads, so TensorRT '
                      'may compute boxes in half precision; a file with half weights does say it.')
         return
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     fixed = (trt.LayerType.CONSTANT, getattr(trt.LayerType, 'CAST', None))
     for layer in map(network.get_layer, range(network.num_layers)):
-        if layer.type in fixed or not graph.half and _in_module(layer.name):
+        if layer.type in fixed or not graph.half and module_of(layer.name):
             continue
         outputs = [layer.get_output(index).dtype for index in range(layer.num_outputs)]
         if outputs[0] == trt.DataType.FLOAT:
@@ -261,11 +262,6 @@ def _hold_single_precision(
                 if dtype == trt.DataType.FLOAT:
                     layer.set_output_type(index, dtype)
     notes.append('Layers behind the heads are held at single precision.')
-
-
-def _in_module(name: str) -> bool:
-    """Whether a node as ``/backbone/stem/Conv`` is of a module, unlike ``/Concat_3``."""
-    return name.count('/') > 1
 
 
 def _add_profile(builder: Any, config: Any, profile: Profile) -> None:
@@ -277,12 +273,10 @@ def _add_profile(builder: Any, config: Any, profile: Profile) -> None:
 
 
 def _load_timing_cache(config: Any, path: Path, notes: list[str]) -> None:
-    old = path.read_bytes() if path.is_file() else b''
-    if old and config.set_timing_cache(config.create_timing_cache(old), False):
-        return
-    if old:
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b'')
+    if not (cache and config.set_timing_cache(cache, False)):
         notes.append(f'{path} is of another GPU or TensorRT and was not used.')
-    config.set_timing_cache(config.create_timing_cache(b''), False)
+        config.set_timing_cache(config.create_timing_cache(b''), False)
 
 
 class _Interruptible:

@@ -42,7 +42,9 @@ from .to_tensorrt import EngineUnavailable, build_engine
 logger = logging.getLogger(__name__)
 
 TENSORRT = {'torchscript': '8.6', 'dynamo': '10.0'}  # the least that takes an exporter's opset
-EXAMPLE_SIZE = 480, 640  # traces a graph of any size
+# Trace a graph of any size: dynamo takes small maps for constant, and tracing runs the model, which
+# takes PyTorch minutes at 480 x 640 on a CPU in half precision.
+EXAMPLE_SIZES = {'torchscript': (96, 128), 'dynamo': (480, 640)}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 
@@ -210,7 +212,7 @@ def export_model(
 
     INT8 is not for here: it needs the file of single precision.
     """
-    module = support.exportable(fuse(model), settings).to(device)
+    module = support.exportable(fuse(model, for_onnx=True), settings).to(device)
     if settings.precision == 'fp16':
         module = half(module)
     if settings.preprocessing:
@@ -240,7 +242,7 @@ def export_int8(
 
 def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:
     """Inputs to trace a graph with: of the graph's size, or of a usual one."""
-    height, width = settings.input_shape or EXAMPLE_SIZE
+    height, width = settings.input_shape or EXAMPLE_SIZES[settings.exporter]
     batch = 2 if settings.dynamic_batch else 1
     generator = torch.Generator().manual_seed(0)
     if settings.preprocessing:

@@ -52,6 +52,25 @@ class FastLocalMixing(nn.Module):
         return tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+class FoldedLocalMixing(nn.Module):
+    """Computes :class:`~.efficientvit.LocalMixing` with convolutions, which runtimes for ONNX have
+    faster kernels for than for products of matrices: ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        block: The block that it computes.
+    """
+
+    def __init__(self, block: LocalMixing) -> None:
+        super().__init__()
+        self.interaction = folded(block.interaction.branch)
+        _add_identity(self.interaction)
+        self.expand, self.reduce = map(folded, block.ffn.branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.interaction(x)
+        return x.add_(self.reduce(self.expand(x).relu_()))
+
+
 class FastAttentionHead(nn.Module):
     """Computes :class:`~.efficientvit.AttentionHead`, for n windows of w * w tokens:
     ``(n * w * w, C) -> (n * w * w, C)``.

@@ -45,20 +45,46 @@ def nms(boxes, kind=FLOAT, constants=True):
                  [('z', TensorProto.INT32, None)], values)
 
 
+def nms_behind_top_k(count):
+    """Candidates of two levels, picked twice; nobody knows how many there are."""
+    nodes, parts = [], []
+    for level in 'ab':
+        nodes += [
+            helper.make_node('TopK', [level, 'first'], [f'f{level}', f'j{level}']),
+            helper.make_node('TopK', [f'f{level}', 'k'], [f's{level}', f'i{level}']),
+            helper.make_node('GatherElements', [f'f{level}', f'i{level}'], [f'g{level}'], axis=1)]
+        parts.append(f'g{level}')
+    nodes += [
+        helper.make_node('Concat', parts, ['all'], axis=1),
+        helper.make_node('Reshape', ['all', 'shape'], ['scores']),
+        helper.make_node('NonMaxSuppression', ['boxes', 'scores', 'most', 'iou', 'score'], ['y'],
+                         'nms'),
+        helper.make_node('Cast', ['y'], ['z'], to=TensorProto.INT32)]
+    inputs = [('a', FLOAT, (1, None)), ('b', FLOAT, (1, None)), ('boxes', FLOAT, (1, None, 4)),
+              ('shape', INT64, (3,))]
+    return model(nodes, inputs, [('z', TensorProto.INT32, None)], dict(
+        first=np.array([3000]), k=np.array([count]), most=np.array([100]), iou=np.float32([.5]),
+        score=np.float32([0])))
+
+
 def roi_align(kind=FLOAT, **attributes):
     node = helper.make_node('RoiAlign', ['x', 'rois', 'batch'], ['y'], 'pool', **attributes)
     inputs = [('x', kind, (1, 8, 9, 9)), ('rois', kind, (2, 4)), ('batch', INT64, (2,))]
     return model([node], inputs, [('y', kind, None)])
 
 
-def top_k(count):
-    """A TopK whose K is computed from a constant."""
+def top_k(count, limit=False):
+    """A TopK whose K is computed from constants, or from an input as well."""
+    inputs = [('x', FLOAT, (1, 10000))]
     return model(
-        [helper.make_node('Min', ['k', 'limit'], ['least']),
+        [helper.make_node('ReduceMax', ['k'], ['columns'], axes=[0], keepdims=0),  # up to opset 17
+         helper.make_node('Gather', ['columns', 'zero'], ['first']),
+         helper.make_node('Min', ['first', 'limit'], ['least']),
          helper.make_node('Reshape', ['least', 'shape'], ['count']),
          helper.make_node('TopK', ['x', 'count'], ['y', 'index'], 'best')],
-        [('x', FLOAT, (1, 10000))], [('y', FLOAT, None)],
-        dict(k=np.int64(count), limit=np.int64(9000), shape=np.array([1])))
+        [*inputs, ('limit', INT64, ())] if limit else inputs, [('y', FLOAT, None)],
+        dict(k=np.array([[count, 9000]]), zero=np.int64(0), shape=np.array([1]))
+        | ({} if limit else dict(limit=np.int64(9000))))
 
 
 def quantized(kind=np.int8, zero=0, stored=True):
@@ -154,15 +180,13 @@ BAD = {
               [('x', FLOAT, MAP)], [('y', FLOAT, None), ('z', FLOAT, None)],
               dict(s=np.float32(.1))), False, 'Neg negative: c is of type int8'),
     'top-k': (top_k(3841), False, 'TopK best: K is 3841, expected at most 3840'),
-    'top-k that varies': (
-        model([helper.make_node('TopK', ['x', 'k'], ['y', 'i'], 'best')],
-              [('x', FLOAT, (1, 9)), ('k', INT64, (1,))], [('y', FLOAT, None)]), False,
-        'K is no constant'),
+    'top-k that varies': (top_k(100, limit=True), False, 'K is no constant'),
     'top-k unsorted': (
         model([helper.make_node('TopK', ['x', 'k'], ['y', 'i'], 'best', sorted=0)],
               [('x', FLOAT, (1, 9))], [('y', FLOAT, None)], dict(k=np.array([2]))), False,
         'sorted is 0'),
     'nms candidates': (nms(5001), False, '5001 candidates'),
+    'nms candidates of levels': (nms_behind_top_k(2501), False, '5002 candidates'),
     'nms in half': (nms(9, HALF), False, 'boxes is of type float16'),
     'nms limit': (nms(9, constants=False), False, 'its input 2, most, is no constant'),
     'roi align in half': (roi_align(HALF), False, 'its rois are of type float16'),
@@ -194,6 +218,7 @@ GOOD = {
     'layer norm': layer_norm(['y']),
     'top-k': top_k(3840),
     'nms': nms(5000),
+    'nms of levels': nms_behind_top_k(2500),
     'roi align': roi_align(coordinate_transformation_mode='half_pixel'),
     'resize': one('Resize', [MAP], SIZES, mode='linear'),
     'shape': one('Cast', [MAP], to=TensorProto.INT32, out=TensorProto.INT32),

@@ -37,7 +37,10 @@ def module(build):
 
     @functools.cache
     def make(head):
-        return support.exportable(build(head), DeploySettings(nms='matrix', pooling='grid'))
+        model = build(head)
+        if not hasattr(model, 'decode_head'):
+            model.test_cfg.get('rpn', model.test_cfg).nms_pre = 100
+        return support.exportable(model, DeploySettings(nms='matrix', pooling='grid'))
 
     return make
 

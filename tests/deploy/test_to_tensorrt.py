@@ -137,6 +137,16 @@ def test_measurements_are_kept_for_the_next_build_on_the_same_gpu(stand_in, path
     assert cache.read_bytes() == f'{version} 9.0 timed'.encode()
 
 
+def test_measurements_that_cannot_be_read_are_left_out(stand_in, paths, monkeypatch):
+    trt = stand_in('10.0.1')
+    create, cache = trt.IBuilderConfig.create_timing_cache, Path(f'{paths[1]}.timing')
+    monkeypatch.setattr(trt.IBuilderConfig, 'create_timing_cache',
+                        lambda self, data: None if data == b'broken' else create(self, data))
+    cache.write_bytes(b'broken')
+    assert 'was not used' in build_engine(*paths, profiles=[dict(input=RANGE)]).notes[0]
+    assert cache.read_bytes() == b'10.0.1 8.9 timed'
+
+
 @pytest.mark.parametrize('version', VERSIONS)
 def test_phases_are_told_where_the_version_tells_them(stand_in, paths, version):
     stand_in(version)
@@ -146,13 +156,17 @@ def test_phases_are_told_where_the_version_tells_them(stand_in, paths, version):
 
 
 @pytest.mark.parametrize('version', ['10.0.1', '11.4.0.106'])
-def test_a_build_can_be_interrupted(stand_in, paths, version):
-    stand_in(version)
+def test_a_build_can_be_interrupted(stand_in, paths, monkeypatch, version):
+    trt = stand_in(version)
+    build, built = trt.Builder.build_serialized_network, []
+    monkeypatch.setattr(trt.Builder, 'build_serialized_network',
+                        lambda *args: built.append(build(*args)))
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         build_engine(*paths, profiles=[dict(input=RANGE)],
                      progress=lambda phase: signal.raise_signal(signal.SIGINT))
-    assert not paths[1].exists() and signal.getsignal(signal.SIGINT) is handler
+    assert built == [None] and not paths[1].exists()
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_an_engine_can_be_built_outside_of_the_main_thread(stand_in, paths):

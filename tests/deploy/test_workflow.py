@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mmtrtvit.deploy.evaluation import evaluate_graph
 from mmtrtvit.deploy.runners import OnnxRunner
@@ -116,6 +117,40 @@ def test_label_maps_out_of_the_graph(tmp_path):
     output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
     assert result.differences[0].mean < .05  # enlarged after the best class was taken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['retinanet/retinanet_r50_fpn_1x_coco.py',
+                                  'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'])
+def test_mmdetections_own_models(name, tmp_path):
+    """Random weights; boxes are made likely, or there would be none."""
+    import mmdet
+    from mmengine.registry import MODELS, DefaultScope
+
+    source = Path(mmdet.__file__).with_name('.mim') / 'configs' / name
+    Path('stock.py').write_text(f"""
+_base_ = '{source}'
+model = dict(backbone=dict(init_cfg=None))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(160, 120), keep_ratio=True),
+    dict(type='PackDetInputs', meta_keys=(
+        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+""")
+    config = read_config('stock.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    if hasattr(model, 'roi_head'):
+        torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=.3)
+    else:  # less, as scores next to 1 would be equal, and their order by chance
+        torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=.05)
+    meta = dict(dataset_meta=dict(classes=tuple(map(str, range(80)))))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'stock.pth')
+    result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', pictures()[:2], tmp_path)
+    assert result.verified, result.differences
+    assert result.differences[0].count > 0
 
 
 def run(monkeypatch, *arguments):

@@ -62,10 +62,12 @@ def count(model, kind):
 @torch.no_grad()
 def test_every_variant_has_the_same_outputs(family, arch, randomise):
     model = randomise(family(arch)).eval()
-    fused = fuse(model)
+    fused, for_onnx = fuse(model), fuse(model, for_onnx=True)
     for size in SIZES:
         x = torch.randn(size)
-        assert_equal(fused(x), model(x))
+        expected = model(x)
+        assert_equal(fused(x), expected)
+        assert_equal(for_onnx(x), expected)
     assert count(fused, nn.BatchNorm2d) == 0 < count(model, nn.BatchNorm2d)
 
 
@@ -152,9 +154,10 @@ def test_too_small_a_picture(small):
         fuse(small())(torch.randn(1, 3, 31, 64))
 
 
-@pytest.mark.parametrize('dynamo, traced', [(False, 64), (False, 448), (True, 480)])
+@pytest.mark.parametrize('dynamo, traced, for_onnx', [
+    (False, 64, True), (False, 448, False), (True, 480, True)])
 @torch.no_grad()
-def test_onnx_holds_for_every_size(small, dynamo, traced):
+def test_onnx_holds_for_every_size(small, dynamo, traced, for_onnx):
     model, file = small(), io.BytesIO()
     names = [f'map{i}' for i in range(len(model.stages))]
     if dynamo:
@@ -165,8 +168,8 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
                 for name in ('picture', *names)}
         settings = dict(dynamic_axes=axes, opset_version=17)
     torch.onnx.export(
-        fuse(model), (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo, verbose=False,
-        input_names=['picture'], output_names=names, **settings)
+        fuse(model, for_onnx), (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo,
+        verbose=False, input_names=['picture'], output_names=names, **settings)
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     for size in ((2, 3, 96, 160), (1, 3, 75, 101), (3, 3, 33, 47), (1, 3, 32, 32)):
         x = torch.randn(size)

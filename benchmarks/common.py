@@ -1,0 +1,275 @@
+"""What the benchmarks have in common: conditions, fair models, records."""
+
+import argparse
+import csv
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmtrtvit.analysis.timing import threads, time_side_by_side
+from mmtrtvit.errors import UserError
+
+RESULTS = Path(__file__).parent / 'results'
+DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+# What tells one measurement from another; a repeated one replaces the older one of the same file.
+KEYS = (
+    'model', 'mode', 'implementation', 'height', 'width', 'batch', 'threads', 'dtype', 'compile',
+    'cuda_graphs')
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what a model is measured.
+
+    Attributes:
+        device: Where it computes.
+        dtype: A key of ``DTYPES``.
+        compile: Whether through ``torch.compile``.
+        cuda_graphs: Whether recorded once and replayed as a CUDA graph.
+        threads: Threads on the CPU; None for PyTorch's default.
+        rounds: Rounds of which the medians are taken.
+    """
+
+    device: str = 'cpu'
+    dtype: str = 'fp32'
+    compile: bool = False
+    cuda_graphs: bool = False
+    threads: int | None = None
+    rounds: int = 15
+
+    def place(self, value: Any) -> Any:
+        """A module or tensor on the device, in the precision."""
+        return value.to(self.device, DTYPES[self.dtype])
+
+    def inference(self, model: nn.Module, x: Tensor) -> Callable[[], Any]:
+        """A function that computes ``model(x)``; both have been placed."""
+        if self.compile:
+            model = torch.compile(model)
+
+        @torch.inference_mode()
+        def call() -> Any:
+            return model(x)
+
+        return recorded(call) if self.cuda_graphs else call
+
+
+def recorded(call: Callable[[], Any]) -> Callable[[], Any]:
+    """A function that replays the kernels of a call as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = call()
+
+    def replay() -> Any:
+        graph.replay()
+        return outputs
+
+    return replay
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Makes a parser with the options that all benchmarks have.
+
+    Args:
+        doc: Docstring of the benchmark; what follows its first line ends the help.
+    """
+    first, _, rest = doc.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('--sizes', nargs='+', type=size, default=[(512, 512), (800, 1344)], metavar='HxW',
+        help='height and width of the pictures (default: 512x512 800x1344)')
+    add('--batches', nargs='+', type=int, default=[1], metavar='N',
+        help='pictures at a time (default: 1)')
+    add('--rounds', type=int, default=15, help='rounds of which medians are taken (default: 15)')
+    add('--threads', type=int, help='threads on the CPU (default: PyTorch\'s)')
+    add('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')
+    add('--dtype', choices=DTYPES, default='fp32', help='precision (default: fp32)')
+    add('--compile', action='store_true', help='run every model through torch.compile')
+    add('--cuda-graphs', action='store_true', help='record every model once, as a CUDA graph')
+    add('--out', type=Path, metavar='FILE.csv',
+        help='(default: benchmarks/results/<what>_<device>_<versions>_<date>.csv)')
+    return parser
+
+
+def size(text: str) -> tuple[int, int]:
+    """Parses ``HxW``."""
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected HEIGHTxWIDTH, e.g. 800x1344')
+    return int(match[1]), int(match[2])
+
+
+def conditions(args: argparse.Namespace) -> Conditions:
+    """Returns the conditions that the options of :func:`make_parser` ask for.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise UserError('--device cuda: PyTorch finds no GPU here')
+    if args.cuda_graphs and args.device != 'cuda':
+        raise UserError('--cuda-graphs needs --device cuda')
+    return Conditions(
+        args.device, args.dtype, args.compile, args.cuda_graphs,
+        args.threads or torch.get_num_threads(), args.rounds)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module) -> nn.Module:
+    """Gives norms and bias tables values with which every part of an untrained model has a say."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, .3, .9)
+            nn.init.normal_(module.bias, std=.2)
+            nn.init.uniform_(module.running_var, .5, 2.)
+            nn.init.normal_(module.running_mean, std=.2)
+    for name, parameter in model.named_parameters():
+        if name.endswith('bias_table'):
+            nn.init.normal_(parameter)
+    return model
+
+
+def difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """Largest difference between outputs, as a share of the largest value of each."""
+    return max(
+        ((one.float() - other.float()).abs().max() / other.float().abs().max()).item()
+        for one, other in zip(outputs, reference, strict=True))
+
+
+def measure(
+    functions: Mapping[str, Callable[[], Sequence[Tensor]]], settings: Conditions, **labels: Any
+) -> list[dict[str, Any]]:
+    """Times functions side by side and compares what they return with what the first returns.
+
+    Args:
+        functions: What to time, by name of the implementation.
+        settings: The conditions.
+        labels: Columns that all rows share.
+    """
+    with threads(settings.threads):
+        outputs = {name: function() for name, function in functions.items()}
+        differences = {
+            name: difference(output, next(iter(outputs.values())))
+            for name, output in outputs.items()}
+        del outputs
+        timings = time_side_by_side(functions, settings.rounds, device=settings.device)
+    return [
+        dict(labels, implementation=name, difference=differences[name], **asdict(timing))
+        for name, timing in timings.items()]
+
+
+def speedups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds ``speedup``: how many times as long as the last implementation, ours, each one takes."""
+    return [dict(row, speedup=row['milliseconds'] / rows[-1]['milliseconds']) for row in rows]
+
+
+def onnx_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], list[Tensor]]:
+    """A function that runs an ONNX file with one input on ``x``, in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or 0
+    # Threads that wait for work in a loop would slow down the sessions measured beside this one.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    provider = 'CUDAExecutionProvider' if settings.device == 'cuda' else 'CPUExecutionProvider'
+    session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=[provider])
+    inputs = {session.get_inputs()[0].name: x.cpu().numpy()}
+    return lambda: [torch.from_numpy(value) for value in session.run(None, inputs)]
+
+
+def machine(device: str) -> str:
+    """Name of the processor or GPU."""
+    if device == 'cuda':
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')
+    names = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f'{name} {os.cpu_count()} cores'
+
+
+def save(
+    rows: Sequence[Mapping[str, Any]], what: str, settings: Conditions, packages: Sequence[str],
+    out: Path | None = None,
+) -> Path:
+    """Adds measurements to a CSV file, which appears or changes as a whole.
+
+    Args:
+        rows: What was measured, with any of ``KEYS`` and columns of their own.
+        what: Name of the benchmark.
+        settings: Conditions of all rows.
+        packages: Packages whose versions count, beside PyTorch.
+        out: The file; by default named after the benchmark, device, versions and date.
+    """
+    today, device = date.today().isoformat(), machine(settings.device)
+    versions = ' '.join(f'{name} {version(name)}' for name in ('torch', *packages))
+    if out is None:
+        name = '_'.join((what, device, versions.replace(' ', ''), today))
+        out = RESULTS / (re.sub(r'[^\w.+-]+', '-', name) + '.csv')
+    common = dict(
+        threads=settings.threads, dtype=settings.dtype, compile=settings.compile,
+        cuda_graphs=settings.cuda_graphs, rounds=settings.rounds, machine=device,
+        versions=versions, date=today,
+        command=_command())
+    records = {_key(row): row for row in (read(out) if out.exists() else [])}
+    for row in ({**row, **common} for row in rows):
+        row = {key: _text(value) for key, value in row.items()}
+        records[_key(row)] = row
+    columns = list(dict.fromkeys(column for row in records.values() for column in row))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f'{out.name}.part')
+    try:
+        with part.open('w', newline='') as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(records.values())
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+    return out
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file."""
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Returns columns of rows as a Markdown table."""
+    cells = [list(columns), *([_text(row.get(column, '')) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in cells]
+    return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|',
+                      *lines[1:]])
+
+
+def _command() -> str:
+    """The command line of this run, without the folders of this machine."""
+    arguments = [Path(each).name if os.path.isabs(each) else each for each in sys.argv[1:]]
+    return ' '.join(['python', os.path.relpath(sys.argv[0]), *arguments])
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row.get(key) or '' for key in KEYS)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f'{value:.1e}' if abs(value) < .001 and value else f'{value:.4g}'
+    return str(value)

@@ -1,0 +1,65 @@
+"""Writes the tables of a document anew from the CSV files of results.
+
+A table stands between two comments of the document; the first names the file, in the folder of
+results, and the columns:
+
+  <!-- table: versus_timm-inference_..._2026-01-31.csv: model batch height width milliseconds -->
+  <!-- end of table -->
+
+Examples:
+  python benchmarks/tables.py docs/speed.md
+"""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from common import RESULTS, read, table
+
+from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.errors import UserError
+
+BLOCK = re.compile(r'(<!-- table: (\S+): (.*?) -->\n).*?(<!-- end of table -->)', re.S)
+
+
+def parse_args() -> argparse.Namespace:
+    first, _, rest = __doc__.partition('\n')
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('document', type=Path, help='Markdown file, changed in place')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    part = args.document.with_name(f'{args.document.name}.part')
+    part.write_text(with_tables(args.document.read_text()))
+    os.replace(part, args.document)
+
+
+def with_tables(text: str) -> str:
+    """Returns a document with its tables made anew.
+
+    Raises:
+        UserError: If it names a file or a column that does not exist.
+    """
+    return BLOCK.sub(_block, text)
+
+
+def _block(match: re.Match) -> str:
+    head, name, columns, end = match.groups()
+    path = RESULTS / name
+    if not path.exists():
+        raise UserError(f'{path} does not exist: run the benchmark, or correct the document')
+    rows, columns = read(path), columns.split()
+    unknown = set(columns) - set(rows[0])
+    if unknown:
+        raise UserError(f'{path} has no columns {sorted(unknown)}, but {", ".join(rows[0])}')
+    lines = [f'`{row["command"]}`; {row["machine"]}; {row["versions"]}; {row["threads"]} threads, '
+             f'{row["dtype"]}; {row["rounds"]} rounds; {row["date"]}' for row in rows]
+    births = '\n'.join(f'{line}  ' for line in dict.fromkeys(lines))
+    return f'{head}{table(rows, columns)}\n\n{births}\n{end}'
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

@@ -1,0 +1,75 @@
+"""EfficientViT beside its authors' code, with the same weights, outputs compared in the same run.
+
+The official backbone is the one of the detectors, fused by its own `replace_batchnorm`, once in
+PyTorch's default memory format and once in channels_last. It fails at pictures whose last map is
+smaller than a window but not as large as one, such as 256x256. Get it with
+  git clone https://github.com/microsoft/Cream
+
+Examples:
+  python benchmarks/versus_official.py Cream --archs m4 --threads 2
+  python benchmarks/versus_official.py Cream --sizes 512x512 --batches 8
+  python benchmarks/versus_official.py Cream --device cuda --dtype fp16 --batches 64 --cuda-graphs
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import torch
+from common import (
+    Conditions,
+    conditions,
+    make_parser,
+    measure,
+    randomise,
+    save,
+    speedups,
+    table,
+)
+from efficientvit_peers import build_official
+
+from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.models import EfficientViT, fuse
+
+COLUMNS = ('model', 'batch', 'height', 'width', 'implementation', 'milliseconds', 'speedup',
+           'difference')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument('checkout', type=Path, help='checkout of microsoft/Cream')
+    parser.add_argument('--archs', nargs='+', choices=EfficientViT.arch_settings, metavar='ARCH',
+                        default=['m0', 'm2', 'm4', 'm5'], help='(default: m0 m2 m4 m5)')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = conditions(args)
+    for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
+        functions = build(arch, (batch, 3, height, width), args.checkout, settings)
+        labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
+        found = speedups(measure(functions, settings, **labels))
+        print(table(found, COLUMNS), flush=True)
+        path = save(found, 'versus_official', settings, (), args.out)
+    print(path)
+
+
+def build(arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions) -> dict:
+    """What to time, by name of the implementation."""
+    torch.manual_seed(0)
+    ours = randomise(EfficientViT(arch)).eval()
+    x = settings.place(torch.randn(shape))
+    plain, last = (
+        settings.place(build_official(ours, arch, checkout)).requires_grad_(False)
+        for _ in range(2))
+    last.to(memory_format=torch.channels_last)
+    return {
+        'official': settings.inference(plain, x),
+        'official channels_last': settings.inference(
+            last, x.contiguous(memory_format=torch.channels_last)),
+        'mmtrtvit': settings.inference(settings.place(fuse(ours)), x),
+    }
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

@@ -1,0 +1,163 @@
+"""EfficientViT beside timm's model of it, with the same weights.
+
+Three comparisons, each with its outputs compared in the same run:
+  inference  timm's features_only model as users get it, and our fused copy
+  onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
+  training   forward and backward in training mode; our model in channels_last. Memory is the peak
+             of a process of its own.
+
+Examples:
+  python benchmarks/versus_timm.py inference --archs m4 --threads 2
+  python benchmarks/versus_timm.py training --sizes 512x512 --batches 4
+  python benchmarks/versus_timm.py inference --device cuda --dtype fp16 --batches 1 64 --compile
+"""
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import (
+    DTYPES,
+    Conditions,
+    conditions,
+    make_parser,
+    measure,
+    onnx_session,
+    randomise,
+    save,
+    speedups,
+    table,
+)
+from efficientvit_peers import build_timm
+from torch import Tensor, nn
+
+from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads
+from mmtrtvit.deploy.to_onnx import export
+from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.models import EfficientViT, fuse
+
+COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',
+           'speedup', 'difference', 'nodes', 'memory_mb')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument('mode', choices=MODES, help='what to compare')
+    parser.add_argument('--archs', nargs='+', choices=EfficientViT.arch_settings, metavar='ARCH',
+                        default=['m0', 'm2', 'm4', 'm5'], help='(default: m0 m2 m4 m5)')
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = conditions(args)
+    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
+    for arch in args.archs:
+        for batch, (height, width) in itertools.product(args.batches, args.sizes):
+            labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
+            found = speedups(MODES[args.mode](arch, (batch, 3, height, width), settings, labels))
+            print(table(found, COLUMNS), flush=True)
+            path = save(found, f'versus_timm-{args.mode}', settings, packages, args.out)
+    print(path)
+
+
+def inference(
+    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
+) -> list[dict[str, Any]]:
+    models = build(arch)
+    x = settings.place(torch.randn(shape))
+    return measure(
+        {name: settings.inference(settings.place(model), x) for name, model in models.items()},
+        settings, **labels)
+
+
+def onnx(
+    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
+) -> list[dict[str, Any]]:
+    x = torch.randn(shape)
+    functions, nodes = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, model in build(arch, for_onnx=True).items():
+            file = Path(folder) / f'{name}.onnx'
+            export_maps(model, file)
+            nodes[name] = count_nodes(file)
+            functions[name] = onnx_session(file, x, settings)
+    rows = measure(functions, settings, **labels)
+    return [dict(row, nodes=nodes[row['implementation']]) for row in rows]
+
+
+def training(
+    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
+) -> list[dict[str, Any]]:
+    steps = {name: training_step(name, arch, shape, settings) for name in TRAINED}
+    rows = measure(steps, settings, **labels)
+    return [
+        dict(row, memory_mb=in_new_process(
+            training_memory, row['implementation'], arch, shape, settings))
+        for row in rows]
+
+
+MODES = dict(inference=inference, onnx=onnx, training=training)
+TRAINED = 'timm', 'mmtrtvit'
+
+
+def build(arch: str, for_onnx: bool = False) -> dict[str, nn.Module]:
+    """timm's model, and the fused copy of ours with the same weights."""
+    torch.manual_seed(0)
+    ours = randomise(EfficientViT(arch)).eval()
+    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours, for_onnx))
+
+
+def export_maps(model: nn.Module, file: Path) -> None:
+    """Exports a backbone for pictures of any number and size, as PyTorch's exporter writes it."""
+    names = 'map0', 'map1', 'map2'
+    axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
+            for name in ('picture', *names)}
+    export(model, dict(picture=torch.randn(2, 3, 480, 512)), file, names, axes,
+           slimmed=False)
+
+
+def count_nodes(file: Path) -> int:
+    from onnx import load
+
+    return len(load(file).graph.node)
+
+
+def training_step(
+    name: str, arch: str, shape: tuple[int, ...], settings: Conditions
+) -> Callable[[], list[Tensor]]:
+    """A function that computes the gradients of a model for the mean square of its maps."""
+    torch.manual_seed(0)
+    model = randomise(EfficientViT(arch))
+    if name == 'timm':
+        model = build_timm(model, arch)
+    else:
+        model = model.to(memory_format=torch.channels_last)
+    model = model.to(settings.device)
+    model.train()
+    torch.manual_seed(0)  # building has drawn numbers, more or fewer
+    x = torch.randn(shape).to(settings.device)
+    forward = torch.compile(model) if settings.compile else model
+
+    def step() -> list[Tensor]:
+        model.zero_grad()
+        with torch.autocast(settings.device, DTYPES[settings.dtype], settings.dtype != 'fp32'):
+            maps = forward(x)
+        sum(each.square().mean() for each in maps).backward()
+        return [each.detach() for each in maps]
+
+    return step
+
+
+def training_memory(name: str, arch: str, shape: tuple[int, ...], settings: Conditions) -> float:
+    """Peak of two training steps beyond the model and its input, in MB."""
+    step = training_step(name, arch, shape, settings)
+    with threads(settings.threads):
+        return peak_memory(lambda: (step(), step()), settings.device) / 1e6
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())

@@ -1,0 +1,136 @@
+"""How long things take and how much memory they need, measured side by side."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+
+PROCESS = Path('/proc/self')
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a function took.
+
+    Attributes:
+        milliseconds: Median over the rounds.
+        fastest: Least, in milliseconds.
+        spread: Distance between the quartiles over the median.
+    """
+
+    milliseconds: float
+    fastest: float
+    spread: float
+
+
+def time_side_by_side(
+    functions: Mapping[str, Callable[[], Any]],
+    rounds: int = 15,
+    warmup: int = 2,
+    device: str | torch.device = 'cpu',
+) -> dict[str, Timing]:
+    """Times functions in turn, so that whatever slows the machine down slows all of them.
+
+    Args:
+        functions: What to time, by name.
+        rounds: How often each is timed; each round calls every function once.
+        warmup: Calls of each before the first that counts.
+        device: Where they compute; the clock stops when that has finished.
+    """
+    times = times_side_by_side(functions, rounds, warmup, device)
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def times_side_by_side(
+    functions: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    warmup: int,
+    device: str | torch.device = 'cpu',
+) -> dict[str, list[float]]:
+    """Milliseconds of every round of :func:`time_side_by_side`, which see."""
+    clock = _clock(torch.device(device))
+    for function in functions.values():
+        for _ in range(warmup):
+            function()
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = clock()
+            function()
+            times[name].append((clock() - start) * 1000)
+    return times
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Lets PyTorch compute with ``count`` threads on the CPU; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory(function: Callable[[], Any], device: str | torch.device = 'cpu') -> int:
+    """The most memory that a call holds beyond what was held before it, in bytes.
+
+    On the CPU that is what the process has in physical memory, scratch space of libraries and what
+    the allocator keeps included, but without what was freed earlier and is used again: call it in a
+    fresh process (:func:`in_new_process`). On a GPU it is what PyTorch's allocator handed out.
+
+    Raises:
+        UserError: On the CPU of a system other than Linux.
+    """
+    device = torch.device(device)
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if not (PROCESS / 'clear_refs').exists():
+        raise UserError('the memory of a process is measured on Linux only')
+    before = _resident_memory('VmRSS')
+    (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
+    function()
+    return _resident_memory('VmHWM') - before
+
+
+def in_new_process(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Returns what a function of a module returns, called in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    if device.type != 'cuda':
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def _summary(times: list[float]) -> Timing:
+    median = statistics.median(times)
+    low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+    return Timing(median, min(times), (high - low) / median)
+
+
+def _resident_memory(field: str) -> int:
+    lines = (PROCESS / 'status').read_text().splitlines()
+    value = next(line.split(':')[1] for line in lines if line.startswith(f'{field}:'))
+    return int(value.split()[0]) * 1024

@@ -1,0 +1,178 @@
+"""The scripts of benchmarks/, on the smallest pictures, and what they have in common."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmtrtvit.errors import UserError
+
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
+SCRIPTS = sorted(path.name for path in FOLDER.glob('*.py')
+                 if path.name not in ('common.py', 'efficientvit_peers.py'))
+FAST = '--sizes', '64x64', '--rounds', '1', '--threads', '1'
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports a module of the folder."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def run(script, *args):
+    path = os.pathsep.join([str(FOLDER.parent), os.environ.get('PYTHONPATH', '')])
+    return subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, args)], capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'))
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_help(script):
+    done = run(script, '--help')
+    assert done.returncode == 0, done.stderr
+    assert f'python benchmarks/{script}' in done.stdout
+
+
+@pytest.mark.parametrize('mode', ['inference', 'onnx', 'training'])
+def test_outputs_equal_timm(module, mode, tmp_path):
+    pytest.importorskip('timm', minversion='1.0.31')
+    out = tmp_path / 'new/results.csv'
+    size = () if mode == 'inference' else ('--sizes', '96x128')
+    done = run('versus_timm.py', mode, '--archs', 'm0', *FAST, *size, '--out', out)
+    assert done.returncode == 0, done.stderr
+    timm, ours = module('common').read(out)
+    assert (timm['implementation'], ours['implementation']) == ('timm', 'mmtrtvit')
+    tolerance = 1e-2 if mode == 'training' else 1e-5  # the last norms see a batch of 6 values
+    assert float(timm['difference']) == 0 and float(ours['difference']) < tolerance
+    assert float(timm['speedup']) > 0 and float(ours['speedup']) == 1
+    assert (ours['model'], ours['mode']) == ('m0', mode)
+    assert ours['command'].endswith('--out results.csv')
+    if mode == 'onnx':
+        assert int(ours['nodes']) < int(timm['nodes'])
+    if mode == 'training':
+        assert 0 < float(ours['memory_mb']) < 1000
+
+
+def test_no_official_code(tmp_path):
+    done = run('versus_official.py', tmp_path, '--archs', 'm0', *FAST)
+    assert done.returncode == 1
+    assert f'error: {tmp_path}/EfficientViT/downstream/efficientvit.py does not' in done.stderr
+
+
+def test_density(module, tmp_path):
+    pytest.importorskip('timm')
+    done = run('density.py', '--models', 'trtvit_a', 'resnet50', *FAST,
+               '--out', tmp_path / 'results.csv')
+    assert done.returncode == 0, done.stderr
+    rows = {row['model']: row for row in module('common').read(tmp_path / 'results.csv')}
+    for row in rows.values():
+        speed = float(row['gflop']) / float(row['milliseconds']) / 1000
+        assert float(row['teraflops']) == pytest.approx(speed, rel=2e-3)
+        assert float(row['share_of_peak']) == pytest.approx(
+            speed / float(row['peak_teraflops']), rel=2e-3)
+
+
+def test_operations_are_two_for_each_multiply_add(module):
+    density = module('density')
+    gflop = density.count_operations(density.build('resnet50', (1, 3, 224, 224)), (1, 3, 224, 224))
+    assert gflop == pytest.approx(2 * 4.087e9, rel=2e-3)  # published MACs, less the classifier
+    assert density.count_operations(torch.nn.Conv2d(3, 8, 3), (1, 3, 10, 10)) == 2 * 27 * 8 * 64
+
+
+def test_scaling(module, tmp_path):
+    done = run('scaling.py', '--models', 'efficientvit_m0', '--rounds', '1', '--sizes', '64x64',
+               '256x256', '--batches', '1', '2', '--out', tmp_path / 'results.csv')
+    assert done.returncode == 0, done.stderr
+    rows = module('common').read(tmp_path / 'results.csv')
+    assert [(row['batch'], row['height']) for row in rows] == [
+        ('1', '64'), ('1', '256'), ('2', '64'), ('2', '256')]
+    assert done.stdout.count('| efficientvit_m0 | area ') == 2
+
+
+@pytest.mark.parametrize('mode, options', [
+    ('inference', ()), ('training', ('--channels-last', '--dtype', 'bf16'))])
+def test_detectors(module, mode, options, tmp_path):
+    pytest.importorskip('mmdet')
+    out = tmp_path / 'results.csv'
+    done = run('detectors.py', mode, '--models', 'retinanet_efficientvit_m0', 'retinanet_r50',
+               *FAST, *options, '--out', out)
+    assert done.returncode == 0, done.stderr
+    rows = module('common').read(out)
+    assert [row['model'] for row in rows] == ['retinanet_efficientvit_m0', 'retinanet_r50']
+    for row in rows:
+        if mode == 'inference':
+            parts = [float(row[part]) for part in ('backbone', 'neck', 'head', 'behind')]
+            assert min(parts) > 0 and sum(parts) == pytest.approx(
+                float(row['milliseconds']), rel=2e-3)
+        else:
+            assert float(row['pictures_per_second']) == pytest.approx(
+                1000 / float(row['milliseconds']), rel=2e-3)
+
+
+@pytest.mark.parametrize('power', [.5, 1, 2])
+def test_the_exponent_of_a_power(module, power):
+    scaling = module('scaling')
+    sides = 256, 512, 800
+    rows = [dict(model='x', batch=batch, height=side, width=side, memory_mb=3 * side**2 * batch,
+                 milliseconds=5 * (side**2)**power * batch**1.5)
+            for side in sides for batch in (1, 4)]
+    found = {(row['over'], row['cost']): row['exponent'] for row in scaling.growths(rows)}
+    assert found == pytest.approx({
+        ('area', 'milliseconds'): power, ('area', 'memory_mb'): 1,
+        ('batch', 'milliseconds'): 1.5, ('batch', 'memory_mb'): 1})
+
+
+def test_a_repeated_measurement_replaces_the_older_one(module, tmp_path):
+    common, out = module('common'), tmp_path / 'results.csv'
+    first = [dict(model='a', batch=1, milliseconds=1.), dict(model='a', batch=2, milliseconds=2.)]
+    common.save(first, 'x', common.Conditions(threads=2), (), out)
+    common.save([dict(first[1], milliseconds=3., nodes=7)], 'x', common.Conditions(threads=2), (),
+                out)
+    common.save(first[:1], 'x', common.Conditions(threads=1), (), out)
+    rows = common.read(out)
+    assert [(row['batch'], row['threads'], row['milliseconds'], row['nodes']) for row in rows] == [
+        ('1', '2', '1', ''), ('2', '2', '3', '7'), ('1', '1', '1', '')]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_differences_are_relative_to_the_largest_value(module):
+    reference = [torch.tensor([1., -10.]), torch.tensor([.5])]
+    outputs = [torch.tensor([2., -10.]), torch.tensor([.5])]
+    assert module('common').difference(outputs, reference) == pytest.approx(.1)
+
+
+def test_no_gpu(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip('there is one')
+    done = run('versus_timm.py', 'inference', '--device', 'cuda')
+    assert done.returncode == 1 and 'error: --device cuda: PyTorch finds no GPU' in done.stderr
+    done = run('versus_timm.py', 'inference', '--cuda-graphs')
+    assert done.returncode == 1 and '--cuda-graphs needs --device cuda' in done.stderr
+
+
+def test_tables_of_a_document(module, tmp_path, monkeypatch):
+    tables, common = module('tables'), module('common')
+    monkeypatch.setattr(tables, 'RESULTS', tmp_path)
+    common.save([dict(model='a', milliseconds=1.25)], 'x', common.Conditions(threads=2), (),
+                tmp_path / 'x.csv')
+    text = 'Before\n<!-- table: x.csv: model milliseconds -->\nold\n<!-- end of table -->\nafter\n'
+    new = tables.with_tables(text)
+    assert '| a     | 1.25         |' in new and 'old' not in new and '2 threads, fp32' in new
+    assert new.startswith('Before\n') and new.endswith('after\n')
+    assert tables.with_tables(new) == new
+    for wrong, message in (('y.csv', 'y.csv does not exist'), ('x.csv: speed', "['speed']")):
+        with pytest.raises(UserError) as error:
+            tables.with_tables(text.replace('x.csv', wrong, 1).replace(': model', '', 1)
+                               if 'speed' in wrong else text.replace('x.csv', wrong))
+        assert message in str(error.value)
+
+
+def test_the_tables_of_the_docs_are_those_of_the_results(module):
+    page = (FOLDER.parent / 'docs/speed.md').read_text()
+    assert module('tables').with_tables(page) == page
+    assert page.count('<!-- table: ') > 3

@@ -1,0 +1,78 @@
+import time
+
+import pytest
+import torch
+
+from mmtrtvit.analysis import timing
+from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads, time_side_by_side
+
+
+def test_functions_are_timed_in_turn():
+    calls = []
+    pauses = dict(short=.002, long=.02)
+
+    def pause(name):
+        calls.append(name)
+        time.sleep(pauses[name])
+
+    timings = time_side_by_side(
+        {name: lambda name=name: pause(name) for name in pauses}, rounds=5, warmup=2)
+    assert calls == ['short', 'short', 'long', 'long'] + ['short', 'long'] * 5
+    for name, result in timings.items():
+        assert result.milliseconds >= result.fastest >= pauses[name] * 1000
+        assert result.milliseconds < 3 * pauses[name] * 1000 + 5
+        assert result.spread >= 0
+
+
+def test_the_median_and_the_spread(monkeypatch):
+    clock = iter([0., 1., 1., 3., 3., 6., 6., 10., 10., 110.])  # 1, 2, 3, 4 and 100 seconds
+    monkeypatch.setattr(timing.time, 'perf_counter', lambda: next(clock))
+    result = time_side_by_side(dict(x=int), rounds=5, warmup=0)['x']
+    assert (result.milliseconds, result.fastest) == (3000, 1000)
+    assert result.spread == pytest.approx((52 - 1.5) / 3)
+
+
+def test_one_round_has_no_spread():
+    assert time_side_by_side(dict(x=int), rounds=1)['x'].spread == 0
+
+
+def test_threads_are_set_and_set_back():
+    before = torch.get_num_threads()
+    for count in (1, None):
+        with threads(count):
+            assert torch.get_num_threads() == (count or before)
+        assert torch.get_num_threads() == before
+    with pytest.raises(RuntimeError), threads(before + 1):
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+def held_megabytes(count, kept):
+    """Peak of a call that fills ``count`` MB and frees them, but for what it returns."""
+    result = []
+
+    def call():
+        values = [torch.ones(250_000) for _ in range(count)]
+        result.extend(values[:kept])
+
+    return peak_memory(call) / 1e6
+
+
+@pytest.mark.parametrize('count, kept', [(100, 0), (100, 100), (200, 50)])
+def test_peak_memory_is_what_was_held_at_most(count, kept):
+    assert in_new_process(held_megabytes, count, kept) == pytest.approx(count, rel=.1)
+
+
+def test_peak_memory_forgets_earlier_peaks():
+    assert in_new_process(peak_of_a_small_call_behind_a_large_one) == pytest.approx(20, abs=5)
+
+
+def peak_of_a_small_call_behind_a_large_one():
+    large = torch.ones(100_000_000)
+    del large
+    return held_megabytes(20, 0)
+
+
+def test_an_error_in_the_new_process_is_raised_here():
+    with pytest.raises(ZeroDivisionError):
+        in_new_process(divmod, 1, 0)
