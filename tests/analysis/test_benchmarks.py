@@ -100,7 +100,7 @@ def test_detectors(module, mode, options, tmp_path):
     pytest.importorskip('mmdet')
     out = tmp_path / 'results.csv'
     done = run('detectors.py', mode, '--models', 'retinanet_efficientvit_m0', 'retinanet_r50',
-               *FAST, *options, '--out', out)
+               *FAST, '--sizes', '128x128', *options, '--out', out)
     assert done.returncode == 0, done.stderr
     rows = module('common').read(out)
     assert [row['model'] for row in rows] == ['retinanet_efficientvit_m0', 'retinanet_r50']
