@@ -76,9 +76,10 @@ def main(args: argparse.Namespace) -> None:
             found = inference(args.models, inputs, settings)
         else:
             found = training(args.models, inputs, settings, args.channels_last)
-        found = [dict(labels, **row) for row in found]
-        print(table(found, COLUMNS[args.mode]), flush=True)
-        path = save(found, f'detectors-{args.mode}', settings, (), args.out)
+        for row in found:
+            row |= labels
+            print(table([row], COLUMNS[args.mode]), flush=True)
+            path = save([row], f'detectors-{args.mode}', settings, (), args.out)
     print(path)
 
 
