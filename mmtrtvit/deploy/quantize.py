@@ -150,13 +150,15 @@ def quantizable_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Convolutions and matrix products with stored float32 weights, in the order of the graph.
 
     Post-processing has none, and products of two activations, as in attention, are no such layers.
+    A stack of matrices has no channels that ONNX Runtime could give a range each.
     """
     stored = {
-        tensor.name for tensor in model.graph.initializer
+        tensor.name: len(tensor.dims) for tensor in model.graph.initializer
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 2}
     return [node for node in model.graph.node
             if node.op_type in OPERATORS and node.input[1] in stored
-            and node.input[0] not in stored]
+            and node.input[0] not in stored
+            and (node.op_type != 'MatMul' or stored[node.input[1]] == 2)]
 
 
 def _read(source: str | Path) -> onnx.ModelProto:

@@ -17,7 +17,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .layers import ConvNorm
 
 CONVOLUTIONS = 'Conv1d', 'Conv2d', 'Conv3d', 'ConvTranspose2d'  # PyTorch's, and mmcv's of that name
-NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+# The last is what MMEngine makes of a SyncBatchNorm where there is one process only.
+NORMS = 'BatchNorm1d', 'BatchNorm2d', 'BatchNorm3d', 'SyncBatchNorm', '_BatchNormXd'
 RESNETS = 'ResNet', 'BasicBlock', 'Bottleneck'
 
 
@@ -60,7 +61,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
-    if type(conv).__name__ not in CONVOLUTIONS or type(norm) not in NORMS:
+    if type(conv).__name__ not in CONVOLUTIONS or type(norm).__name__ not in NORMS:
         return False
     hooked = any(each._forward_hooks or each._forward_pre_hooks for each in (conv, norm))
     grouped_transpose = isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1

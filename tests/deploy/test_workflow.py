@@ -8,12 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from mmtrtvit.deploy.evaluation import evaluate_graph
 from mmtrtvit.deploy.runners import OnnxRunner
-from mmtrtvit.deploy.settings import DeploySettings
+from mmtrtvit.deploy.settings import Calibration, DeploySettings
 from mmtrtvit.deploy.workflow import deploy, verify_on
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
@@ -117,6 +118,20 @@ def test_label_maps_out_of_the_graph(tmp_path):
     output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
     assert result.differences[0].mean < .05  # enlarged after the best class was taken
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn', 'fpn'])
+@pytest.mark.parametrize('precision', ['fp16', 'int8'])
+def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
+    settings = DeploySettings(precision=precision, calibration=Calibration(num_pictures=2))
+    result = deploy(settings, read_config(f'{name}.py'), f'{name}.pth', pictures(), tmp_path)
+    assert result.verified and not all(each.within for each in result.differences)
+    if name == 'fpn':
+        assert result.differences[0].mean < .1
+    types = {tensor.data_type for tensor in onnx.load(result.onnx).graph.initializer}
+    kind = dict(fp16=onnx.TensorProto.FLOAT16, int8=onnx.TensorProto.INT8)[precision]
+    assert kind in types
+    assert (precision == 'int8') == any('layers are INT8' in note for note in result.notes)
 
 
 @pytest.mark.slow
