@@ -15,7 +15,8 @@ from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.models import EfficientViT, TRTViT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-PATHS = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+PATHS = sorted(  # of models; tests/deploy reads those of deploy
+    path for path in CONFIGS.rglob('*.py') if not {'_base_', 'deploy'} & {*path.parts})
 BACKBONES = [
     f'{family}_{arch}' for family, kind in (('trtvit', TRTViT), ('efficientvit', EfficientViT))
     for arch in kind.arch_settings]

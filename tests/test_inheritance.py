@@ -16,6 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 
+from mmtrtvit.checkpoints import read_weights
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.paths import tool_path
@@ -153,7 +154,7 @@ def call(project, monkeypatch, capfd):
 
 def test_our_tools_train_by_path_and_evaluate(call, segmentor):
     call('train.py', 'by_path.py')
-    state = torch.load('work_dirs/by_path/epoch_1.pth', weights_only=True)['state_dict']
+    state = read_weights('work_dirs/by_path/epoch_1.pth')['state_dict']
     assert state['neck.lateral_convs.0.conv.weight'].shape == (32, 32, 1, 1)
     assert re.search(r'^mIoU +\d+\.\d+$', call('test.py', 'segmentor.py', segmentor), re.M)
 
