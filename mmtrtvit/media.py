@@ -289,3 +289,15 @@ def open_window(title: str) -> Iterator[Callable[[np.ndarray], bool]]:
         yield show
     finally:
         cv2.destroyWindow(title)
+
+
+def show(path: Path) -> None:
+    """Shows a picture on the screen until the key q or Esc is pressed.
+
+    Raises:
+        UserError: As :func:`open_window`.
+    """
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    with open_window(path.name) as show_image:
+        while show_image(image):
+            pass

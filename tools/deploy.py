@@ -59,20 +59,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def show(path: Path) -> None:
-    import cv2
-
-    from mmtrtvit.media import open_window, read_picture
-
-    with open_window(path.name) as show_image:
-        while show_image(read_picture(path)) and cv2.waitKey(20) < 0:
-            pass
-
-
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.report import format_differences, format_result
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
+    from mmtrtvit.media import show
 
     logging.basicConfig(level=args.log_level, format='%(message)s')
     config = read_config(args.model_cfg)

@@ -51,6 +51,4 @@ def open_checkpoint(
     support.check(model, settings)
     module = support.exportable(fuse(model), settings)
     names = ('input', 'sizes') if 'dets' in module.output_names else ('input',)
-    runner = TorchRunner(module, names, device)
-    runner.shapes = {name: runner.shapes[name] for name in names}
-    return runner
+    return TorchRunner(module, names, device)

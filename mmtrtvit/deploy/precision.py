@@ -45,36 +45,6 @@ def half(module: nn.Module) -> nn.Module:
     return module
 
 
-def require_finite(module: nn.Module, *inputs: Tensor) -> None:
-    """Runs a module once and refuses it if a layer's output is infinite or no number.
-
-    Args:
-        module: What :func:`half` returned.
-        inputs: Its inputs, e.g. a real picture: noise excites other layers.
-
-    Raises:
-        UserError: With the first such layer.
-    """
-    def check(name: str, output: Tensor | tuple[Tensor, ...]) -> None:
-        outputs = (output,) if isinstance(output, Tensor) else output
-        if not all(x.isfinite().all() for x in outputs):
-            raise UserError(
-                f'{name} overflows in half precision: its output goes beyond '
-                f'{torch.finfo(torch.half).max:.0f}. Export with fp32.')
-
-    handles = [
-        layer.register_forward_hook(
-            lambda layer, inputs, output, name=name: check(name, output))
-        for name, layer in module.named_modules()
-        if name.partition('.')[0] in DENSE and not any(True for _ in layer.children())]
-    try:
-        with torch.no_grad():
-            module(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _inputs_to_half(part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(x.half() for x in inputs)
 

@@ -1,6 +1,5 @@
 """Backends behind one interface: arrays by name in, arrays by name out."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -9,8 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-
-Arrays = Mapping[str, np.ndarray]
+from ..runtime.sessions import Arrays, OnnxSession
 
 
 class Runner(Protocol):
@@ -52,7 +50,8 @@ class TorchRunner:
         self.module = module.eval().to(device)
         self.inputs = inputs
         self.outputs = tuple(module.output_names)
-        self.shapes = dict(input=(None, 3, None, None), sizes=(None, 2))
+        shapes = dict(input=(None, 3, None, None), sizes=(None, 2))
+        self.shapes = {name: shapes[name] for name in inputs}
         self.device = device
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -79,33 +78,14 @@ class OnnxRunner:
     max_batch = None
 
     def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
-        import onnxruntime
-
-        providers = ['CPUExecutionProvider']
-        if device != 'cpu':
-            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
-                raise UserError(
-                    f'--device {device}: this onnxruntime has no CUDA. Install onnxruntime-gpu, or '
-                    'take --device cpu.')
-            number = int(device.partition(':')[2] or 0)
-            providers.insert(0, ('CUDAExecutionProvider', {'device_id': number}))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:
-            raise UserError(f'{path} is no ONNX file that ONNX Runtime can run: {error}') from error
-        self.inputs = tuple(each.name for each in self.session.get_inputs())
-        self.shapes = {
-            each.name: tuple(side if isinstance(side, int) else None for side in each.shape)
-            for each in self.session.get_inputs()}
-        self.outputs = tuple(each.name for each in self.session.get_outputs())
+        self._session = OnnxSession(path, device, threads)
+        self.inputs = tuple(each.name for each in self._session.inputs)
+        self.shapes = {each.name: each.shape for each in self._session.inputs}
+        self.outputs = tuple(each.name for each in self._session.outputs)
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
         check_inputs(self.inputs, inputs)
-        values = self.session.run(None, {name: inputs[name] for name in self.inputs})
-        return dict(zip(self.outputs, values))
+        return self._session.run({name: inputs[name] for name in self.inputs})
 
 
 def check_inputs(expected: tuple[str, ...], inputs: Arrays) -> None:

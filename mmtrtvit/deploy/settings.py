@@ -12,12 +12,10 @@ from ..names import did_you_mean
 # is nothing for it to do here: post-processing is exact and takes its numbers from the model.
 SCHEMA: dict[str, Any] = {
     'onnx_config': {
-        'type': None, 'save_file': None, 'opset_version': None, 'input_names': None,
-        'output_names': None, 'input_shape': None, 'dynamic_axes': None, 'exporter': None,
-        'slim': None, 'preprocessing': None, 'nms': None, 'pooling': None},
-    'codebase_config': {
-        'type': None, 'task': None, 'model_type': None, 'with_argmax': None,
-        'post_processing': None},
+        'save_file': None, 'opset_version': None, 'input_names': None, 'input_shape': None,
+        'dynamic_axes': None, 'exporter': None, 'slim': None, 'preprocessing': None, 'nms': None,
+        'pooling': None},
+    'codebase_config': {'type': None, 'task': None, 'model_type': None, 'with_argmax': None},
     'backend_config': {
         'type': None,
         'common_config': {
@@ -26,14 +24,16 @@ SCHEMA: dict[str, Any] = {
             'version_compatible': None, 'tf32': None},
         'model_inputs': None},
     'calib_config': {
-        'create_calib': None, 'calib_file': None, 'num_pictures': None, 'method': None,
-        'exclude': None, 'exclude_worst': None},
+        'num_pictures': None, 'method': None, 'exclude': None, 'exclude_worst': None},
 }
 IGNORED = {
-    'onnx_config': {'export_params', 'keep_initializers_as_inputs', 'optimize', 'verbose'},
-    'codebase_config': {'update_config', 'export_postprocess_mask'},
-    'backend_config.common_config': {'max_batch_size'},
     '': {'ir_config', 'use_efficientnms'},
+    'onnx_config': {
+        'type', 'export_params', 'keep_initializers_as_inputs', 'optimize', 'output_names',
+        'verbose'},
+    'codebase_config': {'post_processing', 'update_config', 'export_postprocess_mask'},
+    'backend_config.common_config': {'max_batch_size'},
+    'calib_config': {'create_calib', 'calib_file'},
 }
 TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
 BACKENDS = ('onnxruntime', 'tensorrt')
@@ -134,6 +134,9 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         raise UserError(
             f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
             f'opset {EXPORTERS[exporter]}, which has every op that is needed.')
+    if list(onnx.get('input_names') or ['input']) != ['input']:
+        raise UserError(f"onnx_config.input_names is {onnx.input_names}, but graphs take ['input'] "
+                        '(and sizes). Leave it out.')
     if common.get('fp16_mode') and common.get('int8_mode'):
         raise UserError('backend_config.common_config: fp16_mode and int8_mode are both set. '
                         'An ONNX file has one precision; set one of them.')

@@ -149,12 +149,12 @@ def deploy(
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
     """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
     release = TENSORRT[settings.exporter]
-    problems = check_graph(result.onnx, release)
-    if problems and settings.backend == 'tensorrt':
+    if settings.backend == 'tensorrt':
         require_supported(result.onnx, release)
-    if problems:
-        result.notes.append('\n'.join([
-            f'TensorRT {release} would not take this graph:', *map(str, problems)]))
+    elif problems := check_graph(result.onnx, release):
+        result.notes.append(
+            f'TensorRT {release} would not take this graph, for {len(problems)} reason(s). The '
+            f'first: {problems[0]}')
 
 
 def add_engine(result: DeployResult, settings: DeploySettings) -> None:

@@ -1,5 +1,6 @@
 """What exported detectors and segmentors share: from pictures through the graph to results."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class BadPicture:
     reason: str
 
 
-class Model:
+class Model(ABC):
     """An exported model; threads may share it.
 
     Args:
@@ -146,6 +147,7 @@ class Model:
                 for index, prepared in enumerate(part)]
         return results
 
+    @abstractmethod
     def result(
         self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
     ) -> Any:
@@ -156,7 +158,6 @@ class Model:
             prepared: The picture.
             size: Height and width of the graph's input.
         """
-        raise NotImplementedError
 
     def tiles(
         self, size: tuple[int, int], tile: tuple[int, int], overlap: float
@@ -164,9 +165,9 @@ class Model:
         """Parts in which a picture of a size is looked at, see :func:`~.tiles.tiles_of`."""
         return tiles_of(size, tile, overlap)
 
+    @abstractmethod
     def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
         """Makes one result of those of all tiles of a picture."""
-        raise NotImplementedError
 
     def _inputs(self, batch: Sequence[Prepared], shape: Sequence[int]) -> dict[str, np.ndarray]:
         values = np.zeros((len(batch), *shape), batch[0].image.dtype)

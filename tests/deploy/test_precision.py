@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mmtrtvit.deploy.precision import half, require_finite
+from mmtrtvit.deploy.precision import half
 from mmtrtvit.deploy.rules import check_graph
 from mmtrtvit.errors import UserError
 
@@ -114,16 +114,6 @@ def test_a_weight_beyond_half_is_named(exportable):
     module.decode_head.conv_seg.weight.data[0] = 1e5
     with pytest.raises(UserError, match='decode_head.conv_seg.weight has values .* 65504'):
         half(module)
-
-
-def test_a_layer_that_overflows_is_named(exportable, pictures):
-    module = copy.deepcopy(exportable('upernet_trtvit_a'))
-    inputs = inputs_of(module, pictures)
-    require_finite(half(module), *inputs.values())
-    conv = module.decode_head.fpn_bottleneck.conv
-    conv.weight.data.fill_(6e4)
-    with pytest.raises(UserError, match='decode_head.fpn_bottleneck.* overflows'):
-        require_finite(half(module), *inputs.values())
 
 
 def test_batch_norm_of_a_small_variance_survives():

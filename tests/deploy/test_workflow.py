@@ -1,5 +1,6 @@
 """From trained weights to a verified file, through the functions and through the tool."""
 
+import contextlib
 import re
 import runpy
 import shutil
@@ -12,6 +13,7 @@ import onnx
 import pytest
 import torch
 
+from mmtrtvit import media
 from mmtrtvit.deploy.evaluation import evaluate_graph
 from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
@@ -187,6 +189,19 @@ def test_the_tool(monkeypatch, capsys, tmp_path):
     assert str(tmp_path / 'out/end2end.onnx') in out
 
 
+def test_the_pictures_are_shown(monkeypatch, tmp_path):
+    shown = []
+
+    @contextlib.contextmanager
+    def open_window(title):
+        yield lambda image: shown.append(image.shape)
+
+    monkeypatch.setattr(media, 'open_window', open_window)
+    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', pictures()[0], '--work-dir',
+               tmp_path / 'é', '--show')
+    assert code == 0 and shown == [cv2.imread(str(tmp_path / 'é/output.jpg')).shape]
+
+
 def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
     infer = OnnxRunner.infer
 
@@ -220,5 +235,5 @@ def test_wrong_input_ends_with_a_sentence(monkeypatch, tmp_path, arguments, mess
 
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / 'a.onnx').write_bytes(b'no graph')
-    with pytest.raises(UserError, match='a.onnx is no ONNX file that ONNX Runtime can run'):
+    with pytest.raises(UserError, match='a.onnx cannot be run by ONNX Runtime: is it whole'):
         evaluate_graph(read_config('fpn.py'), tmp_path / 'a.onnx')
