@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtrtvit.analysis.timing import threads, time_side_by_side
+from mmtrtvit.engine.command_line import new_parser
 from mmtrtvit.errors import UserError
 
 RESULTS = Path(__file__).parent / 'results'
@@ -88,9 +89,7 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     Args:
         doc: Docstring of the benchmark; what follows its first line ends the help.
     """
-    first, _, rest = doc.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(doc)
     add = parser.add_argument
     add('--sizes', nargs='+', type=size, default=[(512, 512), (800, 1344)], metavar='HxW',
         help='height and width of the pictures (default: 512x512 800x1344)')

@@ -17,16 +17,14 @@ from pathlib import Path
 
 from common import RESULTS, read, table
 
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 
 BLOCK = re.compile(r'(<!-- table: (\S+): (.*?) -->\n).*?(<!-- end of table -->)', re.S)
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('document', type=Path, help='Markdown file, changed in place')
     return parser.parse_args()
 

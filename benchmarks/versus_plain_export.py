@@ -11,32 +11,19 @@ Example:
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Latency:
-    """Seconds of one run.
-
-    Attributes:
-        median: Half of the runs took no longer.
-        fastest: The shortest.
-        runs: How many.
-    """
-
-    median: float
-    fastest: float
-    runs: int
+from mmtrtvit.analysis.timing import Timing, time_side_by_side
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 class PlainNetwork(nn.Module):
@@ -67,24 +54,9 @@ def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
             dynamic_axes=dict(input=axes), opset_version=17, dynamo=False)
 
 
-def measure(
-    calls: Mapping[str, Callable[[], object]], runs: int, warm_ups: int = 5
-) -> dict[str, Latency]:
-    """Times calls turn by turn, so that whatever else the machine does slows all of them."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(warm_ups + runs):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= warm_ups:
-                times[name].append(time.perf_counter() - start)
-    return {name: Latency(statistics.median(each), min(each), runs)
-            for name, each in times.items()}
-
-
 def compare(
     config: str, checkpoint: str, picture: str, size: Sequence[int], runs: int, threads: int
-) -> tuple[dict[str, Latency], dict[str, int], float]:
+) -> tuple[dict[str, Timing], dict[str, int], float]:
     """Exports a model in both ways and times both files.
 
     Args:
@@ -96,11 +68,11 @@ def compare(
         threads: Threads of ONNX Runtime.
 
     Returns:
-        Latencies and numbers of nodes by file, and the seconds that the end-to-end export took.
+        Times and numbers of nodes by file, and the seconds that the end-to-end export took.
     """
     import onnx
-    import onnxruntime
 
+    from mmtrtvit.deploy.runners import OnnxRunner
     from mmtrtvit.deploy.settings import DeploySettings
     from mmtrtvit.deploy.workflow import export_model
     from mmtrtvit.engine.predictor import load
@@ -115,13 +87,9 @@ def compare(
         seconds = time.perf_counter() - start
         export_plain(predictor.model, torch.from_numpy(feeds['input']), plain)
         for path in (plain, ours):
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            session = onnxruntime.InferenceSession(str(path), options)
-            taken = {each.name: feeds[each.name] for each in session.get_inputs()}
-            calls[path.stem] = lambda session=session, taken=taken: session.run(None, taken)
+            calls[path.stem] = partial(OnnxRunner(path, threads=threads).infer, feeds)
             nodes[path.stem] = len(onnx.load(path).graph.node)
-        return measure(calls, runs), nodes, seconds
+        return time_side_by_side(calls, runs, warmup=5), nodes, seconds
 
 
 def _inputs(predictor: object, picture: str, size: Sequence[int]) -> dict[str, np.ndarray]:
@@ -133,10 +101,8 @@ def _inputs(predictor: object, picture: str, size: Sequence[int]) -> dict[str, n
     return dict(input=data['inputs'].numpy(), sizes=np.array([size], np.float32))
 
 
-def main() -> None:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args() -> argparse.Namespace:
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='config of a RetinaNet or of a segmentor')
     parser.add_argument('checkpoint', help='its weights, or the work dir of its training')
     parser.add_argument('--picture', required=True, help='picture to run on')
@@ -146,17 +112,19 @@ def main() -> None:
     parser.add_argument('--runs', type=int, default=50, help='timed runs (default: %(default)s)')
     parser.add_argument(
         '--threads', type=int, default=0, help='threads of ONNX Runtime (default: one per core)')
-    args = parser.parse_args()
-    latencies, nodes, seconds = compare(
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    timings, nodes, seconds = compare(
         args.config, args.checkpoint, args.picture, args.size, args.runs, args.threads)
     print(f'exported end to end in {seconds:.1f} s')
     print(f'{"file":>8} {"nodes":>6} {"median ms":>10} {"fastest ms":>11}')
-    for name, latency in latencies.items():
-        print(f'{name:>8} {nodes[name]:>6} {latency.median * 1e3:>10.1f} '
-              f'{latency.fastest * 1e3:>11.1f}')
-    ratio = latencies['end2end'].median / latencies['plain'].median
+    for name, timing in timings.items():
+        print(f'{name:>8} {nodes[name]:>6} {timing.milliseconds:>10.1f} {timing.fastest:>11.1f}')
+    ratio = timings['end2end'].milliseconds / timings['plain'].milliseconds
     print(f'end2end takes {ratio:.3f} times as long')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args())

@@ -16,7 +16,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 
 
 def size(text: str) -> tuple[int, int]:
@@ -26,16 +26,8 @@ def size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError('expected at least 1')
-    return int(text)
-
-
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument(
         'models', nargs='+', metavar='MODEL',
         help='.onnx or .engine file; with --config also weights, or the work dir of a run')

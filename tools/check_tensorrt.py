@@ -19,15 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmtrtvit.deploy.engine_options import PRECISIONS, EngineOptions
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 DIFFERENT, UNAVAILABLE = 2, 3
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', help='folder that tools/deploy.py wrote')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures to compare on')
     parser.add_argument(

@@ -13,13 +13,11 @@ from functools import partial
 
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     formats = parser.add_subparsers(dest='format', required=True)
     yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per picture')
     yolo.add_argument('source', help='folder with data.yaml, or such a file of another name')

@@ -12,14 +12,12 @@ anything else that does not fit is an error.
 import argparse
 
 from mmtrtvit.conversion import TARGETS, convert_weights
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.layouts import OURS
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('source', help='file, or timm:// and a name of timm')
     parser.add_argument('out', help='file to write')
     parser.add_argument('--arch', help='variant, m0 to m5 (default: told from the shapes)')

@@ -22,15 +22,13 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('deploy_cfg', help='deploy config, e.g. one of configs/deploy')
     parser.add_argument('model_cfg', help='config of the model')
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')

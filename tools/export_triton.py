@@ -10,24 +10,15 @@ Then, with the server's gRPC port (pip install "tritonclient[grpc]"):
 """
 
 import argparse
-import sys
 
 from mmtrtvit.deploy.triton import Serving, export_triton
-from mmtrtvit.errors import UserError
+from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 from mmtrtvit.runtime import read_work_dir
 from mmtrtvit.runtime.sessions import ENGINES
 
 
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError('expected at least 1')
-    return int(text)
-
-
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('work_dir', help='folder that tools/deploy.py wrote')
     parser.add_argument('repository', help='folder of the models of a server')
     parser.add_argument('--name', help='of the model (default: the name of the work dir)')
@@ -60,7 +51,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main(parse_args())
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    run_tool(main, parse_args())

@@ -15,19 +15,11 @@ from pathlib import Path
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import format_table, run_tool
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError('expected at least 1')
-    return int(text)
+from mmtrtvit.engine.command_line import format_table, new_parser, positive, run_tool
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
     parser.add_argument(

@@ -22,16 +22,14 @@ from mmtrtvit.deploy.engine_options import (
     ShapeRange,
     parse_shapes,
 )
-from mmtrtvit.engine.command_line import format_table, run_tool
+from mmtrtvit.engine.command_line import format_table, new_parser, run_tool
 from mmtrtvit.errors import UserError
 
 UNAVAILABLE = 3
 
 
 def parse_args() -> argparse.Namespace:
-    first, _, rest = __doc__.partition('\n')
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('onnx', help='ONNX file')
     parser.add_argument('engine', help='file to write')
     parser.add_argument(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..engine.command_line import format_rows
 from ..engine.files import AtomicBackend
 from .inspection import Finding, Inspection, Split
 from .problems import Problem
@@ -26,9 +27,7 @@ def format_table(
              for name in classes]
     rows += [[name, *(_number(row[split]) for split in columns)]
              for name, row in {'all classes': sums, **below}.items()]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    lines = format_rows(rows).splitlines()
     lines.insert(1 + len(classes), '-' * len(lines[0]))
     return '\n'.join(lines)
 

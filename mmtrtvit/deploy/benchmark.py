@@ -8,6 +8,7 @@ from pathlib import Path
 from ..analysis.latency import Latency, measure_latency, random_inputs
 from ..analysis.layers import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 from ..analysis.timing import threads as torch_threads
+from ..engine.command_line import format_rows
 from ..errors import UserError
 from .open import GRAPHS, open_checkpoint, open_graph
 from .runners import OnnxRunner, Runner
@@ -88,20 +89,13 @@ def format_latencies(result: BenchmarkResult) -> str:
     for batch, latencies in result.latencies.items():
         rows += [(str(batch), f'{each.median:.2f}', f'{each.p95:.2f}', f'{each.throughput:.1f}',
                   name) for name, each in latencies.items()]
-    return _table(rows)
+    return format_rows(rows, names=-1)
 
 
 def format_shares(layers: Sequence[LayerTime], modules: int) -> str:
     """Time of all stages, and of the slowest modules."""
     parts = ('stage', by_stage(layers)), ('slowest modules', by_module(layers)[:modules])
-    return '\n\n'.join(_table([
+    return '\n\n'.join(format_rows([
         ('ms', '%', 'layers', title),
         *((f'{each.milliseconds:.3f}', f'{each.share * 100:.1f}', str(each.layers), each.name)
-          for each in shares)]) for title, shares in parts)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of numbers, and a last one of names."""
-    widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
-    return '\n'.join('  '.join(
-        [*(f'{value:>{width}}' for value, width in zip(row, widths)), row[-1]]) for row in rows)
+          for each in shares)], names=-1) for title, shares in parts)

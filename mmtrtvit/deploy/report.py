@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..engine.command_line import format_table
+from ..engine.command_line import format_rows, format_table
 from .compare import Difference
 from .workflow import DeployResult
 
@@ -34,10 +34,7 @@ def format_differences(differences: Sequence[Difference], judged: bool = True) -
     rows += [
         (each.output, str(each.count), str(each.unmatched), f'{each.largest:.2e}',
          f'{each.mean:.2e}', *_judgement(each, judged)) for each in differences]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return '\n'.join(
-        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows)
+    return format_rows(rows)
 
 
 def _judgement(difference: Difference, judged: bool) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from mmengine.config import DictAction
@@ -18,15 +18,24 @@ LOCAL_RANKS = {
 PATIENCE = 10
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
-    """Makes a parser with the arguments that MM users expect of every tool.
+def new_parser(doc: str) -> argparse.ArgumentParser:
+    """Makes a parser without arguments.
 
     Args:
         doc: Docstring of the tool; what follows its first line ends the help.
     """
     first, _, rest = doc.partition('\n')
-    parser = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def make_parser(doc: str) -> argparse.ArgumentParser:
+    """Makes a parser with the arguments that MM users expect of a tool for a run.
+
+    Args:
+        doc: As for :func:`new_parser`.
+    """
+    parser = new_parser(doc)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)')
@@ -38,6 +47,13 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
         help='what started the processes of a run on several GPUs (default: none)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def positive(text: str) -> int:
+    """Returns a number of at least 1, as the type of an argument."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'expected a number of at least 1, not {text!r}')
+    return int(text)
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
@@ -62,3 +78,17 @@ def format_table(values: Mapping[str, object]) -> str:
     return '\n'.join(
         f'{name:<{width}}  {value:.4f}' if isinstance(value, float | np.floating) else
         f'{name:<{width}}  {value}' for name, value in values.items())
+
+
+def format_rows(rows: Sequence[Sequence[str]], names: int = 0) -> str:
+    """Returns rows as aligned columns: numbers, and one of names.
+
+    Args:
+        rows: Equally long rows of texts.
+        names: Which column begins at the left.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    names = range(len(widths))[names]
+    return '\n'.join('  '.join(
+        text.ljust(width) if column == names else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths))) for row in rows)
