@@ -19,6 +19,7 @@ from . import hub
 from .errors import UserError
 from .layouts import rename, resize_bias_tables
 from .names import did_you_mean
+from .tables import format_rows
 
 Shape = tuple[int, ...]
 SAFETENSORS = '.safetensors'
@@ -246,9 +247,7 @@ class WeightsReport:
         for part in dict.fromkeys([*map(part_of, (*self.sizes, *self.unexpected)), 'all']):
             numbers = (str(count[part]) for count in counts)
             rows.append([part, *numbers, _percentage(there[part], whole[part])])
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ['  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-                 for row in rows]
+        lines = [format_rows(rows)]
         if self.classifier:
             lines.append(f'left out, as classifier: {_listed(self.classifier)}')
         return '\n'.join(lines)

@@ -15,7 +15,8 @@ from pathlib import Path
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import format_table, new_parser, positive, run_tool
+from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.tables import format_table
 
 
 def parse_args() -> argparse.Namespace:

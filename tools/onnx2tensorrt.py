@@ -22,8 +22,9 @@ from mmtrtvit.deploy.engine_options import (
     ShapeRange,
     parse_shapes,
 )
-from mmtrtvit.engine.command_line import format_table, new_parser, run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
+from mmtrtvit.tables import format_table
 
 UNAVAILABLE = 3
 

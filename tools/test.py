@@ -10,7 +10,8 @@ Examples:
 import argparse
 from pathlib import Path
 
-from mmtrtvit.engine.command_line import format_table, make_parser, run_tool
+from mmtrtvit.engine.command_line import make_parser, run_tool
+from mmtrtvit.tables import format_table
 
 
 def parse_args() -> argparse.Namespace:

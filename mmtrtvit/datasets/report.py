@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..engine.command_line import format_rows
 from ..engine.files import AtomicBackend
+from ..tables import format_rows
 from .inspection import Finding, Inspection, Split
 from .problems import Problem
 
@@ -28,7 +28,7 @@ def format_table(
     rows += [[name, *(_number(row[split]) for split in columns)]
              for name, row in {'all classes': sums, **below}.items()]
     lines = format_rows(rows).splitlines()
-    lines.insert(1 + len(classes), '-' * len(lines[0]))
+    lines.insert(1 + len(classes), '-' * max(map(len, lines)))
     return '\n'.join(lines)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..analysis.latency import Latency, measure_latency, random_inputs
 from ..analysis.layers import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 from ..analysis.timing import threads as torch_threads
-from ..engine.command_line import format_rows
 from ..errors import UserError
+from ..tables import format_rows
 from .open import GRAPHS, open_checkpoint, open_graph
 from .runners import OnnxRunner, Runner
 from .tensorrt_runner import TensorRTRunner

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..engine.command_line import format_rows, format_table
+from ..tables import format_rows, format_table
 from .compare import Difference
 from .workflow import DeployResult
 

@@ -336,7 +336,7 @@ def test_the_table():
     assert table.splitlines() == [
         'objects of class            train  val',
         'cat                     1,234,567    5',
-        'a long name of a class          0     ',
+        'a long name of a class          0',
         'dog                                  6',
         '--------------------------------------',
         'all classes             1,234,567   11',

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mmtrtvit import media
+from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.evaluation import evaluate_graph
 from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
@@ -68,7 +69,8 @@ def test_the_file_finds_what_pytorch_finds(exported):
     assert result.differences[0].count > 0
     folder = Path(f'deployed {name}')
     assert {file.name for file in folder.iterdir()} >= {
-        'end2end.onnx', 'output_pytorch.jpg', 'output_onnxruntime.jpg', 'output.jpg'}
+        'end2end.onnx', 'output_pytorch.jpg', 'output_onnxruntime.jpg', 'output.jpg',
+        'deploy.json', 'pipeline.json', 'detail.json'}
     ours, theirs = (cv2.imread(str(folder / f'output_{side}.jpg'))
                     for side in ('onnxruntime', 'pytorch'))
     assert np.abs(ours.astype(int) - theirs).max() < 30
@@ -119,6 +121,8 @@ def test_label_maps_out_of_the_graph(tmp_path):
     runner = OnnxRunner(result.onnx)
     output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
+    dims = onnx.load(result.onnx).graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_param for dim in dims] == ['batch', 'rows', 'columns']
     assert result.differences[0].mean < .05  # enlarged after the best class was taken
 
 
@@ -133,7 +137,9 @@ def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
     types = {tensor.data_type for tensor in onnx.load(result.onnx).graph.initializer}
     kind = dict(fp16=onnx.TensorProto.FLOAT16, int8=onnx.TensorProto.INT8)[precision]
     assert kind in types
-    assert (precision == 'int8') == any('layers are INT8' in note for note in result.notes)
+    notes = ' '.join(result.notes)
+    assert (precision == 'int8') == ('layers are INT8' in notes)
+    assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
 
 
 @pytest.mark.slow
@@ -200,6 +206,27 @@ def test_the_pictures_are_shown(monkeypatch, tmp_path):
     code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', pictures()[0], '--work-dir',
                tmp_path / 'é', '--show')
     assert code == 0 and shown == [cv2.imread(str(tmp_path / 'é/output.jpg')).shape]
+
+
+def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
+        monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    code = run(monkeypatch, PRESET.with_name('tensorrt_fp32.py'), 'fpn.py', 'fpn.pth',
+               pictures()[0], '--work-dir', tmp_path)
+    out = capsys.readouterr().out
+    assert code == 3
+    assert 'there is no engine' in out and f'trtexec --onnx={tmp_path / "end2end.onnx"}' in out
+    assert OnnxRunner(tmp_path / 'end2end.onnx').outputs == ('output',)
+
+
+def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
+    def refuse(path, release):
+        raise UserError(f'TensorRT {release} does not take this graph')
+
+    monkeypatch.setattr(workflow, 'require_supported', refuse)
+    with pytest.raises(UserError, match='TensorRT 8.6 does not take this graph'):
+        deploy(DeploySettings(backend='tensorrt'), read_config('fpn.py'), 'fpn.pth', [], tmp_path,
+               verify=False)
 
 
 def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
