@@ -79,7 +79,7 @@ def densities(
         for name in names:
             operations[name] = count_operations(build(name, shape), shape)
             model = build(name, shape)
-            model = fuse(model, for_onnx=mode == 'onnx') if name in OURS else model
+            model = fuse(model) if name in OURS else model
             if mode == 'onnx':
                 file = Path(folder) / f'{name}.onnx'
                 export(model, dict(picture=x), file, ['map'])

@@ -80,7 +80,7 @@ def onnx(
     x = torch.randn(shape)
     functions, nodes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, model in build(arch, for_onnx=True).items():
+        for name, model in build(arch).items():
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file)
             nodes[name] = count_nodes(file)
@@ -104,11 +104,11 @@ MODES = dict(inference=inference, onnx=onnx, training=training)
 TRAINED = 'timm', 'mmtrtvit'
 
 
-def build(arch: str, for_onnx: bool = False) -> dict[str, nn.Module]:
+def build(arch: str) -> dict[str, nn.Module]:
     """timm's model, and the fused copy of ours with the same weights."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
-    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours, for_onnx))
+    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours))
 
 
 def export_maps(model: nn.Module, file: Path) -> None:

@@ -27,7 +27,7 @@ def half(module: nn.Module) -> nn.Module:
     Raises:
         UserError: If a weight is too large for half; the message names it.
     """
-    module = fuse(module, for_onnx=True)
+    module = fuse(module)
     for name in DENSE:
         part = getattr(module, name, None)
         if part is None:

@@ -212,7 +212,7 @@ def export_model(
 
     INT8 is not for here: it needs the file of single precision.
     """
-    module = support.exportable(fuse(model, for_onnx=True), settings).to(device)
+    module = support.exportable(fuse(model), settings).to(device)
     if settings.precision == 'fp16':
         module = half(module)
     if settings.preprocessing:

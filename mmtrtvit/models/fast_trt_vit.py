@@ -7,6 +7,7 @@ memory format ``channels_last``, so that the tokens of a map are a view of it.
 from torch import Tensor, nn
 
 from .folding import folded
+from .onednn import FastConv
 from .trt_vit import BottleNeck, Transformer
 
 
@@ -19,11 +20,12 @@ class FastBottleNeck(nn.Module):
 
     def __init__(self, block: BottleNeck) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(map(folded, block.branch))
+        reduce, conv, expand = map(folded, block.branch)
+        self.branch = nn.Sequential(FastConv(reduce, relu=True), FastConv(conv, relu=True))
+        self.expand = FastConv(expand, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        reduce, conv, expand = self.convs
-        return expand(conv(reduce(x).relu_()).relu_()).add_(x).relu_()
+        return self.expand(self.branch(x), x)
 
 
 class FastTransformer(nn.Module):

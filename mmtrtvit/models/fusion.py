@@ -1,7 +1,6 @@
 """A copy of a model for inference: the same outputs, sooner."""
 
 import copy
-from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -9,14 +8,11 @@ from torch import nn
 from ..errors import UserError
 from .backbone import Backbone
 from .efficientvit import LocalMixing, PatchMerging, Residual, WindowAttention
-from .fast_efficientvit import (
-    FastLocalMixing,
-    FastPatchMerging,
-    FastWindowAttention,
-    FoldedLocalMixing,
-)
+from .fast_efficientvit import FastLocalMixing, FastPatchMerging, FastWindowAttention
 from .fast_trt_vit import FastBottleNeck, FastTransformer
-from .folding import fold_pairs
+from .folding import fold_pairs, folded
+from .layers import ConvNorm
+from .onednn import FastConv, replace_linear
 from .trt_vit import BottleNeck, Transformer
 
 FAST_BLOCKS = {
@@ -25,7 +21,6 @@ FAST_BLOCKS = {
     BottleNeck: FastBottleNeck,
     Transformer: FastTransformer,
 }
-BLOCKS_FOR_ONNX = {**FAST_BLOCKS, LocalMixing: FoldedLocalMixing}
 
 
 class FusedBackbone(Backbone):
@@ -33,12 +28,9 @@ class FusedBackbone(Backbone):
 
     Args:
         backbone: The backbone, in eval mode; it is used up.
-        blocks: What replaces each kind of block.
     """
 
-    def __init__(
-        self, backbone: Backbone, blocks: Mapping[type[nn.Module], type[nn.Module]]
-    ) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         last = backbone.out_indices[-1]
         super().__init__(
             backbone.stem,
@@ -46,9 +38,7 @@ class FusedBackbone(Backbone):
             dict(zip(backbone.out_indices, backbone.out_channels)),
             dict(zip(backbone.out_indices, backbone.out_strides)),
             backbone.out_indices)
-        _replace_blocks(self, blocks)
-        fold_pairs(self)
-        self.eval()
+        _replace_blocks(self)
 
     def train(self, mode: bool = True) -> 'FusedBackbone':
         if mode:
@@ -60,7 +50,7 @@ class FusedBackbone(Backbone):
 
 
 @torch.no_grad()
-def fuse(model: nn.Module, for_onnx: bool = False) -> nn.Module:
+def fuse(model: nn.Module) -> nn.Module:
     """A copy of a backbone, a detector or a segmentor that computes the same, faster.
 
     The backbones of this package get blocks made for inference, every other BatchNorm is folded
@@ -70,38 +60,34 @@ def fuse(model: nn.Module, for_onnx: bool = False) -> nn.Module:
 
     Args:
         model: Any model; it stays as it is. One that is fused already gives an equal copy.
-        for_onnx: Make the copy that is faster in ONNX Runtime instead of the one that is faster in
-            PyTorch. Both compute everywhere.
 
     Returns:
         The copy, in eval mode and without gradients. Its state dict has names of its own: it loads
         into a fused copy of the same model.
     """
-    fused = copy.deepcopy(model).eval().requires_grad_(False)
-    blocks = BLOCKS_FOR_ONNX if for_onnx else FAST_BLOCKS
+    fused = copy.deepcopy(model).eval()
     if isinstance(fused, Backbone):
-        fused = _fused_backbone(fused, blocks)
+        fused = _fused_backbone(fused)
     for module in list(fused.modules()):
         for name, child in module.named_children():
             if isinstance(child, Backbone):
-                setattr(module, name, _fused_backbone(child, blocks))
+                setattr(module, name, _fused_backbone(child))
     fold_pairs(fused)
-    return fused.to(memory_format=torch.channels_last).requires_grad_(False)
+    replace_linear(fused)
+    return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
-def _fused_backbone(
-    backbone: Backbone, blocks: Mapping[type[nn.Module], type[nn.Module]]
-) -> FusedBackbone:
-    return backbone if isinstance(backbone, FusedBackbone) else FusedBackbone(backbone, blocks)
+def _fused_backbone(backbone: Backbone) -> FusedBackbone:
+    return backbone if isinstance(backbone, FusedBackbone) else FusedBackbone(backbone)
 
 
-def _replace_blocks(
-    module: nn.Module, blocks: Mapping[type[nn.Module], type[nn.Module]]
-) -> None:
+def _replace_blocks(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if type(child) in blocks:
-            setattr(module, name, blocks[type(child)](child))
+        if type(child) in FAST_BLOCKS:
+            setattr(module, name, FAST_BLOCKS[type(child)](child))
+        elif type(child) is ConvNorm:
+            setattr(module, name, FastConv(folded(child), relu=hasattr(child, 'act')))
         elif isinstance(child, Residual) and isinstance(child.branch, WindowAttention):
             setattr(module, name, FastWindowAttention(child.branch))
         else:
-            _replace_blocks(child, blocks)
+            _replace_blocks(child)

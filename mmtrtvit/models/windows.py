@@ -47,27 +47,27 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
 
 
 def split_tokens(x: Tensor, window_size: int) -> Tensor:
-    """:func:`split_windows` for a map whose channels come last, as one row for each token.
+    """:func:`split_windows` for a map whose channels come last, as rows of tokens.
 
     Args:
         x: Map, ``(B, H, W, C)``.
         window_size: Side of a window, w.
 
     Returns:
-        Tokens, window by window: ``(B * ceil(H / w) * ceil(W / w) * w * w, C)``.
+        Tokens, window by window: ``(B * ceil(H / w) * ceil(W / w), w * w, C)``.
     """
     height, width, channels = x.shape[1:]
     rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
     x = pad(x, (0, 0, 0, columns * window_size - width, 0, rows * window_size - height))
     x = x.reshape(-1, rows, window_size, columns, window_size, channels)
-    return x.transpose(2, 3).reshape(-1, channels)
+    return x.transpose(2, 3).reshape(-1, window_size**2, channels)
 
 
 def merge_tokens(tokens: Tensor, window_size: int, height: int, width: int) -> Tensor:
     """Puts the windows of :func:`split_tokens` together again and crops the padding.
 
     Args:
-        tokens: ``(B * ceil(H / w) * ceil(W / w) * w * w, C)``.
+        tokens: ``(B * ceil(H / w) * ceil(W / w), w * w, C)``.
         window_size: Side of a window, w.
         height: Height of the map, H.
         width: Width of the map, W.
@@ -75,7 +75,7 @@ def merge_tokens(tokens: Tensor, window_size: int, height: int, width: int) -> T
     Returns:
         Map, ``(B, H, W, C)``.
     """
-    channels = tokens.shape[1]
+    channels = tokens.shape[2]
     rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
     x = tokens.reshape(-1, rows, columns, window_size, window_size, channels).transpose(2, 3)
     x = x.reshape(-1, rows * window_size, columns * window_size, channels)
@@ -98,4 +98,4 @@ def relative_bias_index(window_size: int) -> Tensor:
 
 
 def _ceil_div(size: int, divisor: int) -> int:
-    return (size + divisor - 1) // divisor
+    return (size + (divisor - 1)) // divisor

@@ -1,0 +1,134 @@
+"""Convolutions and linear layers through oneDNN, against PyTorch's own."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmtrtvit.models.onednn import FastConv, FastLinear, replace_linear
+
+onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN')
+
+
+class Calls(TorchDispatchMode):
+    """Notes the operators that are called."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self):
+        self.names = []
+        return super().__enter__()
+
+    @property
+    def onednn(self):
+        return any(name.startswith('mkldnn.') for name in self.names)
+
+
+CONVS = [
+    dict(kernel_size=1), dict(kernel_size=1, stride=2), dict(kernel_size=3, padding=1),
+    dict(kernel_size=1, padding=1), dict(kernel_size=1, groups=2),
+    dict(kernel_size=3, padding=1, stride=2, bias=False), dict(kernel_size=5, padding=2, groups=8),
+    dict(kernel_size=3, dilation=2, padding=2),
+]
+
+
+def with_other(layer, x):
+    """What a layer returns with and without something to add."""
+    plain = layer(x)
+    return plain, layer(x, torch.ones_like(plain))
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize('settings', CONVS, ids=str)
+@torch.no_grad()
+def test_convolutions(settings, layout, relu):
+    conv = nn.Conv2d(8, 16, **settings)
+    fast = FastConv(conv, relu).to(memory_format=layout)
+    x = torch.randn(2, 8, 9, 11).to(memory_format=layout)
+    plain = conv(x)
+    expected = plain, plain + 1
+    if relu:
+        expected = [each.relu() for each in expected]
+    before = x.clone()
+    assert_close(with_other(fast, x), tuple(expected), rtol=1e-5, atol=1e-5)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize('shape', [(5, 12), (0, 12), (2, 3, 12), (2, 3, 4, 12)], ids=str)
+@pytest.mark.parametrize('bias', [False, True])
+@torch.no_grad()
+def test_linear_layers(shape, bias):
+    layer = nn.Linear(12, 7, bias=bias)
+    x = torch.randn(shape)
+    expected = layer(x)
+    assert_close(with_other(FastLinear(layer), x), (expected, expected + 1), rtol=1e-5, atol=1e-5)
+    across = x.transpose(0, -1).contiguous().transpose(0, -1)
+    assert_close(FastLinear(layer)(across), expected, rtol=1e-5, atol=1e-5)
+
+
+@onednn
+@pytest.mark.parametrize('layer, x', [
+    (FastConv(nn.Conv2d(3, 4, 3)), torch.ones(1, 3, 8, 8)),
+    (FastConv(nn.Conv2d(3, 4, 1)), torch.ones(1, 3, 8, 8)),
+    (FastLinear(nn.Linear(3, 4)), torch.ones(8, 3)),
+], ids=['conv', 'pointwise', 'linear'])
+def test_where_onednn_is_called(layer, x):
+    layer.requires_grad_(False)
+
+    def calls(x):
+        with Calls() as found:
+            layer(x)
+        return found.onednn
+
+    assert calls(x)
+    assert not calls(x.clone().requires_grad_())
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not calls(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not calls(x)
+        assert layer(x).dtype == torch.bfloat16
+
+
+@onednn
+def test_every_precision_and_gradients():
+    layer = nn.Linear(3, 4)
+    fast, x = FastLinear(copy.deepcopy(layer)).double(), torch.randn(5, 3, dtype=torch.double)
+    assert_close(fast(x), layer.double()(x))
+    x = torch.randn(5, 3, requires_grad=True)
+    FastLinear(layer.float()).requires_grad_(False)(x).sum().backward()
+    assert_close(x.grad, layer.weight.sum(dim=0).expand(5, 3))
+
+
+@onednn
+def test_graphs_have_pytorchs_operators():
+    model = nn.Sequential(FastConv(nn.Conv2d(3, 4, 1), relu=True), FastConv(nn.Conv2d(4, 4, 3)))
+    model.requires_grad_(False)
+    x = torch.randn(1, 3, 8, 8)
+    assert 'mkldnn' not in str(torch.jit.trace(model, x).inlined_graph)
+    assert 'mkldnn' not in str(torch.export.export(model, (x,)).graph)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_only_plain_linear_layers_are_replaced():
+    hooked = nn.Linear(3, 3)
+    hooked.register_forward_hook(lambda module, args, output: output * 2)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(Doubled(3, 3), nn.Linear(3, 3)), hooked)
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        expected, before = model(x), model.state_dict()
+        replace_linear(model)
+        assert_close(model(x), expected)
+    kinds = [type(module) for module in (model[0], *model[1], model[2])]
+    assert kinds == [FastLinear, Doubled, FastLinear, nn.Linear]
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
