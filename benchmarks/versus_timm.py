@@ -146,7 +146,9 @@ def training_step(
         model.zero_grad()
         with torch.autocast(settings.device, DTYPES[settings.dtype], settings.dtype != 'fp32'):
             maps = forward(x)
-        sum(each.square().mean() for each in maps).backward()
+        # In each map's own memory format, as the layers behind a backbone would return them.
+        gradients = [each.detach() * (2 / each.numel()) for each in maps]
+        torch.autograd.backward(maps, gradients)
         return [each.detach() for each in maps]
 
     return step

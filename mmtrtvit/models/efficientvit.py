@@ -74,11 +74,18 @@ class AttentionHead(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
-        query, key, value = self.qkv(x).split(self.widths, dim=1)
-        query = self.query_conv(query) * KEY_CHANNELS**-.5
-        query, key, value = (part.flatten(2) for part in (query, key, value))  # (B, 16 or C, w * w)
-        attention = (query.transpose(1, 2) @ key + bias).softmax(dim=-1)  # (B, w * w, w * w)
-        return (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        query, key, value = _tokens(self.qkv(x)).split(self.widths, dim=2)  # (B, w * w, 16 or C)
+        query = _tokens(self.query_conv(_map(query, x))) * KEY_CHANNELS**-.5
+        attention = (query @ key.transpose(1, 2) + bias).softmax(dim=-1)  # (B, w * w, w * w)
+        return _map(attention @ value, x)
+
+
+def _tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)  # (B, C, w, w) -> (B, w * w, C)
+
+
+def _map(tokens: Tensor, x: Tensor) -> Tensor:
+    return tokens.transpose(1, 2).unflatten(2, x.shape[2:])  # as high and wide as x
 
 
 class CascadedGroupAttention(nn.Module):

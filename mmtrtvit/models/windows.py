@@ -18,14 +18,11 @@ def split_windows(x: Tensor, window_size: int) -> Tensor:
         window_size: Side of a window, w.
 
     Returns:
-        Windows, row by row: ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
+        Windows, row by row, in the memory format ``channels_last``:
+        ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
     """
-    height, width = x.shape[-2:]
-    rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
-    x = pad(x, (0, columns * window_size - width, 0, rows * window_size - height))
-    x = x.unflatten(3, (columns, window_size))  # (B, C, rows * w, columns, w)
-    x = x.unflatten(2, (rows, window_size))  # (B, C, rows, w, columns, w)
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    tokens = split_tokens(x.permute(0, 2, 3, 1), window_size)
+    return tokens.unflatten(1, (window_size, window_size)).permute(0, 3, 1, 2)
 
 
 def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
@@ -37,13 +34,10 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
         width: Width of the map, W.
 
     Returns:
-        Map, ``(B, C, H, W)``.
+        Map, ``(B, C, H, W)``, with the strides of ``channels_last``.
     """
-    window_size = windows.shape[-1]
-    rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
-    x = windows.unflatten(0, (-1, rows, columns))  # (B, rows, columns, C, w, w)
-    x = x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-    return x[:, :, :height, :width]
+    tokens = windows.flatten(2).transpose(1, 2)
+    return merge_tokens(tokens, windows.shape[-1], height, width).permute(0, 3, 1, 2)
 
 
 def split_tokens(x: Tensor, window_size: int) -> Tensor:
