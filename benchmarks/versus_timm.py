@@ -3,6 +3,7 @@
 Three comparisons, each with its outputs compared in the same run:
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
+             as exported and as onnxslim leaves them
   training   forward and backward in training mode; our model in channels_last. Memory is the peak
              of a process of its own.
 
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx as onnx_file
 import torch
 from common import (
     DTYPES,
@@ -36,12 +38,13 @@ from efficientvit_peers import build_timm
 from torch import Tensor, nn
 
 from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads
+from mmtrtvit.deploy.slim import slim
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
 
 COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',
-           'speedup', 'difference', 'nodes', 'memory_mb')
+           'speedup', 'difference', 'nodes', 'slimmed_nodes', 'memory_mb')
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,15 +81,15 @@ def onnx(
     arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
 ) -> list[dict[str, Any]]:
     x = torch.randn(shape)
-    functions, nodes = {}, {}
+    functions, counts = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, model in build(arch).items():
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file)
-            nodes[name] = count_nodes(file)
+            counts[name] = count_nodes(file)
             functions[name] = onnx_session(file, x, settings)
     rows = measure(functions, settings, **labels)
-    return [dict(row, nodes=nodes[row['implementation']]) for row in rows]
+    return [row | counts[row['implementation']] for row in rows]
 
 
 def training(
@@ -120,10 +123,10 @@ def export_maps(model: nn.Module, file: Path) -> None:
            slimmed=False)
 
 
-def count_nodes(file: Path) -> int:
-    from onnx import load
-
-    return len(load(file).graph.node)
+def count_nodes(file: Path) -> dict[str, int]:
+    """Nodes that the exporter wrote, and those that onnxslim leaves."""
+    model = onnx_file.load(file)
+    return dict(nodes=len(model.graph.node), slimmed_nodes=len(slim(model).graph.node))
 
 
 def training_step(
