@@ -2,8 +2,8 @@
 
 TeraFLOPS are operations per second: 2 x multiply-adds of convolutions, linear layers and products
 of attention, over the latency. The peak is the best that a product of two square matrices of 1024,
-2048 or 4096 rows reaches in the same run. Every model is as its users get it, in eval mode;
-TRT-ViT is a fused copy. timm's models are fixed to the size.
+2048 or 4096 rows reaches in the same run, as PyTorch computes it or as oneDNN does. Every model is
+as its users get it, in eval mode; TRT-ViT is a fused copy. timm's models are fixed to the size.
 
 Examples:
   python benchmarks/density.py --sizes 512x512 --threads 2
@@ -34,6 +34,7 @@ from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import TRTViT, fuse
+from mmtrtvit.models.onednn import FastLinear
 
 PEERS = dict(
     resnet50='resnet50', swin_tiny='swin_tiny_patch4_window7_224',
@@ -73,8 +74,10 @@ def densities(
     functions, operations = {}, {}
     for side in MATRICES:
         matrix = settings.place(torch.randn(side, side))
+        layer = settings.place(FastLinear(nn.Linear(side, side, bias=False)).requires_grad_(False))
         functions[side] = lambda matrix=matrix: matrix @ matrix
-        operations[side] = 2 * side**3
+        functions[f'linear {side}'] = lambda layer=layer, matrix=matrix: layer(matrix)
+        operations[side] = operations[f'linear {side}'] = 2 * side**3
     with tempfile.TemporaryDirectory() as folder, threads(settings.threads):
         for name in names:
             operations[name] = count_operations(build(name, shape), shape)
@@ -89,7 +92,7 @@ def densities(
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)
     speeds = {name: operations[name] / timing.milliseconds / 1e9
               for name, timing in timings.items()}
-    peak = max(speeds[side] for side in MATRICES)
+    peak = max(speeds[name] for name in speeds if name not in names)
     batch, _, height, width = shape
     return [
         dict(model=name, mode=mode, implementation=name, batch=batch, height=height, width=width,

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import UserError
 from .backbone import Backbone
@@ -12,7 +12,7 @@ from .fast_efficientvit import FastLocalMixing, FastPatchMerging, FastWindowAtte
 from .fast_trt_vit import FastBottleNeck, FastTransformer
 from .folding import fold_pairs, folded
 from .layers import ConvNorm
-from .onednn import FastConv, channels_last, replace_linear
+from .onednn import FastConv, FastStem, replace_linear
 from .trt_vit import BottleNeck, Transformer
 
 FAST_BLOCKS = {
@@ -33,15 +33,12 @@ class FusedBackbone(Backbone):
     def __init__(self, backbone: Backbone) -> None:
         last = backbone.out_indices[-1]
         super().__init__(
-            backbone.stem,
+            FastStem(*backbone.stem),
             backbone.stages[:last + 1],
             dict(zip(backbone.out_indices, backbone.out_channels)),
             dict(zip(backbone.out_indices, backbone.out_strides)),
             backbone.out_indices)
         _replace_blocks(self)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return super().forward(channels_last(x))
 
     def train(self, mode: bool = True) -> 'FusedBackbone':
         if mode:

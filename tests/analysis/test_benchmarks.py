@@ -54,6 +54,7 @@ def test_outputs_equal_timm(module, mode, tmp_path):
     assert ours['command'].endswith('--out results.csv')
     if mode == 'onnx':
         assert int(ours['nodes']) < int(timm['nodes'])
+        assert int(ours['slimmed_nodes']) < int(timm['slimmed_nodes'])
     if mode == 'training':
         assert 0 < float(ours['memory_mb']) < 1000
 
