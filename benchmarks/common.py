@@ -24,8 +24,8 @@ RESULTS = Path(__file__).parent / 'results'
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (
-    'model', 'mode', 'implementation', 'height', 'width', 'batch', 'threads', 'dtype', 'compile',
-    'cuda_graphs')
+    'model', 'mode', 'implementation', 'score_threshold', 'height', 'width', 'batch', 'threads',
+    'dtype', 'compile', 'cuda_graphs')
 
 
 @dataclass(frozen=True)

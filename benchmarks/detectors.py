@@ -3,8 +3,9 @@
 Models are our configs and MMDetection's `retinanet_r50_fpn_1x_coco` and `mask-rcnn_r50_fpn_1x_coco`
 (here `retinanet_r50` and `mask_rcnn_r50`), none with weights:
   inference  milliseconds in backbone, neck, heads (RoIAlign included) and behind them (anchors,
-             decoding, NMS, masks), each model as its fused copy. The score threshold is 0: more can
-             never be left to do behind the heads than here.
+             decoding, NMS, masks), each model as its fused copy. Without weights the number of
+             candidates says nothing: with a --score-threshold of 0 there are more of them than
+             ever, with 0.05 hardly any.
   training   milliseconds of a loss and its gradients, with 8 random boxes in each picture, and
              pictures per second.
 With --compile, the backbone alone goes through torch.compile.
@@ -48,7 +49,8 @@ OURS = {
 CONFIGS = {**OURS, **STOCK}
 PARTS = 'backbone', 'neck', 'head'
 COLUMNS = dict(
-    inference=('model', 'batch', 'height', 'width', 'milliseconds', *PARTS, 'behind'),
+    inference=('model', 'score_threshold', 'batch', 'height', 'width', 'milliseconds', *PARTS,
+               'behind'),
     training=('model', 'batch', 'height', 'width', 'milliseconds', 'pictures_per_second'))
 
 
@@ -59,6 +61,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--models', nargs='+', choices=CONFIGS, default=list(CONFIGS),
                         metavar='MODEL', help='METHOD_BACKBONE, e.g. mask_rcnn_trtvit_c or '
                         'retinanet_r50 (default: all)')
+    parser.add_argument('--score-threshold', type=float, default=0., metavar='S',
+                        help='what a detection needs to be one, in inference (default: 0)')
     parser.add_argument('--channels-last', action='store_true',
                         help='train in this memory format; fused copies always have it')
     return parser.parse_args()
@@ -73,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         labels = dict(mode=args.mode, batch=batch, height=height, width=width)
         inputs = torch.randn(batch, 3, height, width).to(settings.device)
         if args.mode == 'inference':
-            found = inference(args.models, inputs, settings)
+            found = inference(args.models, inputs, settings, args.score_threshold)
         else:
             found = training(args.models, inputs, settings, args.channels_last)
         for row in found:
@@ -84,11 +88,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def inference(
-    names: list[str], inputs: Tensor, settings: Conditions
+    names: list[str], inputs: Tensor, settings: Conditions, threshold: float
 ) -> Iterator[dict[str, Any]]:
     """Measures the parts of models, each model in turn."""
     for name in names:
-        model = fuse(build(name)).to(settings.device)
+        model = fuse(build(name, threshold)).to(settings.device)
         if settings.compile:
             model.backbone.compile()
         samples = annotations(inputs, with_masks=False)
@@ -107,7 +111,7 @@ def inference(
                 total = now(settings.device) - start
                 times.append({'milliseconds': total, **{part: parts[part] for part in PARTS},
                               'behind': total - sum(parts.values())})
-        yield dict(model=name, implementation='fused', **{
+        yield dict(model=name, implementation='fused', score_threshold=threshold, **{
             key: median(each[key] for each in times) * 1000 for key in times[0]})
 
 
@@ -139,18 +143,20 @@ def training(
             pictures_per_second=len(inputs) / timing.milliseconds * 1000)
 
 
-def build(name: str) -> nn.Module:
-    """A detector without weights, in eval mode, that keeps every candidate."""
+def build(name: str, threshold: float = 0.) -> nn.Module:
+    """A detector without weights, in eval mode, with a threshold for its scores."""
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
 
     config = Config.fromfile(config_path(CONFIGS[name]))
     config.model.backbone.init_cfg = None
     thresholds = config.model.test_cfg.get('rcnn', config.model.test_cfg)
-    thresholds.score_thr = 0.
+    thresholds.score_thr = threshold
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return MODELS.build(config.model).eval()
+        model = MODELS.build(config.model)
+    model.init_weights()
+    return model.eval()
 
 
 def annotations(inputs: Tensor, with_masks: bool) -> list:
