@@ -10,6 +10,8 @@ a graph that is traced, a gradient that is asked for) PyTorch's own functions co
 import torch
 from torch import Tensor, nn
 
+STRIP_ROWS = 512  # of a picture, a multiple of the stride of a stem
+
 
 class FastConv(nn.Conv2d):
     """A convolution and what is behind it: ``(B, C, H, W) -> (B, C', H', W')``.
@@ -64,14 +66,27 @@ class FastLinear(nn.Linear):
 
 
 class FastStem(nn.Sequential):
-    """Layers that take pictures one by one, so that their large maps stay in the cache:
-    ``(B, 3, H, W) -> (B, C, H', W')``."""
+    """Layers that take pictures one by one, and in strips, so that their large maps stay in the
+    cache and their memory is used again: ``(B, 3, H, W) -> (B, C, H', W')``."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _onednn_takes(x):
             return super().forward(x)
-        maps = [super(FastStem, self).forward(_channels_last(each)) for each in x.split(1)]
-        return maps[0] if len(maps) == 1 else torch.cat(maps)
+        return _joined([self._of_picture(picture) for picture in x.split(1)], dim=0)
+
+    def _of_picture(self, x: Tensor) -> Tensor:
+        """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
+        none below: a strip that begins one row of the output earlier has only that row wrong."""
+        strips = all(
+            isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)
+            for layer in self)
+        if not strips:
+            return super().forward(_channels_last(x))
+        stride, maps = 2**len(self), []
+        for top in range(0, x.shape[2], STRIP_ROWS):
+            strip = x[:, :, max(top - stride, 0):top + STRIP_ROWS]
+            maps.append(super().forward(_channels_last(strip))[:, :, bool(top):])
+        return _joined(maps, dim=2)
 
 
 def replace_linear(model: nn.Module) -> None:
@@ -105,6 +120,10 @@ def _channels_last(x: Tensor) -> Tensor:
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
     return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
+
+
+def _joined(maps: list[Tensor], dim: int) -> Tensor:
+    return maps[0] if len(maps) == 1 else torch.cat(maps, dim)
 
 
 def _behind(x: Tensor, other: Tensor | None, relu: bool = False) -> Tensor:

@@ -8,7 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtrtvit.models.onednn import FastConv, FastLinear, replace_linear
+from mmtrtvit.models import onednn as onednn_layers
+from mmtrtvit.models.onednn import FastConv, FastLinear, FastStem, replace_linear
 
 onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN')
@@ -132,3 +133,21 @@ def test_only_plain_linear_layers_are_replaced():
     kinds = [type(module) for module in (model[0], *model[1], model[2])]
     assert kinds == [FastLinear, Doubled, FastLinear, nn.Linear]
     assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize('strides', [(2, 2, 2, 2), (2, 1, 2)], ids=str)
+@pytest.mark.parametrize(
+    'size', [(3, 32, 47), (1, 64, 32), (2, 65, 40), (1, 161, 33), (2, 200, 64)], ids=str)
+@torch.no_grad()
+def test_stems_in_strips(strides, size, layout, monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'STRIP_ROWS', 32)
+    convs = [nn.Conv2d(width, 8, 3, stride, 1)
+             for width, stride in zip((3, 8, 8, 8), strides, strict=False)]
+    stem = FastStem(*(FastConv(conv, relu=True) for conv in convs))
+    batch, height, width = size
+    x = torch.randn(batch, 3, height, width).to(memory_format=layout)
+    expected = x
+    for conv in convs:
+        expected = conv(expected).relu()
+    assert_close(stem(x), expected, rtol=1e-5, atol=1e-5)
