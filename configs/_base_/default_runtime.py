@@ -7,7 +7,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    speed=dict(type='SpeedHook'),  # channels_last=True, compile=('backbone', 'neck')
+    speed=dict(type='SpeedHook', channels_last=False, compile=()),
     visualization=dict(type='DetVisualizationHook'))
 
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='CheckWeightsHook')]
