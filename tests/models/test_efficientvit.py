@@ -8,6 +8,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 from torch.nn.functional import pad, unfold
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtrtvit.models import EfficientViT
 from mmtrtvit.models.efficientvit import SandwichBlock
@@ -246,3 +247,27 @@ def test_bias_index_is_the_absolute_offset(window_size):
     assert relative_bias_index(window_size).tolist() == [
         [abs(y - other_y) * window_size + abs(x - other_x) for other_y, other_x in tokens]
         for y, x in tokens]
+
+
+class GradientsOfNorms(TorchDispatchMode):
+    """Counts the gradients that reach BatchNorms, and those in the memory format of their maps."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if 'batch_norm_backward' in str(func):
+            gradient = args[0]
+            self.all += 1
+            self.last += gradient.is_contiguous(memory_format=torch.channels_last)
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self):
+        self.all = self.last = 0
+        return super().__enter__()
+
+
+def test_a_training_in_channels_last_stays_in_it():
+    model = EfficientViT('m0').to(memory_format=torch.channels_last).train()
+    maps = model(torch.randn(2, 3, 128, 160))
+    with GradientsOfNorms() as seen:
+        torch.autograd.backward(maps, [each.detach() for each in maps])
+    assert seen.all == sum(isinstance(each, nn.BatchNorm2d) for each in model.modules())
+    assert seen.last == seen.all
