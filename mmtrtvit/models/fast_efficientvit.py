@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d
 
 from .efficientvit import KEY_CHANNELS, AttentionHead, LocalMixing, PatchMerging, WindowAttention
 from .folding import folded
-from .onednn import FastConv, FastLinear
+from .onednn import FastConv
 from .windows import merge_tokens, split_tokens
 
 
@@ -148,10 +148,10 @@ class FastPatchMerging(nn.Module):
         return self.project(x.mul_(scale[:, :, None, None]))
 
 
-def _linear(weight: Tensor, bias: Tensor | None = None) -> FastLinear:
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     layer = nn.Linear(*weight.shape[::-1], device='meta')
     layer.weight, layer.bias = _frozen(weight), None if bias is None else _frozen(bias)
-    return FastLinear(layer)
+    return layer
 
 
 def _frozen(weight: Tensor) -> nn.Parameter:

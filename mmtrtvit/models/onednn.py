@@ -2,9 +2,9 @@
 
 oneDNN adds and rectifies while it computes. PyTorch calls it for convolutions, without that, and
 leaves products of fp32 matrices to MKL, which does not use the full width of the vectors of AMD's
-processors: on a Zen 5 a linear layer takes half the time in oneDNN. The operators called here are
-those that TorchInductor writes into its code. Where they do not hold (another device or precision,
-a graph that is traced, a gradient that is asked for) PyTorch's own functions compute the same.
+processors; ``benchmarks/density.py`` times both. The operators called here are those that
+TorchInductor writes into its code. Where they do not hold (another device or precision, a graph
+that is traced, a gradient that is asked for) PyTorch's own functions compute the same.
 """
 
 import torch
@@ -34,7 +34,9 @@ class FastConv(nn.Conv2d):
         """``other``, if given, is added before negative values become zero: (B, C', H', W')."""
         if not _onednn_takes(x):
             x = super().forward(x)
-            return _behind(x, other, self.relu)
+            if other is not None:
+                x = x.add_(other)
+            return x.relu_() if self.relu else x
         if self.pointwise:  # a linear layer over tokens does less around the same product
             tokens = None if other is None else other.permute(0, 2, 3, 1)
             x = _linear(
@@ -48,7 +50,7 @@ class FastConv(nn.Conv2d):
 
 
 class FastLinear(nn.Linear):
-    """A linear layer and an addition behind it: ``(..., C) -> (..., C')``.
+    """Computes an ``nn.Linear``: ``(..., C) -> (..., C')``.
 
     Args:
         layer: The layer; its weights are taken over.
@@ -58,11 +60,10 @@ class FastLinear(nn.Linear):
         super().__init__(layer.in_features, layer.out_features, device='meta')
         self.weight, self.bias = layer.weight, layer.bias
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """``other``, if given, is added: (..., C')."""
+    def forward(self, x: Tensor) -> Tensor:
         if _onednn_takes(x):
-            return _linear(x, self.weight, self.bias, other)
-        return _behind(super().forward(x), other)
+            return _linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 class FastStem(nn.Sequential):
@@ -72,19 +73,18 @@ class FastStem(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         if not _onednn_takes(x):
             return super().forward(x)
-        return _joined([self._of_picture(picture) for picture in x.split(1)], dim=0)
-
-    def _of_picture(self, x: Tensor) -> Tensor:
-        """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
-        none below: a strip that begins one row of the output earlier has only that row wrong."""
-        strips = all(
+        halving = all(
             isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)
             for layer in self)
-        if not strips:
-            return super().forward(_channels_last(x))
+        rows = STRIP_ROWS if halving else x.shape[2]
+        return _joined([self._in_strips(picture, rows) for picture in x.split(1)], dim=0)
+
+    def _in_strips(self, x: Tensor, rows: int) -> Tensor:
+        """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
+        none below: a strip that begins one row of the output earlier has only that row wrong."""
         stride, maps = 2**len(self), []
-        for top in range(0, x.shape[2], STRIP_ROWS):
-            strip = x[:, :, max(top - stride, 0):top + STRIP_ROWS]
+        for top in range(0, x.shape[2], rows):
+            strip = x[:, :, max(top - stride, 0):top + rows]
             maps.append(super().forward(_channels_last(strip))[:, :, bool(top):])
         return _joined(maps, dim=2)
 
@@ -116,7 +116,7 @@ def _linear(
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """A copy in another memory format; stacked planes take half the time of PyTorch's own."""
+    """The same picture in another memory format; stacking planes is PyTorch's fastest way."""
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
     return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
@@ -124,9 +124,3 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _joined(maps: list[Tensor], dim: int) -> Tensor:
     return maps[0] if len(maps) == 1 else torch.cat(maps, dim)
-
-
-def _behind(x: Tensor, other: Tensor | None, relu: bool = False) -> Tensor:
-    if other is not None:
-        x = x.add_(other)
-    return x.relu_() if relu else x
