@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
+from mmtrtvit.checkpoints import read_weights
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.models.fusion import FusedBackbone
 
@@ -234,7 +235,7 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     assert runs.resumed.code == 0, runs.resumed.err
     assert 'resumed epoch: 1, iter: 3' in runs.resumed.out
     whole, resumed = (
-        torch.load(folder / name / 'epoch_2.pth', weights_only=True)['state_dict']
+        read_weights(folder / name / 'epoch_2.pth')['state_dict']
         for name in ('whole', 'broken'))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
