@@ -5,12 +5,42 @@ leaves products of fp32 matrices to MKL, which does not use the full width of th
 processors; ``benchmarks/density.py`` times both. The operators called here are those that
 TorchInductor writes into its code. Where they do not hold (another device or precision, a graph
 that is traced, a gradient that is asked for) PyTorch's own functions compute the same.
+
+oneDNN reads weights in an order of its own. Layers keep them in that order too, beside PyTorch's,
+which a state dict has; otherwise each call would order them anew.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-STRIP_ROWS = 512  # of a picture, a multiple of the stride of a stem
+STRIP_ROWS = 256  # of a picture, a multiple of the stride of a stem
+
+
+class Packed:
+    """A weight in oneDNN's order: made when it is first asked for, and again after each change.
+
+    A change in place of ``weight.data`` is not seen, since PyTorch does not count it. Copies and
+    pickles are empty.
+    """
+
+    def __init__(self) -> None:
+        self._made = None
+
+    def __reduce__(self) -> tuple:
+        return Packed, ()
+
+    def get(self, weight: Tensor, pack: Callable[..., Tensor], *args: Any) -> Tensor:
+        """Returns ``pack(weight, *args)``, of this call or of one before."""
+        if weight.is_inference():  # nor are its changes counted
+            return weight
+        made = self._made  # another thread may put a new one there
+        if made is None or made[:2] != (weight.data_ptr(), weight._version):
+            source = weight.detach()  # as long as it is kept, its address is not used again
+            made = self._made = weight.data_ptr(), weight._version, pack(source, *args), source
+        return made[2]
 
 
 class FastConv(nn.Conv2d):
@@ -26,6 +56,7 @@ class FastConv(nn.Conv2d):
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
             conv.dilation, conv.groups, device='meta')
         self.weight, self.bias, self.relu = conv.weight, conv.bias, relu
+        self.packed = Packed()
         self.pointwise = (
             conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0)
             and conv.groups == 1)
@@ -40,13 +71,15 @@ class FastConv(nn.Conv2d):
         if self.pointwise:  # a linear layer over tokens does less around the same product
             tokens = None if other is None else other.permute(0, 2, 3, 1)
             x = _linear(
-                x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias, tokens, self.relu)
+                x.permute(0, 2, 3, 1), self.weight, self.bias, self.packed, tokens, self.relu)
             return x.permute(0, 3, 1, 2)
-        settings = self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        settings = self.padding, self.stride, self.dilation, self.groups
+        weight = self.packed.get(self.weight, _pack_conv, *settings, x.shape)
         op = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            return op(x, *settings, 'relu' if self.relu else 'none', [], '')
-        return op.binary(x, other, *settings, 'add', None, 'relu' if self.relu else None, [], None)
+            return op(x, weight, self.bias, *settings, 'relu' if self.relu else 'none', [], '')
+        return op.binary(x, other, weight, self.bias, *settings, 'add', None,
+                         'relu' if self.relu else None, [], None)
 
 
 class FastLinear(nn.Linear):
@@ -59,10 +92,11 @@ class FastLinear(nn.Linear):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, device='meta')
         self.weight, self.bias = layer.weight, layer.bias
+        self.packed = Packed()
 
     def forward(self, x: Tensor) -> Tensor:
         if _onednn_takes(x):
-            return _linear(x, self.weight, self.bias)
+            return _linear(x, self.weight, self.bias, self.packed)
         return super().forward(x)
 
 
@@ -105,9 +139,19 @@ def _onednn_takes(x: Tensor) -> bool:
         and not torch.jit.is_tracing() and not torch.compiler.is_compiling())
 
 
+def _pack_linear(weight: Tensor, rows: int) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), rows)
+
+
+def _pack_conv(weight: Tensor, *settings: Any) -> Tensor:
+    return torch.ops.mkldnn._reorder_convolution_weight(weight, *settings)
+
+
 def _linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None = None, relu: bool = False
+    x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed, other: Tensor | None = None,
+    relu: bool = False,
 ) -> Tensor:
+    weight = packed.get(weight, _pack_linear, x.shape[:-1].numel())
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
