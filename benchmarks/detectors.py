@@ -37,7 +37,7 @@ from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.errors import UserError
-from mmtrtvit.models import EfficientViT, TRTViT, fuse
+from mmtrtvit.models import EfficientViT, TRTViT, fuse, layers
 
 METHODS = 'retinanet', 'mask_rcnn'
 STOCK = dict(
@@ -120,12 +120,13 @@ def training(
 ) -> Iterator[dict[str, Any]]:
     """Measures the gradients of models side by side."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    prepare = layers.channels_last if channels_last else nn.Identity()
     samples = annotations(inputs, with_masks=True)
 
     def step(model: nn.Module) -> None:
         model.zero_grad()
         with autocast(settings):
-            losses = model.loss(inputs.to(memory_format=layout), copy.deepcopy(samples))
+            losses = model.loss(prepare(inputs), copy.deepcopy(samples))
         model.parse_losses(losses)[0].backward()
 
     functions: dict[str, Callable[[], None]] = {}

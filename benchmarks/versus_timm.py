@@ -4,8 +4,8 @@ Three comparisons, each with its outputs compared in the same run:
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
              as exported and as onnxslim leaves them
-  training   forward and backward in training mode; our model in channels_last. Memory is the peak
-             of a process of its own.
+  training   forward and backward in training mode; our model and its pictures are put into
+             channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 
 Examples:
   python benchmarks/versus_timm.py inference --archs m4 --threads 2
@@ -42,6 +42,7 @@ from mmtrtvit.deploy.slim import slim
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
+from mmtrtvit.models.layers import channels_last
 
 COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',
            'speedup', 'difference', 'nodes', 'slimmed_nodes', 'memory_mb')
@@ -144,11 +145,12 @@ def training_step(
     torch.manual_seed(0)  # building has drawn numbers, more or fewer
     x = torch.randn(shape).to(settings.device)
     forward = torch.compile(model) if settings.compile else model
+    prepare = channels_last if name == 'mmtrtvit' else nn.Identity()
 
     def step() -> list[Tensor]:
         model.zero_grad()
         with torch.autocast(settings.device, DTYPES[settings.dtype], settings.dtype != 'fp32'):
-            maps = forward(x)
+            maps = forward(prepare(x))
         # In each map's own memory format, as the layers behind a backbone would return them.
         gradients = [each.detach() * (2 / each.numel()) for each in maps]
         torch.autograd.backward(maps, gradients)

@@ -1,14 +1,17 @@
 """A hook with what makes runs faster and changes their numbers by rounding alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.layers import channels_last
 
 
 @HOOKS.register_module()
@@ -16,8 +19,8 @@ class SpeedHook(Hook):
     """Prepares a model before it is trained, validated or tested.
 
     Args:
-        channels_last: Whether weights, and with them the maps, are in the memory format
-            ``channels_last``, in which oneDNN and cuDNN have their fastest convolutions.
+        channels_last: Whether weights and pictures, and with them the maps, are in the memory
+            format ``channels_last``, in which oneDNN and cuDNN have their fastest convolutions.
         compile: Parts of the model that go through ``torch.compile`` for any size of picture, such
             as ``('backbone', 'neck')``. What mmdet and mmseg do behind a head's layers depends on
             what they find and is better left out.
@@ -34,6 +37,7 @@ class SpeedHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
+            model.register_forward_pre_hook(_with_channels_last, with_kwargs=True)
         parts = dict(model.named_children())
         for name in self.compile:
             if name not in parts:
@@ -41,3 +45,12 @@ class SpeedHook(Hook):
                     f'default_hooks.speed.compile: {type(model).__name__} has no part {name!r}; '
                     f'it has {", ".join(parts)}')
             parts[name].compile(dynamic=True)
+
+
+def _with_channels_last(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def convert(value: Any) -> Any:
+        return channels_last(value) if isinstance(value, Tensor) and value.dim() == 4 else value
+
+    return tuple(map(convert, args)), {name: convert(value) for name, value in kwargs.items()}

@@ -59,15 +59,13 @@ class FastAttentionHead(nn.Module):
 
     def __init__(self, head: AttentionHead, bias: Tensor, window_size: int, offset: Tensor) -> None:
         super().__init__()
-        self.num_tokens = window_size**2
-        self.widths = head.widths[1:]
         qkv = folded(head.qkv)
         weight = qkv.weight.flatten(1)
-        self.query_weight = _frozen(weight[:KEY_CHANNELS])  # (16, C)
-        self.key_value = _linear(weight[KEY_CHANNELS:])
+        self.query_key = _linear(weight[:2 * KEY_CHANNELS])
+        self.value = _linear(weight[2 * KEY_CHANNELS:])
         query_bias, _, self.offset = (qkv.bias + weight @ offset).split(head.widths)
         conv = folded(head.query_conv)
-        impulses = torch.eye(self.num_tokens).to(bias).view(-1, 1, window_size, window_size)
+        impulses = torch.eye(window_size**2).to(bias).view(-1, 1, window_size, window_size)
         responses = conv2d(
             impulses.expand(-1, KEY_CHANNELS, -1, -1), conv.weight, None, 1, conv.padding, 1,
             KEY_CHANNELS)
@@ -78,12 +76,11 @@ class FastAttentionHead(nn.Module):
         self.bias = _frozen(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.query_weight @ x.reshape(-1, x.shape[2]).t()
-        query = query.reshape(KEY_CHANNELS, -1, self.num_tokens)
-        query = torch.baddbmm(self.query_bias, query, self.query_mixing)  # (16, n, w * w)
-        key, value = self.key_value(x).split(self.widths, dim=2)  # (n, w * w, 16 or C)
+        query, key = self.query_key(x).split(KEY_CHANNELS, dim=2)  # (n, w * w, 16)
+        query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
+        query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
-        return torch.bmm(logits.softmax(dim=-1), value)
+        return torch.bmm(logits.softmax(dim=-1), self.value(x))
 
 
 class FastWindowAttention(nn.Module):
@@ -115,12 +112,13 @@ class FastWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.permute(0, 2, 3, 1)
         height, width = tokens.shape[1:3]
-        tokens = split_tokens(tokens, self.window_size)
+        tokens = split_tokens(tokens, self.window_size, sum(self.widths))
         groups = tokens.split(self.widths, dim=2)
         outputs = []
         for head, group in zip(self.heads, groups):
             outputs.append(head(group + outputs[-1] if outputs else group))
-        tokens = merge_tokens(torch.cat(outputs, dim=2), self.window_size, height, width)
+        tokens = merge_tokens(
+            torch.cat(outputs, dim=2), self.window_size, height, width, sum(self.widths))
         return self.proj(torch.maximum(tokens, self.floor).permute(0, 3, 1, 2), x)
 
 

@@ -1,6 +1,7 @@
 """Blocks that both families use."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 class ConvNorm(nn.Sequential):
@@ -35,6 +36,14 @@ class ConvNorm(nn.Sequential):
         nn.init.constant_(self.norm.weight, norm_weight)
         if act:
             self.act = nn.ReLU(inplace=True)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Pictures in the memory format ``channels_last``, ``(B, C, H, W)``: for a few channels,
+    stacking them is PyTorch's fastest way there."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
 
 
 def init_weights(module: nn.Module) -> None:

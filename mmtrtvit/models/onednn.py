@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .layers import channels_last
+
 STRIP_ROWS = 256  # of a picture, a multiple of the stride of a stem
 
 
@@ -119,7 +121,7 @@ class FastStem(nn.Sequential):
         stride, maps = 2**len(self), []
         for top in range(0, x.shape[2], rows):
             strip = x[:, :, max(top - stride, 0):top + rows]
-            maps.append(super().forward(_channels_last(strip))[:, :, bool(top):])
+            maps.append(super().forward(channels_last(strip))[:, :, bool(top):])
         return _joined(maps, dim=2)
 
 
@@ -157,13 +159,6 @@ def _linear(
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
     x = op.binary(x, other, weight, bias, 'add')
     return x.relu_() if relu else x
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """The same picture in another memory format; stacking planes is PyTorch's fastest way."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        return x
-    return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
 
 
 def _joined(maps: list[Tensor], dim: int) -> Tensor:

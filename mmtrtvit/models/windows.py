@@ -21,7 +21,7 @@ def split_windows(x: Tensor, window_size: int) -> Tensor:
         Windows, row by row, in the memory format ``channels_last``:
         ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
     """
-    tokens = split_tokens(x.permute(0, 2, 3, 1), window_size)
+    tokens = split_tokens(x.permute(0, 2, 3, 1), window_size, x.shape[1])
     return tokens.unflatten(1, (window_size, window_size)).permute(0, 3, 1, 2)
 
 
@@ -37,27 +37,31 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
         Map, ``(B, C, H, W)``, with the strides of ``channels_last``.
     """
     tokens = windows.flatten(2).transpose(1, 2)
-    return merge_tokens(tokens, windows.shape[-1], height, width).permute(0, 3, 1, 2)
+    channels, window_size = windows.shape[1:3]
+    return merge_tokens(tokens, window_size, height, width, channels).permute(0, 3, 1, 2)
 
 
-def split_tokens(x: Tensor, window_size: int) -> Tensor:
+def split_tokens(x: Tensor, window_size: int, channels: int) -> Tensor:
     """:func:`split_windows` for a map whose channels come last, as rows of tokens.
 
     Args:
         x: Map, ``(B, H, W, C)``.
         window_size: Side of a window, w.
+        channels: C; a graph is smaller where this is a number and need not be taken from ``x``.
 
     Returns:
         Tokens, window by window: ``(B * ceil(H / w) * ceil(W / w), w * w, C)``.
     """
-    height, width, channels = x.shape[1:]
+    height, width = x.shape[1:3]
     rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
     x = pad(x, (0, 0, 0, columns * window_size - width, 0, rows * window_size - height))
     x = x.reshape(-1, rows, window_size, columns, window_size, channels)
     return x.transpose(2, 3).reshape(-1, window_size**2, channels)
 
 
-def merge_tokens(tokens: Tensor, window_size: int, height: int, width: int) -> Tensor:
+def merge_tokens(
+    tokens: Tensor, window_size: int, height: int, width: int, channels: int
+) -> Tensor:
     """Puts the windows of :func:`split_tokens` together again and crops the padding.
 
     Args:
@@ -65,11 +69,11 @@ def merge_tokens(tokens: Tensor, window_size: int, height: int, width: int) -> T
         window_size: Side of a window, w.
         height: Height of the map, H.
         width: Width of the map, W.
+        channels: C, as in :func:`split_tokens`.
 
     Returns:
         Map, ``(B, H, W, C)``.
     """
-    channels = tokens.shape[2]
     rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
     x = tokens.reshape(-1, rows, columns, window_size, window_size, channels).transpose(2, 3)
     x = x.reshape(-1, rows * window_size, columns * window_size, channels)

@@ -30,6 +30,20 @@ def test_channels_last_trains_the_same(toy):
     assert_close(faster, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_pictures_come_in_the_format_of_the_weights(toy, channels_last):
+    runner = build_runner(toy())
+    SpeedHook(channels_last).before_run(runner)
+    model, seen = runner.model.eval(), []
+    model.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    pictures, labels = torch.randn(2, 3, 8, 9), torch.tensor([0, 1])
+    outputs = model(pictures, labels), model(inputs=pictures, label=labels, mode='tensor')
+    assert_close(outputs[0], outputs[1])
+    for each in seen:
+        assert torch.equal(each, pictures)
+        assert each.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
 @pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a compiler on the CPU')
 def test_compiled_parts_train_the_same(toy):
     assert_close(weights(toy, 'faster', compile='conv'), weights(toy, 'plain'),

@@ -191,11 +191,11 @@ def test_blocks_outside_a_backbone_keep_their_kind(channels, block, randomise):
 @pytest.mark.parametrize('size', [(7, 7), (1, 1), (5, 9), (14, 20), (8, 7)], ids=str)
 def test_tokens_are_those_of_the_windows(size):
     x = torch.randn(2, 3, *size)
-    tokens = split_tokens(x.permute(0, 2, 3, 1), 7)
+    tokens = split_tokens(x.permute(0, 2, 3, 1), 7, x.shape[1])
     windows = split_windows(x, 7)
     assert torch.equal(tokens, windows.flatten(2).transpose(1, 2))
     assert torch.equal(
-        merge_tokens(tokens, 7, *size), merge_windows(windows, *size).permute(0, 2, 3, 1))
+        merge_tokens(tokens, 7, *size, x.shape[1]), merge_windows(windows, *size).permute(0, 2, 3, 1))
 
 
 # Pairs of convolution and norm
