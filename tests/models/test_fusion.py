@@ -194,8 +194,8 @@ def test_tokens_are_those_of_the_windows(size):
     tokens = split_tokens(x.permute(0, 2, 3, 1), 7, x.shape[1])
     windows = split_windows(x, 7)
     assert torch.equal(tokens, windows.flatten(2).transpose(1, 2))
-    assert torch.equal(
-        merge_tokens(tokens, 7, *size, x.shape[1]), merge_windows(windows, *size).permute(0, 2, 3, 1))
+    merged = merge_windows(windows, *size).permute(0, 2, 3, 1)
+    assert torch.equal(merge_tokens(tokens, 7, *size, x.shape[1]), merged)
 
 
 # Pairs of convolution and norm
