@@ -14,19 +14,25 @@ from mmtrtvit.errors import UserError
 
 DEMOS = ('retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2', 'upernet_trtvit_a',
          'fpn_efficientvit_m4')
-EXPORTERS = ['torchscript', pytest.param('dynamo', marks=pytest.mark.slow)]
+CASES = [(demo, 'torchscript') for demo in DEMOS] + [
+    pytest.param((demo, 'dynamo'), marks=pytest.mark.slow) for demo in (DEMOS[1], DEMOS[2])]
 SIZES = [(1, (100, 130), (128, 160)), (3, (64, 96), (64, 96)), (1, (50, 61), (67, 101))]
 PARTS = {'backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head'}
 
 
-@pytest.fixture(params=DEMOS)
-def demo(request):
+@pytest.fixture(params=CASES, ids='-'.join)
+def case(request):
     return request.param
 
 
-@pytest.fixture(params=EXPORTERS)
-def exporter(request):
-    return request.param
+@pytest.fixture
+def demo(case):
+    return case[0]
+
+
+@pytest.fixture
+def exporter(case):
+    return case[1]
 
 
 def run(path, x, sizes):
@@ -55,10 +61,10 @@ def test_every_release_takes_the_graph(demo, exporter, exported):
             assert check_graph(path, release) == []
 
 
-def test_dynamo_writes_what_8_6_does_not_take(exporter, exported):
-    if exporter == 'dynamo':
-        problems = check_graph(exported('upernet_trtvit_a', exporter).path, '8.6')
-        assert {problem.op for problem in problems} == {'graph', 'Shape'}
+@pytest.mark.slow
+def test_dynamo_writes_what_8_6_does_not_take(exported):
+    problems = check_graph(exported('upernet_trtvit_a', 'dynamo').path, '8.6')
+    assert {problem.op for problem in problems} == {'graph', 'Shape'}
 
 
 def test_layers_are_named_after_their_modules(demo, exporter, exported):
