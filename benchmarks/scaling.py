@@ -53,8 +53,10 @@ def main(args: argparse.Namespace) -> None:
 
 def cost(name: str, shape: tuple[int, ...], settings: Conditions) -> dict[str, float]:
     """Latency and peak memory of a model; call it in a process of its own."""
-    function = settings.inference(settings.place(build(name)), settings.place(torch.randn(shape)))
+    model = settings.place(build(name))
+    function = settings.inference(model, settings.place(torch.randn(shape)))
     with threads(settings.threads):
+        settings.inference(model, settings.place(torch.randn(1, 3, 64, 64)))()  # packs the weights
         memory = peak_memory(function, settings.device)
         timing = time_side_by_side(
             {name: function}, settings.rounds, device=settings.device)[name]

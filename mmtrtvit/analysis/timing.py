@@ -1,5 +1,6 @@
 """How long things take and how much memory they need, measured side by side."""
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -85,8 +86,9 @@ def peak_memory(function: Callable[[], Any], device: str | torch.device = 'cpu')
     """The most memory that a call holds beyond what was held before it, in bytes.
 
     On the CPU that is what the process has in physical memory, scratch space of libraries and what
-    the allocator keeps included, but without what was freed earlier and is used again: call it in a
-    fresh process (:func:`in_new_process`). On a GPU it is what PyTorch's allocator handed out.
+    the allocator keeps included. What was freed earlier and is used again does not count; glibc is
+    asked to give it back first, elsewhere call this in a fresh process (:func:`in_new_process`). On
+    a GPU it is what PyTorch's allocator handed out.
 
     Raises:
         UserError: On the CPU of a system other than Linux.
@@ -101,6 +103,9 @@ def peak_memory(function: Callable[[], Any], device: str | torch.device = 'cpu')
         return torch.cuda.max_memory_allocated(device) - before
     if not (PROCESS / 'clear_refs').exists():
         raise UserError('the memory of a process is measured on Linux only')
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'malloc_trim'):
+        libc.malloc_trim(0)
     before = _resident_memory('VmRSS')
     (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
     function()

@@ -6,8 +6,9 @@ processors; ``benchmarks/density.py`` times both. The operators called here are 
 TorchInductor writes into its code. Where they do not hold (another device or precision, a graph
 that is traced, a gradient that is asked for) PyTorch's own functions compute the same.
 
-oneDNN reads weights in an order of its own. Layers keep them in that order too, beside PyTorch's,
-which a state dict has; otherwise each call would order them anew.
+oneDNN reads weights in an order of its own. Linear layers, 1x1 and depthwise convolutions keep them
+in that order too, beside PyTorch's, which a state dict has; otherwise each call would order them
+anew. For other convolutions the best order depends on the size of the picture.
 """
 
 from collections.abc import Callable
@@ -76,7 +77,9 @@ class FastConv(nn.Conv2d):
                 x.permute(0, 2, 3, 1), self.weight, self.bias, self.packed, tokens, self.relu)
             return x.permute(0, 3, 1, 2)
         settings = self.padding, self.stride, self.dilation, self.groups
-        weight = self.packed.get(self.weight, _pack_conv, *settings, x.shape)
+        weight = self.weight
+        if self.groups == self.in_channels:
+            weight = self.packed.get(weight, _pack_conv, *settings, x.shape)
         op = torch.ops.mkldnn._convolution_pointwise
         if other is None:
             return op(x, weight, self.bias, *settings, 'relu' if self.relu else 'none', [], '')

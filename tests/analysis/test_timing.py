@@ -1,3 +1,4 @@
+import ctypes
 import time
 
 import pytest
@@ -71,6 +72,20 @@ def peak_of_a_small_call_behind_a_large_one():
     large = torch.ones(100_000_000)
     del large
     return held_megabytes(20, 0)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='not glibc')
+def test_peak_memory_counts_what_was_used_and_freed_before():
+    assert in_new_process(peak_where_memory_was_freed) == pytest.approx(50, rel=.1)
+
+
+def peak_where_memory_was_freed():
+    def blocks():
+        return [bytearray(100_000) for _ in range(500)]
+
+    freed, kept = blocks(), bytearray(100_000)  # which keeps the heap from shrinking
+    del freed
+    return len(kept) and peak_memory(blocks) / 1e6
 
 
 def test_an_error_in_the_new_process_is_raised_here():

@@ -94,7 +94,7 @@ def test_where_onednn_is_called(layer, x):
 
 
 LAYERS = {
-    'conv': lambda: FastConv(nn.Conv2d(8, 8, 3)),
+    'depthwise': lambda: FastConv(nn.Conv2d(8, 8, 3, groups=8)),
     'pointwise': lambda: FastConv(nn.Conv2d(8, 8, 1)),
     'linear': lambda: FastLinear(nn.Linear(8, 8)),
 }
@@ -132,6 +132,8 @@ def test_weights_are_put_in_order_once(build, x, monkeypatch):
     assert len(packed) == 1
     layer.weight.add_(1)
     layer(x)
+    assert len(packed) == 2
+    FastConv(nn.Conv2d(8, 8, 3)).requires_grad_(False)(x)
     assert len(packed) == 2
 
 
