@@ -110,15 +110,16 @@ class FastWindowAttention(nn.Module):
         self.proj = FastConv(proj)
 
     def forward(self, x: Tensor) -> Tensor:
+        channels = self.proj.in_channels
         tokens = x.permute(0, 2, 3, 1)
         height, width = tokens.shape[1:3]
-        tokens = split_tokens(tokens, self.window_size, sum(self.widths))
+        tokens = split_tokens(tokens, self.window_size, channels)
         groups = tokens.split(self.widths, dim=2)
         outputs = []
         for head, group in zip(self.heads, groups):
             outputs.append(head(group + outputs[-1] if outputs else group))
         tokens = merge_tokens(
-            torch.cat(outputs, dim=2), self.window_size, height, width, sum(self.widths))
+            torch.cat(outputs, dim=2), self.window_size, height, width, channels)
         return self.proj(torch.maximum(tokens, self.floor).permute(0, 3, 1, 2), x)
 
 

@@ -74,12 +74,14 @@ class FastConv(nn.Conv2d):
         if self.pointwise:  # a linear layer over tokens does less around the same product
             tokens = None if other is None else other.permute(0, 2, 3, 1)
             x = _linear(
-                x.permute(0, 2, 3, 1), self.weight, self.bias, self.packed, tokens, self.relu)
+                x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias, self.packed, tokens,
+                self.relu)
             return x.permute(0, 3, 1, 2)
         settings = self.padding, self.stride, self.dilation, self.groups
         weight = self.weight
         if self.groups == self.in_channels:
-            weight = self.packed.get(weight, _pack_conv, *settings, x.shape)
+            pack = torch.ops.mkldnn._reorder_convolution_weight
+            weight = self.packed.get(weight, pack, *settings, x.shape)
         op = torch.ops.mkldnn._convolution_pointwise
         if other is None:
             return op(x, weight, self.bias, *settings, 'relu' if self.relu else 'none', [], '')
@@ -144,19 +146,12 @@ def _onednn_takes(x: Tensor) -> bool:
         and not torch.jit.is_tracing() and not torch.compiler.is_compiling())
 
 
-def _pack_linear(weight: Tensor, rows: int) -> Tensor:
-    return torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), rows)
-
-
-def _pack_conv(weight: Tensor, *settings: Any) -> Tensor:
-    return torch.ops.mkldnn._reorder_convolution_weight(weight, *settings)
-
-
 def _linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed, other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    weight = packed.get(weight, _pack_linear, x.shape[:-1].numel())
+    pack = torch.ops.mkldnn._reorder_linear_weight
+    weight = packed.get(weight, pack, x.shape[:-1].numel())
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
