@@ -131,6 +131,7 @@ def test_weights_are_put_in_order_once(build, x):
         layer(x[:1])
         layer(x[:0])
         dense(x)
+    assert layer.packed.get(layer.weight, None).layout == torch._mkldnn
     layer.weight.add_(1)
     with Calls() as changed:
         layer(x)
