@@ -184,8 +184,8 @@ def onnx_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], li
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads or 0
-    # Threads that wait for work in a loop would slow down the sessions measured beside this one.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # Threads that wait for work in a loop, between runs, would slow down what is measured beside.
+    options.add_session_config_entry('session.force_spinning_stop', '1')
     provider = 'CUDAExecutionProvider' if settings.device == 'cuda' else 'CPUExecutionProvider'
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=[provider])
     inputs = {session.get_inputs()[0].name: x.cpu().numpy()}

@@ -1,5 +1,6 @@
 """EfficientViT beside its authors' code, with the same weights, outputs compared in the same run.
 
+Each model has a process of its own for each size, as in versus_timm.py.
 The official backbone is the one of the detectors, fused by its own `replace_batchnorm`, once in
 PyTorch's default memory format and once in channels_last, as ours, pictures included. It fails at
 pictures whose last map is smaller than a window but not as large as one, such as 256x256. Get it
@@ -15,6 +16,7 @@ Examples:
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import (
@@ -29,6 +31,7 @@ from common import (
 )
 from efficientvit_peers import build_official
 
+from mmtrtvit.analysis.timing import in_new_process
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
 
@@ -47,16 +50,18 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
     for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
-        functions = build(arch, (batch, 3, height, width), args.checkout, settings)
         labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
-        found = speedups(measure(functions, settings, **labels))
+        shape = batch, 3, height, width
+        found = speedups(in_new_process(compare, arch, shape, args.checkout, settings, labels))
         print(table(found, COLUMNS), flush=True)
         path = save(found, 'versus_official', settings, (), args.out)
     print(path)
 
 
-def build(arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions) -> dict:
-    """What to time, by name of the implementation."""
+def compare(
+    arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions,
+    labels: dict[str, Any],
+) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
     x = settings.place(torch.randn(shape))
@@ -65,11 +70,12 @@ def build(arch: str, shape: tuple[int, ...], checkout: Path, settings: Condition
         settings.place(build_official(ours, arch, checkout)).requires_grad_(False)
         for _ in range(2))
     last.to(memory_format=torch.channels_last)
-    return {
+    functions = {
         'official': settings.inference(plain, x),
         'official channels_last': settings.inference(last, x_last),
         'mmtrtvit': settings.inference(settings.place(fuse(ours)), x_last),
     }
+    return measure(functions, settings, **labels)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Three comparisons, each with its outputs compared in the same run:
+Three comparisons, each with its outputs compared in the same run. Each model has a process of its
+own for each size: what a process did before decides how glibc treats the memory of large maps.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
              as exported and as onnxslim leaves them
@@ -62,7 +63,8 @@ def main(args: argparse.Namespace) -> None:
     for arch in args.archs:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
-            found = speedups(MODES[args.mode](arch, (batch, 3, height, width), settings, labels))
+            shape = batch, 3, height, width
+            found = speedups(in_new_process(MODES[args.mode], arch, shape, settings, labels))
             print(table(found, COLUMNS), flush=True)
             path = save(found, f'versus_timm-{args.mode}', settings, packages, args.out)
     print(path)

@@ -61,8 +61,8 @@ class FastAttentionHead(nn.Module):
         super().__init__()
         qkv = folded(head.qkv)
         weight = qkv.weight.flatten(1)
-        self.query_key = _linear(weight[:2 * KEY_CHANNELS])
-        self.value = _linear(weight[2 * KEY_CHANNELS:])
+        self.qkv = _linear(weight)
+        self.widths = head.widths
         query_bias, _, self.offset = (qkv.bias + weight @ offset).split(head.widths)
         conv = folded(head.query_conv)
         impulses = torch.eye(window_size**2).to(bias).view(-1, 1, window_size, window_size)
@@ -76,11 +76,11 @@ class FastAttentionHead(nn.Module):
         self.bias = _frozen(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key = self.query_key(x).split(KEY_CHANNELS, dim=2)  # (n, w * w, 16)
+        query, key, value = self.qkv(x).split(self.widths, dim=2)  # (n, w * w, 16 or C)
         query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
         query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
-        return torch.bmm(logits.softmax(dim=-1), self.value(x))
+        return torch.bmm(logits.softmax(dim=-1), value)
 
 
 class FastWindowAttention(nn.Module):

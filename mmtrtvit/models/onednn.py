@@ -8,18 +8,22 @@ that is traced, a gradient that is asked for) PyTorch's own functions compute th
 
 oneDNN reads weights in an order of its own. Linear layers, 1x1 and depthwise convolutions keep them
 in that order too, beside PyTorch's, which a state dict has; otherwise each call would order them
-anew. For other convolutions the best order depends on the size of the picture.
+anew. For other convolutions the best order depends on the size of the picture. Small products
+are PyTorch's own, which are sooner begun.
 """
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from .layers import channels_last
 
-STRIP_ROWS = 256  # of a picture, a multiple of the stride of a stem
+STRIP_PIXELS = 600_000  # of a picture, about as many as a stem takes at a time
+SMALL_PRODUCT = 2**21  # multiplications; with fewer, oneDNN takes longer to call than to compute
 
 
 class Packed:
@@ -67,10 +71,7 @@ class FastConv(nn.Conv2d):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """``other``, if given, is added before negative values become zero: (B, C', H', W')."""
         if not _onednn_takes(x):
-            x = super().forward(x)
-            if other is not None:
-                x = x.add_(other)
-            return x.relu_() if self.relu else x
+            return _added(super().forward(x), other, self.relu)
         if self.pointwise:  # a linear layer over tokens does less around the same product
             tokens = None if other is None else other.permute(0, 2, 3, 1)
             x = _linear(
@@ -117,7 +118,10 @@ class FastStem(nn.Sequential):
         halving = all(
             isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)
             for layer in self)
-        rows = STRIP_ROWS if halving else x.shape[2]
+        height, width = x.shape[2:]
+        strips = ceil(height * width / STRIP_PIXELS) if halving else 1
+        stride = 2**len(self)
+        rows = ceil(height / strips / stride) * stride
         return _joined([self._in_strips(picture, rows) for picture in x.split(1)], dim=0)
 
     def _in_strips(self, x: Tensor, rows: int) -> Tensor:
@@ -150,12 +154,19 @@ def _linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed, other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    pack = torch.ops.mkldnn._reorder_linear_weight
-    weight = packed.get(weight, pack, x.shape[:-1].numel())
+    tokens = x.shape[:-1].numel()
+    if tokens * weight.numel() < SMALL_PRODUCT:
+        return _added(linear(x, weight, bias), other, relu)
+    weight = packed.get(weight, torch.ops.mkldnn._reorder_linear_weight, tokens)
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
-    x = op.binary(x, other, weight, bias, 'add')
+    return _added(op.binary(x, other, weight, bias, 'add'), None, relu)
+
+
+def _added(x: Tensor, other: Tensor | None, relu: bool) -> Tensor:
+    if other is not None:
+        x = x.add_(other)
     return x.relu_() if relu else x
 
 

@@ -16,6 +16,12 @@ onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN')
 
 
+@pytest.fixture(autouse=True)
+def no_small_products(monkeypatch):
+    """Products of any size go to oneDNN."""
+    monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 0)
+
+
 class Calls(TorchDispatchMode):
     """Notes the operators that are called."""
 
@@ -95,6 +101,21 @@ def test_where_onednn_is_called(layer, x):
     with torch.autocast('cpu', torch.bfloat16):
         assert not calls(x)
         assert layer(x).dtype == torch.bfloat16
+
+
+@onednn
+@pytest.mark.parametrize('relu', [False, True])
+@torch.no_grad()
+def test_small_products_are_pytorchs(relu, monkeypatch):
+    conv = nn.Conv2d(8, 4, 1)
+    fast, x = FastConv(conv, relu), torch.randn(1, 8, 5, 6)
+    expected = conv(x) + 1
+    for limit, is_onednn in ((30 * 32, True), (30 * 32 + 1, False)):
+        monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', limit)
+        with Calls() as found:
+            y = fast(x, torch.ones_like(expected))
+        assert found.onednn == is_onednn
+        assert_close(y, expected.relu() if relu else expected, rtol=1e-5, atol=1e-5)
 
 
 LAYERS = {
@@ -226,7 +247,7 @@ def test_only_plain_linear_layers_are_replaced():
     'size', [(3, 32, 47), (1, 64, 32), (2, 65, 40), (1, 161, 33), (2, 200, 64)], ids=str)
 @torch.no_grad()
 def test_stems_in_strips(strides, size, layout, monkeypatch):
-    monkeypatch.setattr(onednn_layers, 'STRIP_ROWS', 32)
+    monkeypatch.setattr(onednn_layers, 'STRIP_PIXELS', 32 * size[2])
     convs = [nn.Conv2d(width, 8, 3, stride, 1)
              for width, stride in zip((3, 8, 8, 8), strides, strict=False)]
     stem = FastStem(*(FastConv(conv, relu=True) for conv in convs))
