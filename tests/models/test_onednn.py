@@ -257,3 +257,17 @@ def test_stems_in_strips(strides, size, layout, monkeypatch):
     for conv in convs:
         expected = conv(expected).relu()
     assert_close(stem(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@onednn
+@pytest.mark.parametrize('stride, size, strips', [
+    (2, (1, 32, 48), 1), (2, (1, 33, 48), 2), (2, (2, 96, 48), 6), (2, (1, 32, 96), 2),
+    (1, (1, 96, 48), 1)])
+@torch.no_grad()
+def test_number_of_strips(stride, size, strips, monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'STRIP_PIXELS', 32 * 48)
+    stem = FastStem(FastConv(nn.Conv2d(3, 8, 3, stride, 1)))
+    batch, height, width = size
+    with Calls() as found:
+        stem(torch.randn(batch, 3, height, width))
+    assert sum('_convolution_pointwise' in name for name in found.names) == strips
