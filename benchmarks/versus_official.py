@@ -62,6 +62,7 @@ def compare(
     arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions,
     labels: dict[str, Any],
 ) -> list[dict[str, Any]]:
+    """Rows of the official code in both memory formats and of our fused copy."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
     x = settings.place(torch.randn(shape))

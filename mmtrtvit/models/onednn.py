@@ -109,8 +109,9 @@ class FastLinear(nn.Linear):
 
 
 class FastStem(nn.Sequential):
-    """Layers that take pictures one by one, and in strips, so that their large maps stay in the
-    cache and their memory is used again: ``(B, 3, H, W) -> (B, C, H', W')``."""
+    """Layers that take pictures one by one, so that their large maps stay in the cache and their
+    memory is used again, and large pictures in strips if each layer is a 3x3 convolution of stride
+    2: ``(B, 3, H, W) -> (B, C, H', W')``."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _onednn_takes(x):
@@ -122,12 +123,12 @@ class FastStem(nn.Sequential):
         strips = ceil(height * width / STRIP_PIXELS) if halving else 1
         stride = 2**len(self)
         rows = ceil(height / strips / stride) * stride
-        return _joined([self._in_strips(picture, rows) for picture in x.split(1)], dim=0)
+        return _joined([self._in_strips(picture, rows, stride) for picture in x.split(1)], dim=0)
 
-    def _in_strips(self, x: Tensor, rows: int) -> Tensor:
+    def _in_strips(self, x: Tensor, rows: int, stride: int) -> Tensor:
         """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
         none below: a strip that begins one row of the output earlier has only that row wrong."""
-        stride, maps = 2**len(self), []
+        maps = []
         for top in range(0, x.shape[2], rows):
             strip = x[:, :, max(top - stride, 0):top + rows]
             maps.append(super().forward(channels_last(strip))[:, :, bool(top):])
