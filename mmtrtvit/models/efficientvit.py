@@ -31,14 +31,17 @@ class Residual(nn.Module):
 
     Args:
         branch: Module that keeps the shape.
+        inplace: Write the sum over the branch's output, which must own its memory and must not be
+            needed by the branch's backward pass.
     """
 
-    def __init__(self, branch: nn.Module) -> None:
+    def __init__(self, branch: nn.Module, inplace: bool = False) -> None:
         super().__init__()
         self.branch = branch
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return self.branch(x).add_(x) if self.inplace else self.branch(x) + x
 
 
 class LocalMixing(nn.Sequential):
@@ -52,10 +55,10 @@ class LocalMixing(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.interaction = Residual(
-            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.))
+            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.), inplace=True)
         self.ffn = Residual(nn.Sequential(
             ConvNorm(channels, 2 * channels, act=True),
-            ConvNorm(2 * channels, channels, norm_weight=0.)))
+            ConvNorm(2 * channels, channels, norm_weight=0.)), inplace=True)
 
 
 class AttentionHead(nn.Module):
@@ -114,7 +117,7 @@ class CascadedGroupAttention(nn.Module):
         outputs = []
         for head, group, bias in zip(self.heads, groups, biases.unbind()):
             outputs.append(head(group + outputs[-1] if outputs else group, bias))
-        return self.proj(torch.cat(outputs, dim=1).relu())
+        return self.proj(torch.cat(outputs, dim=1).relu_())
 
 
 class WindowAttention(nn.Module):

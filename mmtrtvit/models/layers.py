@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm2d
+
 
 class ConvNorm(nn.Sequential):
     """Convolution without bias, BatchNorm and an optional ReLU:
@@ -32,7 +34,7 @@ class ConvNorm(nn.Sequential):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups,
             bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = BatchNorm2d(out_channels)
         nn.init.constant_(self.norm.weight, norm_weight)
         if act:
             self.act = nn.ReLU(inplace=True)
