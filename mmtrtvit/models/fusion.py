@@ -27,7 +27,7 @@ class FusedBackbone(Backbone):
     """What :func:`fuse` makes of a backbone. It returns the same maps, and cannot be trained.
 
     Args:
-        backbone: The backbone, in eval mode; it is used up.
+        backbone: The backbone, in eval mode; it is used up. It may be one of these already.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -67,18 +67,14 @@ def fuse(model: nn.Module) -> nn.Module:
     """
     fused = copy.deepcopy(model).eval()
     if isinstance(fused, Backbone):
-        fused = _fused_backbone(fused)
+        fused = FusedBackbone(fused)
     for module in list(fused.modules()):
         for name, child in module.named_children():
             if isinstance(child, Backbone):
-                setattr(module, name, _fused_backbone(child))
+                setattr(module, name, FusedBackbone(child))
     fold_pairs(fused)
     replace_linear(fused)
     return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
-
-
-def _fused_backbone(backbone: Backbone) -> FusedBackbone:
-    return backbone if isinstance(backbone, FusedBackbone) else FusedBackbone(backbone)
 
 
 def _replace_blocks(module: nn.Module) -> None:

@@ -111,6 +111,14 @@ def test_the_model_is_left_alone(small):
     assert_close(fused(x), expected, rtol=0, atol=0)
 
 
+def test_what_a_copy_has(small):
+    fused = fuse(small(out_indices=(0,)))
+    assert len(fused.stages) == 1
+    assert count(fused, nn.Linear) == count(fused, onednn.FastLinear)
+    for weight in fused.parameters():
+        assert weight.dim() < 4 or weight.is_contiguous(memory_format=torch.channels_last)
+
+
 @torch.no_grad()
 def test_no_output_is_changed_by_later_stages(small):
     """What is computed in place is seen by nothing else: not the input, not a returned map."""
