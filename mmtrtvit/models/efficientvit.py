@@ -41,7 +41,7 @@ class Residual(nn.Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.branch(x).add_(x) if self.inplace else self.branch(x) + x
+        return self.branch(x).add_(x) if self.inplace else x + self.branch(x)
 
 
 class LocalMixing(nn.Sequential):
