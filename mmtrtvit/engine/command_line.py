@@ -68,4 +68,8 @@ def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespac
     if launcher != 'none':
         from torch import distributed
 
+        if distributed.get_backend() == 'gloo':
+            # Its threads let go of their last tensors while this one waits. In an interpreter that
+            # ends, they would abort the process.
+            distributed.barrier()
         distributed.destroy_process_group()
