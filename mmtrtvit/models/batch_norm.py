@@ -85,12 +85,15 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(x: Tensor) -> Tensor:
+    """``(B, C, H, W) -> (B * H * W / 16, 16 * C)``, a view."""
     return x.permute(0, 2, 3, 1).view(-1, VECTOR * x.shape[1])
 
 
 def _row(channels: Tensor) -> Tensor:
+    """``(C,) -> (16 * C,)``, one value for each place of a row."""
     return channels.repeat(VECTOR)
 
 
 def _pool(row: Tensor) -> Tensor:
+    """``(16 * C,) -> (C,)``, the sum over the pixels of a row."""
     return row.view(VECTOR, -1).sum(0)

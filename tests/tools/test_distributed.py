@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -518,3 +519,15 @@ def test_other_processes_leave_the_report_to_the_first(monkeypatch, rank, waits)
     with pytest.raises(SystemExit, match='error: no'):
         run_tool(fail, SimpleNamespace(launcher='pytorch'))
     assert slept == waits
+
+
+def test_processes_on_cpus_end_together(monkeypatch):
+    """One that ended by itself could be aborted by a thread of Gloo, now and then."""
+    group = torch.distributed
+    barrier = Mock(wraps=group.barrier)
+    monkeypatch.setattr(group, 'barrier', barrier)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    group.init_process_group('gloo', store=group.HashStore(), rank=0, world_size=1)
+    run_tool(lambda args: barrier.assert_not_called(), SimpleNamespace(launcher='pytorch'))
+    barrier.assert_called_once_with()
+    assert not group.is_initialized()
