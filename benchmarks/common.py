@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.engine.command_line import new_parser
 from mmtrtvit.errors import UserError
+from mmtrtvit.files import whole_file
 
 RESULTS = Path(__file__).parent / 'results'
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
@@ -230,16 +231,10 @@ def save(
         row = {key: _text(value) for key, value in row.items()}
         records[_key(row)] = row
     columns = list(dict.fromkeys(column for row in records.values() for column in row))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'{out.name}.part')
-    try:
-        with part.open('w', newline='') as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(records.values())
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(out) as part, part.open('w', newline='') as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(records.values())
     return out
 
 

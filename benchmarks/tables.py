@@ -11,7 +11,6 @@ Examples:
 """
 
 import argparse
-import os
 import re
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from common import RESULTS, read, table
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
+from mmtrtvit.files import whole_file
 
 BLOCK = re.compile(r'(<!-- table: (\S+): (.*?) -->\n).*?(<!-- end of table -->)', re.S)
 
@@ -30,9 +30,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    part = args.document.with_name(f'{args.document.name}.part')
-    part.write_text(with_tables(args.document.read_text()))
-    os.replace(part, args.document)
+    text = with_tables(args.document.read_text())
+    with whole_file(args.document) as part:
+        part.write_text(text)
 
 
 def with_tables(text: str) -> str:

@@ -1,5 +1,35 @@
-"""The one exception for bad input."""
+"""What is wrong outside of this package, in one message."""
+
+import errno
+
+# What the system says of a file or folder that cannot be used, and what to do.
+ADVICE = {
+    errno.ENOSPC: 'Free some space, or choose another disk.',
+    errno.EDQUOT: 'Free some space, or choose another disk.',
+    errno.EFBIG: 'The disk, or your limit (ulimit -f), takes no file of this size: choose another.',
+    errno.EROFS: 'Choose another folder.',
+    errno.EACCES: 'Change its permissions, or choose another folder.',
+    errno.EPERM: 'Change its permissions, or choose another folder.',
+    errno.ENOTDIR: 'A part of this path is a file: choose another folder.',
+    errno.EEXIST: 'A file has the name of the folder to be made: choose another folder.',
+    errno.EISDIR: 'A folder has the name of the file to be written: choose another name.',
+}
 
 
 class UserError(ValueError):
     """Bad input: the message names what is wrong, what was expected and what to do."""
+
+
+def message(error: Exception) -> str | None:
+    """Returns what a tool tells its user about an error, or None if it needs a traceback.
+
+    Args:
+        error: A :class:`UserError`, or an OSError of a full disk or of a place that cannot be
+            written.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        place = f'{error.filename2 or error.filename}: ' if error.filename else ''
+        return f'{place}{error.strerror}. {ADVICE[error.errno]}'
+    return None

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from .errors import UserError
+from .files import whole_file
 from .names import did_you_mean
 
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -169,21 +170,6 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
         raise UserError(f'{medium} {"does not answer" if camera else "cannot be read as a video"}.')
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; the file moves to ``path`` when the block ends.
-
-    After an error it is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.stem}.part{path.suffix}')  # writers go by the suffix
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_picture(path: Path, image: np.ndarray) -> Path:
     """Writes a picture in the format of the name, or as ``<name>.png`` where that has no colours.
 
@@ -209,7 +195,7 @@ def open_video(path: Path, fps: float, size: tuple[int, int]) -> Iterator[cv2.Vi
         size: Width and height in pixels, both even.
 
     Raises:
-        UserError: If this OpenCV cannot encode it.
+        UserError: If this OpenCV cannot encode it, or its file came out cut off.
     """
     with whole_file(path) as part:
         writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), fps, size)
@@ -219,6 +205,10 @@ def open_video(path: Path, fps: float, size: tuple[int, int]) -> Iterator[cv2.Vi
             yield writer
         finally:
             writer.release()
+        capture = cv2.VideoCapture(str(part))  # the writer tells nobody of a full disk
+        if not capture.isOpened():
+            raise UserError(f'{path} was cut off. Free some space, or choose another disk.')
+        capture.release()
 
 
 class DrawnMedia:

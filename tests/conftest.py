@@ -1,9 +1,11 @@
 """What several tests need."""
 
 import importlib.util
+import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,18 @@ def write_checkpoint(config, path):
     history = dict(log_scalars=dict(loss=HistoryBuffer([1.], [1])))
     torch.save(dict(
         state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo), message_hub=history), path)
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file grows over some bytes; the error is EFBIG instead of ENOSPC."""
+    @contextmanager
+    def full_disk(size):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return full_disk

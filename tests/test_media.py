@@ -18,7 +18,6 @@ from mmtrtvit.media import (
     find_media,
     open_window,
     read_frames,
-    whole_file,
     write_picture,
 )
 
@@ -260,6 +259,18 @@ def test_an_error_leaves_no_half_video(folder):
     assert os.listdir('out') == []
 
 
+def test_a_video_on_a_full_disk(folder, full_disk):
+    touch('a.mp4')
+    found, = find_media(['a.mp4'])[0]
+    noise = np.random.default_rng(0)
+    with full_disk(10_000), pytest.raises(UserError, match='out/a.mp4 was cut off. Free some'):
+        with DrawnMedia(Path('out')) as drawn:
+            for index in range(5):
+                image = noise.integers(256, size=(96, 96, 3), dtype=np.uint8)
+                drawn.write(found, Frame(image, index, index / 25), image)
+    assert os.listdir('out') == []
+
+
 def test_no_encoder_is_told(folder, monkeypatch):
     monkeypatch.setattr(cv2.VideoWriter, 'isOpened', lambda self: False, raising=False)
     touch('a.mp4')
@@ -268,17 +279,6 @@ def test_no_encoder_is_told(folder, monkeypatch):
     with pytest.raises(UserError, match='cannot encode MPEG-4'):
         with DrawnMedia(Path('out')) as drawn:
             drawn.write(found, Frame(image), image)
-
-
-def test_a_file_is_whole_or_keeps_its_past(folder):
-    path = Path('new/file.txt')
-    with whole_file(path) as part:
-        part.write_text('first')
-        assert not path.exists()
-    with pytest.raises(ZeroDivisionError), whole_file(path) as part:
-        part.write_text('second')
-        1 / 0  # noqa: B018
-    assert path.read_text() == 'first' and os.listdir('new') == ['file.txt']
 
 
 @pytest.mark.parametrize('suffix', media.PICTURES)

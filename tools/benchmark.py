@@ -60,6 +60,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.benchmark import benchmark, format_latencies, format_shares
     from mmtrtvit.environment import environment
+    from mmtrtvit.files import whole_file
 
     result = benchmark(
         args.models, args.config, args.shape, args.batch, args.rounds, args.warmup, args.device,
@@ -69,7 +70,8 @@ def main(args: argparse.Namespace) -> None:
         print(f'\n{name}\n{format_shares(layers, args.modules)}')
     if args.json:
         content = dict(asdict(result), environment=environment(), arguments=vars(args))
-        Path(args.json).write_text(json.dumps(content, indent=1))
+        with whole_file(Path(args.json)) as part:
+            part.write_text(json.dumps(content, indent=1))
 
 
 if __name__ == '__main__':

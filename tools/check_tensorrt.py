@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.engine_check import check_engines, summary
     from mmtrtvit.deploy.to_tensorrt import EngineUnavailable
+    from mmtrtvit.files import whole_file
 
     folder = Path(args.engine_dir or Path(args.work_dir, 'check'))
     options = [EngineOptions(precision) for precision in args.precisions or [None]]
@@ -56,8 +57,8 @@ def main(args: argparse.Namespace) -> None:
         print(error)
         raise SystemExit(UNAVAILABLE) from error
     out = Path(args.out or folder / 'tensorrt.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1, default=str))
+    with whole_file(out) as part:
+        part.write_text(json.dumps(report, indent=1, default=str))
     print('\n'.join(summary(report)))
     print(f'\nwritten: {out}')
     if not all('error' not in entry and all(each['within'] for each in entry['differences'])

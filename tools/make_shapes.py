@@ -11,6 +11,7 @@ import argparse
 from tqdm import tqdm
 
 from mmtrtvit.datasets import make_shapes
+from mmtrtvit.engine.command_line import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,8 +46,7 @@ def print_summary(summary: dict) -> None:
     print(f'\n{"written to" if summary["written"] else "already complete in"} {summary["root"]}')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     size = args.size[0] if len(args.size) == 1 else args.size
     try:
         with tqdm(total=args.train + args.val, unit='picture', leave=False) as bar:
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args())

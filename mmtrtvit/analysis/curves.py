@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from .figures import save_figure
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -60,10 +61,7 @@ def draw_curves(work_dir: str | Path, out: str | Path) -> Path:
         axes.grid(alpha=.3)
         if series:
             axes.legend(fontsize='small')
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
-    return out
+    return save_figure(figure, out)
 
 
 def _ordered(series: dict[str, dict[int, float]]) -> Series:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ..errors import UserError
+from .figures import save_figure
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 
@@ -51,7 +52,4 @@ def draw_sheet(
         if index < len(images):
             axes.imshow(images[index], interpolation='nearest')
             axes.set_title(captions[index], fontsize='small')
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
-    return out
+    return save_figure(figure, out)

@@ -17,7 +17,7 @@ from ..checkpoints import checkpoint_file
 from ..engine.checks import leaf_datasets
 from ..environment import environment
 from ..errors import UserError
-from ..media import whole_file
+from ..files import whole_file
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions import ENGINES
 from .settings import DeploySettings

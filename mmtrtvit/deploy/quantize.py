@@ -29,7 +29,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from ..errors import UserError
-from ..media import whole_file
+from ..files import whole_file
 from ..names import did_you_mean
 from .settings import Calibration
 from .slim import add_metadata

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..media import whole_file
+from ..files import whole_file
 from .lowering import register_for_torchscript, translations_for_dynamo
 from .slim import add_metadata, name_axes, name_nodes, slim, strip
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..media import whole_file
+from ..files import whole_file
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions import ENGINES, Tensor, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
-from ..errors import UserError
+from ..errors import UserError, message
 
 # Where a launcher tells a process its number on this machine.
 LOCAL_RANKS = {
@@ -56,15 +56,17 @@ def positive(text: str) -> int:
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Runs a tool; wrong input ends it with a message and exit code 1."""
+    """Runs a tool; wrong input or a full disk ends it with a message and exit code 1."""
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     launcher = getattr(args, 'launcher', 'none')
     try:
         main(args)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if message(error) is None:
+            raise
         if os.environ.get(LOCAL_RANKS.get(launcher, ''), '0') != '0':
             time.sleep(PATIENCE)
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {message(error)}')
     if launcher != 'none':
         from torch import distributed
 

@@ -1,9 +1,19 @@
-"""Checkpoints that are whole or not there at all."""
+"""Checkpoints, pictures and predictions that are whole or not there at all."""
 
 import os
 from pathlib import Path
 
+import mmengine
+import numpy as np
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import print_log
+from mmengine.registry import METRICS, VISBACKENDS
+from mmengine.visualization import LocalVisBackend
+from mmengine.visualization.vis_backend import force_init_env
+
+from ..files import naming, whole_file
+from ..media import write_picture
 
 
 @register_backend('atomic', force=True)
@@ -20,7 +30,7 @@ class AtomicBackend(LocalBackend):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f'{path.name}.part')
         try:
-            with open(part, 'wb') as file:
+            with naming(path, part), open(part, 'wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
@@ -28,3 +38,31 @@ class AtomicBackend(LocalBackend):
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+@VISBACKENDS.register_module()
+class PictureBackend(LocalVisBackend):
+    """MMEngine's backend for pictures, but one that cannot be written is an error."""
+
+    @force_init_env
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+        """Writes ``<name>_<step>.png``; ``image`` is ``(H, W, 3)`` RGB."""
+        write_picture(Path(self._img_save_dir, f'{name}_{step}.png'), image[..., ::-1])
+
+
+def make_dump(kind: str, out: Path) -> BaseMetric:
+    """Makes a metric that writes all predictions to a pickle file.
+
+    Args:
+        kind: ``'DumpResults'`` of MMEngine, or a metric made of it.
+        out: The file; ``.pkl`` or ``.pickle``.
+    """
+    def write(results: list) -> dict:
+        with whole_file(out) as part:
+            mmengine.dump(results, part)
+        print_log(f'predictions written to {out}', 'current')
+        return {}
+
+    metric = METRICS.build(dict(type=kind, out_file_path=str(out)))
+    metric.compute_metrics = write
+    return metric

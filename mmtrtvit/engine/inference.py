@@ -13,6 +13,7 @@ from mmengine.structures import BaseDataElement
 
 from ..checkpoints import checkpoint_file
 from ..errors import UserError
+from ..files import whole_file
 from ..media import (
     DrawnMedia,
     Frame,
@@ -20,7 +21,6 @@ from ..media import (
     find_media,
     open_window,
     read_frames,
-    whole_file,
     write_picture,
 )
 from .predictor import Predictor, batches, label_map, load

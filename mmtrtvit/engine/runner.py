@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import METRICS, RUNNERS
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
@@ -17,6 +17,7 @@ from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_widths
 from .distributed import MeanLossHook, join_processes
+from .files import make_dump
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 
@@ -107,9 +108,9 @@ def evaluate(
     runner = build_runner(config)
     if out is not None:
         kind = 'DumpDetResults' if config.get('default_scope') == 'mmdet' else 'DumpResults'
-        Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
-        dump = METRICS.build(dict(type=kind, out_file_path=str(out)))
-        runner.test_evaluator.metrics.append(dump)
+        out = Path(out).absolute()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        runner.test_evaluator.metrics.append(make_dump(kind, out))
     for hook in hooks:
         runner.register_hook(hook)
     metrics = runner.test()
@@ -247,7 +248,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
         hook = dict(hook, type='SegVisualizationHook', draw=True)
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         config.visualizer.pop('name', None)  # one of that name may exist, with another folder
-        config.visualizer.vis_backends = [dict(type='LocalVisBackend', img_save_dir=folder)]
+        config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)
     else:

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, message
 from .coco import Ids
 from .detector import Detector
 from .model import Model
@@ -111,5 +111,7 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == '__main__':
     try:
         main(parse_args())
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    except (UserError, OSError) as error:
+        if message(error) is None:
+            raise
+        sys.exit(f'error: {message(error)}')

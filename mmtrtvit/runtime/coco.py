@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import UserError
-from ..media import whole_file
+from ..files import whole_file
 from .masks import run_lengths
 from .results import Detections
 

@@ -1,8 +1,10 @@
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmtrtvit.analysis.curves import draw_curves, read_scalars
 from mmtrtvit.analysis.pictures import draw_sheet, find_pictures
@@ -42,6 +44,20 @@ def test_scalars_of_a_resumed_training(work_dir):
 def test_curves_are_drawn(work_dir, tmp_path):
     picture = cv2.imread(str(draw_curves(work_dir, tmp_path / 'new' / 'curves.png')))
     assert picture.shape[0] > 300 and picture.std() > 5
+
+
+@pytest.mark.parametrize('name, kind', [('curves', 'PNG'), ('curves.JPG', 'JPEG')])
+def test_figures_go_to_exactly_the_file_that_was_named(work_dir, tmp_path, name, kind):
+    path = tmp_path / 'new' / name
+    assert draw_curves(work_dir, path) == path
+    assert os.listdir(path.parent) == [name]
+    with Image.open(path) as picture:
+        assert picture.format == kind
+
+
+def test_an_unknown_format_of_a_figure(work_dir, tmp_path):
+    with pytest.raises(UserError, match=r'curves.xyz: no format .* one of .*png.*svg'):
+        draw_curves(work_dir, tmp_path / 'curves.xyz')
 
 
 def test_no_curves_without_a_training(tmp_path):

@@ -1,10 +1,14 @@
+import errno
 import os
+import pickle
 import signal
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmtrtvit.engine.files import AtomicBackend
+from mmtrtvit.engine.files import AtomicBackend, PictureBackend, make_dump
 
 
 def test_mmengine_finds_the_backend_by_name(tmp_path):
@@ -45,3 +49,34 @@ def test_a_killed_write_leaves_the_old_file_and_no_obstacle(tmp_path, monkeypatc
     AtomicBackend().put(b'new', path)
     assert path.read_bytes() == b'new'
     assert os.listdir(tmp_path) == ['x.pth']
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_checkpoint(tmp_path, full_disk):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(b'old')
+    with full_disk(1000), pytest.raises(OSError) as caught:
+        AtomicBackend().put(bytes(2000), path)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['x.pth']
+
+
+def test_pictures_are_written_or_an_error_is_raised(tmp_path, full_disk):
+    backend = PictureBackend(save_dir=str(tmp_path), img_save_dir='pictures')
+    image = np.random.default_rng(0).integers(256, size=(40, 50, 3), dtype=np.uint8)
+    backend.add_image('test', image, step=3)
+    with full_disk(1000), pytest.raises(OSError):
+        backend.add_image('test', image, step=4)
+    assert os.listdir(tmp_path / 'pictures') == ['test_3.png']
+    assert (cv2.imread(str(tmp_path / 'pictures' / 'test_3.png'))[..., ::-1] == image).all()
+
+
+def test_predictions_are_written_whole(tmp_path, full_disk):
+    path = tmp_path / 'predictions.pkl'
+    dump = make_dump('DumpResults', path)
+    dump.process({}, [dict(label=1), dict(label=2)])
+    assert dump.evaluate(size=2) == {}
+    dump.process({}, [dict(label=number) for number in range(1000)])
+    with full_disk(1000), pytest.raises(OSError):
+        dump.evaluate(size=1000)
+    assert pickle.loads(path.read_bytes()) == [dict(label=1), dict(label=2)]
+    assert os.listdir(tmp_path) == ['predictions.pkl']

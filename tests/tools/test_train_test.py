@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,6 +242,19 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
+def test_a_full_disk_costs_no_checkpoint(runs, folder, call, full_disk):
+    shutil.copytree(folder / 'whole', folder / 'full')
+    longer = '--cfg-options', 'train_cfg.max_epochs=3'
+    with full_disk(1_000_000):
+        result = call('train.py', 'detector.py', '--work-dir', 'full', '--resume', *longer)
+    assert_refused(result, f'{folder}/full/epoch_3.pth: File too large')
+    assert sorted(path.name for path in (folder / 'full').glob('epoch_*')) == [
+        'epoch_1.pth', 'epoch_2.pth']
+    resumed = call('train.py', 'detector.py', '--work-dir', 'full', '--resume', *longer)
+    assert resumed.code == 0, resumed.err
+    assert 'resumed epoch: 2, iter: 6' in resumed.out
+
+
 def test_a_detector_is_evaluated_with_pictures_and_predictions(runs, folder):
     result = run(folder, 'test.py', 'detector.py', 'whole', '--work-dir', 'tested',
                  '--show-dir', 'pictures', '--out', 'new/predictions.pkl')
@@ -355,6 +369,10 @@ def test_a_segmentor_trains_and_is_evaluated(call, folder):
     assert tested.code == 0, tested.err
     assert re.search(r'^mIoU +\d+\.\d+$', tested.out, re.M)
     assert len(list((folder / 'masks').iterdir())) == 4
+    picture = folder / 'taken' / 'test_00000000.jpg_1.png'
+    picture.mkdir(parents=True)
+    taken = call('test.py', 'segmentor.py', 'segmented/epoch_1.pth', '--show-dir', 'taken')
+    assert_refused(taken, f'{picture}: Is a directory')
     wrong = call('train.py', 'segmentor.py', '--cfg-options', 'model.decode_head.num_classes=150')
     assert_refused(wrong, 'has 4 classes: background, disc')
 

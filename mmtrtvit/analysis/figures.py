@@ -1,0 +1,24 @@
+"""Figures as files."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ..errors import UserError
+from ..files import whole_file
+
+
+def save_figure(figure: Figure, out: str | Path) -> Path:
+    """Writes a figure in the format of the file's name, as PNG if that tells none.
+
+    Raises:
+        UserError: If Matplotlib cannot write that format.
+    """
+    out = Path(out)
+    kind = out.suffix[1:].lower() or 'png'
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise UserError(f'{out}: no format of pictures; expected one of {", ".join(sorted(kinds))}')
+    with whole_file(out) as part:
+        figure.savefig(part, dpi=120, format=kind)
+    return out

@@ -1,0 +1,26 @@
+import argparse
+
+import pytest
+
+from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.errors import UserError
+
+
+def failing(error):
+    def main(args):
+        raise error
+    return main
+
+
+@pytest.mark.parametrize('error, text', [
+    (UserError('no such thing'), 'error: no such thing'),
+    (PermissionError(13, 'Permission denied', 'out'), 'error: out: Permission denied. Change its')])
+def test_what_a_user_can_mend_ends_a_tool_with_a_message(error, text):
+    with pytest.raises(SystemExit, match=text):
+        run_tool(failing(error), argparse.Namespace())
+
+
+@pytest.mark.parametrize('error', [KeyError('x'), ConnectionError('x'), FileNotFoundError(2, 'x')])
+def test_all_else_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run_tool(failing(error), argparse.Namespace())

@@ -1,0 +1,46 @@
+import errno
+import os
+
+import pytest
+
+from mmtrtvit.errors import UserError, message
+
+
+def error_of(function, *args):
+    with pytest.raises(OSError) as caught:
+        function(*args)
+    return caught.value
+
+
+def test_a_full_disk():
+    with open('/dev/full', 'wb', buffering=0) as file:
+        error = error_of(file.write, b'x')
+    assert message(error) == (
+        'No space left on device. Free some space, or choose another disk.')
+    error.filename = 'epoch_1.pth'
+    assert message(error).startswith('epoch_1.pth: No space left on device. ')
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    file, folder = tmp_path / 'file', tmp_path / 'folder'
+    file.touch()
+    folder.mkdir()
+    for function, args, place, reason in (
+            (open, (file / 'x', 'w'), file / 'x', 'Not a directory. A part of this path is a file'),
+            (file.mkdir, (), file, 'File exists. A file has the name of the folder'),
+            (open, (folder, 'w'), folder, 'Is a directory. A folder has the name of the file'),
+            (os.replace, (file, folder), folder, 'Is a directory. A folder has')):
+        assert message(error_of(function, *args)).startswith(f'{place}: {reason}')
+
+
+@pytest.mark.parametrize('number', ['EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM'])
+def test_all_end_with_what_to_do(number):
+    text = os.strerror(getattr(errno, number))
+    advice = message(OSError(getattr(errno, number), text, 'out')).removeprefix(f'out: {text}. ')
+    assert 'choose another' in advice.lower() and advice.endswith('.')
+
+
+def test_other_errors_keep_their_traceback(tmp_path):
+    assert message(UserError('bad')) == 'bad'
+    for error in (ValueError('bad'), OSError('bad'), error_of(open, tmp_path / 'absent')):
+        assert message(error) is None
