@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     for sentence in result.skipped:
         print(f'  {sentence}')
     if result.stopped:
-        raise SystemExit(130)
+        raise KeyboardInterrupt
 
 
 if __name__ == '__main__':

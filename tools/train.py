@@ -29,6 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
+    from mmtrtvit.checkpoints import newest_checkpoint
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
 
@@ -37,7 +38,12 @@ def main(args: argparse.Namespace) -> None:
         use_amp(config)
     if args.auto_scale_lr:
         use_scaled_lr(config)
-    result = train(config, args.resume)
+    try:
+        result = train(config, args.resume)
+    except KeyboardInterrupt:
+        last = newest_checkpoint(config.work_dir)
+        raise KeyboardInterrupt(
+            f'--resume goes on from {last}' if last else 'there is no checkpoint yet') from None
     if is_main_process():
         print(f'\n{format_table(vars(result))}')
 

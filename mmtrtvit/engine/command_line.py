@@ -9,12 +9,15 @@ from collections.abc import Callable
 from mmengine.config import DictAction
 
 from ..errors import UserError, message
+from .distributed import leave_processes
 
 # Where a launcher tells a process its number on this machine.
 LOCAL_RANKS = {
     'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 # Seconds that the others leave the first process to report an error, which ends them all.
 PATIENCE = 10
+# Exit code after Ctrl-C, as shells have it.
+STOPPED = 130
 
 
 def new_parser(doc: str) -> argparse.ArgumentParser:
@@ -56,22 +59,26 @@ def positive(text: str) -> int:
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Runs a tool; wrong input or a full disk ends it with a message and exit code 1."""
+    """Runs a tool; what its user can mend ends it with a message and exit code 1, Ctrl-C with 130.
+
+    Args:
+        main: The tool's work. A KeyboardInterrupt may carry a sentence on how to go on.
+        args: What it is called with.
+    """
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     launcher = getattr(args, 'launcher', 'none')
+    is_first = os.environ.get(LOCAL_RANKS.get(launcher, ''), '0') == '0'
     try:
         main(args)
+    except KeyboardInterrupt as stop:
+        if is_first:
+            print('\nstopped', *stop.args, sep='; ', file=sys.stderr)
+        sys.exit(STOPPED)
     except (UserError, OSError) as error:
         if message(error) is None:
             raise
-        if os.environ.get(LOCAL_RANKS.get(launcher, ''), '0') != '0':
+        if not is_first:
             time.sleep(PATIENCE)
         sys.exit(f'error: {message(error)}')
     if launcher != 'none':
-        from torch import distributed
-
-        if distributed.get_backend() == 'gloo':
-            # Its threads let go of their last tensors while this one waits. In an interpreter that
-            # ends, they would abort the process.
-            distributed.barrier()
-        distributed.destroy_process_group()
+        leave_processes()

@@ -1,5 +1,6 @@
 """Runs of several processes, also on CPUs, for which MMEngine has no launcher."""
 
+import gc
 import logging
 import os
 from datetime import timedelta
@@ -90,6 +91,17 @@ def join_processes(config: Config) -> None:
                         f'here. For processes on CPUs take {LAUNCHERS["pytorch"][1]}')
     if device == 'cpu':
         _join_on_cpu(config)
+
+
+def leave_processes() -> None:
+    """Leaves the other processes, when all work is done and nothing refers to its Runner.
+
+    Gloo's threads end with the last reference to their group, and wrapped models, which have one,
+    are in cycles that only the garbage collector frees. An interpreter that ended before them could
+    be aborted by one of them, with exit code -6.
+    """
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 def _check_strategy(config: Config, launcher: str) -> None:

@@ -105,12 +105,14 @@ def main(args: argparse.Namespace) -> None:
         ids)
     print_summary(result)
     if result.stopped:
-        raise SystemExit(130)
+        raise KeyboardInterrupt
 
 
 if __name__ == '__main__':
     try:
         main(parse_args())
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (UserError, OSError) as error:
         if message(error) is None:
             raise

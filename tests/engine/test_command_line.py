@@ -20,6 +20,14 @@ def test_what_a_user_can_mend_ends_a_tool_with_a_message(error, text):
         run_tool(failing(error), argparse.Namespace())
 
 
+@pytest.mark.parametrize('words, text', [((), ''), (('--resume goes on',), '; --resume goes on')])
+def test_ctrl_c_needs_no_traceback(capsys, words, text):
+    with pytest.raises(SystemExit) as caught:
+        run_tool(failing(KeyboardInterrupt(*words)), argparse.Namespace())
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == f'\nstopped{text}\n'
+
+
 @pytest.mark.parametrize('error', [KeyError('x'), ConnectionError('x'), FileNotFoundError(2, 'x')])
 def test_all_else_keeps_its_traceback(error):
     with pytest.raises(type(error)):

@@ -242,6 +242,18 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
+@pytest.mark.parametrize('work_dir, text', [
+    ('whole', 'stopped; --resume goes on from {}/whole/epoch_2.pth\n'),
+    ('new', 'stopped; there is no checkpoint yet\n')])
+def test_ctrl_c_says_how_to_go_on(runs, folder, call, monkeypatch, work_dir, text):
+    def train(config, resume):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmtrtvit.engine.runner.train', train)
+    result = call('train.py', 'detector.py', '--work-dir', work_dir)
+    assert result.code == 130 and result.err.endswith(text.format(folder))
+
+
 def test_a_full_disk_costs_no_checkpoint(runs, folder, call, full_disk):
     shutil.copytree(folder / 'whole', folder / 'full')
     longer = '--cfg-options', 'train_cfg.max_epochs=3'
