@@ -59,13 +59,13 @@ class EngineSession:
         with self._lock:
             self._cuda.use()
             self._select(inputs['input'].shape)
-            for tensor in self.inputs:
-                value = np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
-                if not self._context.set_input_shape(tensor.name, value.shape):
-                    raise UserError(f'the engine does not take {tensor.name} of {value.shape}.')
-                buffer = self._buffers[tensor.name]
-                buffer.write(value)
-                self._context.set_tensor_address(tensor.name, buffer.address)
+            given = {tensor.name: np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
+                     for tensor in self.inputs}
+            for name, value in given.items():
+                if not self._context.set_input_shape(name, value.shape):
+                    raise UserError(f'the engine does not take {name} of {value.shape}.')
+                self._buffers[name].write(value)
+                self._context.set_tensor_address(name, self._buffers[name].address)
             outputs = {}
             for tensor in self.outputs:
                 value = np.empty(tuple(self._context.get_tensor_shape(tensor.name)), tensor.dtype)
