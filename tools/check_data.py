@@ -13,10 +13,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import new_parser, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
 
 SHOWN = 4  # places of each finding; findings.json has all
 
@@ -24,9 +23,7 @@ SHOWN = 4  # places of each finding; findings.json has all
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='values to replace in the config, lists as key="[a,b]"')
+    add_cfg_options(parser)
     parser.add_argument(
         '--out-dir', metavar='DIR', type=Path,
         help='folder for the pictures and findings.json (default: work_dirs/<config name>/data)')

@@ -20,9 +20,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmtrtvit.engine.command_line import new_parser, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
 
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
 
@@ -51,9 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--log-level', default='INFO', choices=LEVELS,
         help='least level of what is printed (default: %(default)s)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='values to replace in the deploy config, lists as key="[a,b]"')
+    add_cfg_options(parser, 'deploy config')
     return parser.parse_args()
 
 

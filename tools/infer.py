@@ -12,10 +12,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, new_parser, positive, run_tool
 from mmtrtvit.tables import format_table
 
 
@@ -42,9 +41,7 @@ def parse_args() -> argparse.Namespace:
         '--no-predictions', dest='predictions', action='store_false',
         help='write no predictions.json and no label maps')
     parser.add_argument('--show', action='store_true', help='show the pictures on the screen')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='values to replace in the config, lists as key="[a,b]"')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -31,6 +31,16 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+class Options(DictAction):
+    """Values by the keys of a config, KEY=VALUE each."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} {value}: expected KEY=VALUE, without spaces')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Makes a parser with the arguments that MM users expect of a tool for a run.
 
@@ -41,14 +51,19 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='values to replace in the config, lists as key="[a,b]"')
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
         help='what started the processes of a run on several GPUs (default: none)')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, what: str = 'config') -> None:
+    """Adds the argument that replaces values of a config; ``what`` names it in the help."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
+        help=f'values to replace in the {what}, lists as key="[a,b]"')
 
 
 def positive(text: str) -> int:

@@ -28,6 +28,7 @@ from ..errors import UserError
 from .checks import class_counts, leaf_datasets
 from .config import read_config
 from .hosts import import_host, without_onedl_notice
+from .mistakes import explaining
 
 VISUALIZERS_BY_SCOPE = {
     'mmdet': dict(type='DetLocalVisualizer'),
@@ -68,7 +69,8 @@ def load(
         warnings.catch_warnings(),
     ):
         warnings.simplefilter('ignore')  # about losses
-        model = revert_sync_batchnorm(MODELS.build(config.model))
+        with explaining(config):
+            model = revert_sync_batchnorm(MODELS.build(config.model))
         weights = state_dict_of(state)
         require_match(
             compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta'))

@@ -20,6 +20,7 @@ from .distributed import MeanLossHook, join_processes
 from .files import make_dump
 from .hooks import CheckWeightsHook
 from .hosts import import_host
+from .mistakes import explaining
 
 
 @dataclass
@@ -58,7 +59,8 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
-    runner.train()
+    with explaining(config):
+        runner.train()
     log_dir = Path(runner.log_dir)
     return TrainResult(
         work_dir=Path(runner.work_dir),
@@ -113,7 +115,8 @@ def evaluate(
         runner.test_evaluator.metrics.append(make_dump(kind, out))
     for hook in hooks:
         runner.register_hook(hook)
-    metrics = runner.test()
+    with explaining(config):
+        metrics = runner.test()
     if not metrics:
         raise UserError(
             f'{checkpoint or config.filename}: the evaluator gave no metric. Detectors get none if '
@@ -124,7 +127,8 @@ def evaluate(
 def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
     join_processes(config)
-    runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    with explaining(config):
+        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_widths(config, getattr(model, 'backbone', None))
     if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, run_tool
 from mmtrtvit.errors import UserError
 
 
@@ -18,6 +18,16 @@ def failing(error):
 def test_what_a_user_can_mend_ends_a_tool_with_a_message(error, text):
     with pytest.raises(SystemExit, match=text):
         run_tool(failing(error), argparse.Namespace())
+
+
+def test_options_of_a_config(capsys):
+    parser = argparse.ArgumentParser()
+    add_cfg_options(parser)
+    words = ['--cfg-options', 'a.b=1', 'c=[1,x]', 'd=e=f']
+    assert parser.parse_args(words).cfg_options == {'a.b': 1, 'c': [1, 'x'], 'd': 'e=f'}
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, 'key', '=', 'value'])
+    assert '--cfg-options key: expected KEY=VALUE' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('words, text', [((), ''), (('--resume goes on',), '; --resume goes on')])

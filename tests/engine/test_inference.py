@@ -480,8 +480,15 @@ class Webcam:
         self.released.append(self.source)
 
 
-def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
+@pytest.fixture
+def webcam(monkeypatch):
+    of_file = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, 'VideoCapture',
+        lambda source: of_file(source) if isinstance(source, str) else Webcam(source))
+
+
+def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, webcam):
     result = run('retinanet', '0', max_frames=3)
     assert (result.frames, result.stopped) == (3, False)
     assert Webcam.released.pop() == 0
@@ -492,8 +499,7 @@ def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, monkeypatch):
     assert (tmp_path / 'out/pictures/webcam_0.mp4').stat().st_size
 
 
-def test_a_webcam_until_ctrl_c(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
+def test_a_webcam_until_ctrl_c(run, tmp_path, monkeypatch, webcam):
     monkeypatch.setattr(Webcam, 'interrupt_at', 2)
     totals = []
     result = run('retinanet', '0', track=lambda items, total: totals.append(total) or items)

@@ -242,6 +242,14 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
+@pytest.mark.parametrize('option, parts', [
+    ('model.backbone.type=TRTVit', ['model.backbone.type: there is no model TRTVit', 'TRTViT?']),
+    ('optim_wrapper.optimizer.type=Adamm', ['optim_wrapper.optimizer.type: there is no optimizer']),
+    ('param_scheduler.0.start=1', ['param_scheduler.0.start: LinearLR has no such argument'])])
+def test_mistyped_types_and_arguments(call, option, parts):
+    assert_refused(call('train.py', 'detector.py', '--cfg-options', option), *parts)
+
+
 @pytest.mark.parametrize('work_dir, text', [
     ('whole', 'stopped; --resume goes on from {}/whole/epoch_2.pth\n'),
     ('new', 'stopped; there is no checkpoint yet\n')])
