@@ -1,7 +1,6 @@
 """What several tests need."""
 
 import importlib.util
-import resource
 import shutil
 import subprocess
 import sys
@@ -135,6 +134,8 @@ def write_checkpoint(config, path):
 @pytest.fixture
 def full_disk():
     """A context in which no file grows over some bytes; the error is EFBIG instead of ENOSPC."""
+    resource = pytest.importorskip('resource')  # not on Windows
+
     @contextmanager
     def full_disk(size):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)

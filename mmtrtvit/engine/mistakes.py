@@ -48,8 +48,9 @@ def _explanation(config: Config, text: str) -> str | None:
         name, kind = found.groups()
         return _unknown_type(parts, name, kind)
     if NO_OPTIMIZER in text:
-        name = config.optim_wrapper.optimizer.type
-        return None if name in _classes('optimizer') else _unknown_type(parts, name, 'optimizer')
+        for key, part in parts:
+            if key == 'optim_wrapper.optimizer' and part['type'] not in _classes('optimizer'):
+                return _unknown_type(parts, part['type'], 'optimizer')
     if found := UNKNOWN_ARGUMENT.search(text):
         name, argument = found.groups()
         for key, part in parts:

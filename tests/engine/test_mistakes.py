@@ -99,8 +99,8 @@ def test_an_argument_that_a_type_needs():
     TypeError("FPN.__init__() missing 1 required positional argument: 'in_channels'"),
     KeyError('Elsewhere is not in the mmdet::model registry. Please check'),
     TypeError('None is not a callable object')])
-def test_what_the_config_does_not_explain_stays(error):
-    with pytest.raises(type(error)) as caught:
-        with explaining(Config(dict(model=DETECTOR, optim_wrapper=OPTIMIZER))):
-            raise error
+@pytest.mark.parametrize('config', [dict(model=DETECTOR, optim_wrapper=OPTIMIZER), {}])
+def test_what_the_config_does_not_explain_stays(error, config):
+    with pytest.raises(type(error)) as caught, explaining(Config(config)):
+        raise error
     assert caught.value is error
