@@ -44,6 +44,7 @@ def _explanation(config: Config, text: str) -> str | None:
     parts = list(_parts(content))
     parts += [(key, dict(content[key], type=DataLoader)) for key in content
               if key.endswith('_dataloader') and content[key]]
+    classes = _classes()
     if found := UNKNOWN_TYPE.search(text):
         name, kind = found.groups()
         return _unknown_type(parts, name, kind)
@@ -54,7 +55,7 @@ def _explanation(config: Config, text: str) -> str | None:
     if found := UNKNOWN_ARGUMENT.search(text):
         name, argument = found.groups()
         for key, part in parts:
-            kind = _class(part['type'])
+            kind = _class(part['type'], classes)
             if argument in part and _is_a(kind, name):
                 known = inspect.signature(kind).parameters
                 return (f'{key}.{argument}: {kind.__name__} has no such argument.'
@@ -63,7 +64,7 @@ def _explanation(config: Config, text: str) -> str | None:
         name, arguments = found.groups()
         lacking = re.findall(r"'(\w+)'", arguments)
         for key, part in parts:
-            if _is_a(_class(part['type']), name) and not {*lacking} & {*part}:
+            if _is_a(_class(part['type'], classes), name) and not {*lacking} & {*part}:
                 return f'{key}: {part["type"]} needs {", ".join(lacking)}.'
     return None
 
@@ -97,8 +98,8 @@ def _classes(kind: str | None = None) -> dict[str, Any]:
     return found
 
 
-def _class(name: Any) -> Any:
-    return _classes().get(name.split('.')[-1]) if isinstance(name, str) else name
+def _class(name: Any, classes: dict[str, Any]) -> Any:
+    return classes.get(name.split('.')[-1]) if isinstance(name, str) else name
 
 
 def _is_a(kind: Any, name: str) -> bool:

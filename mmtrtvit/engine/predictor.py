@@ -66,11 +66,10 @@ def load(
     import_host(scope)
     with (
         DefaultScope.overwrite_default_scope(scope), without_onedl_notice(),
-        warnings.catch_warnings(),
+        warnings.catch_warnings(), explaining(config),
     ):
         warnings.simplefilter('ignore')  # about losses
-        with explaining(config):
-            model = revert_sync_batchnorm(MODELS.build(config.model))
+        model = revert_sync_batchnorm(MODELS.build(config.model))
         weights = state_dict_of(state)
         require_match(
             compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta'))

@@ -273,6 +273,14 @@ def test_other_scopes_are_refused(folder):
         load('other.py', 'retinanet.pth')
 
 
+def test_a_mistyped_step_of_the_pipeline_is_named(folder):
+    options = {'test_dataloader.dataset.pipeline.1.type': 'Resizee'}
+    with pytest.raises(UserError, match=(
+            r'test_dataloader\.dataset\.pipeline\.1\.type: there is no transform Resizee\. Did you '
+            'mean Resize')):
+        load('retinanet.py', 'retinanet.pth', options=options)
+
+
 def test_a_pipeline_without_a_loader_is_told(folder):
     options = {'test_dataloader.dataset.pipeline': []}
     with pytest.raises(UserError, match='LoadImageFromFile'):

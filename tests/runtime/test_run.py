@@ -1,7 +1,10 @@
 """Files, folders, videos and the command line."""
 
 import json
+import runpy
 import sys
+import warnings
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -116,6 +119,26 @@ def test_ctrl_c_leaves_whole_files(bright, inputs, monkeypatch):
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['runtime', *map(str, arguments)])
     command_line.main(command_line.parse_args())
+
+
+def exit_code(monkeypatch, *arguments):
+    """What ``python -m mmtrtvit.runtime`` ends with."""
+    monkeypatch.setattr(sys, 'argv', ['runtime', *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the module was imported before
+        runpy.run_module('mmtrtvit.runtime', run_name='__main__')
+    return caught.value.code
+
+
+def test_results_that_cannot_be_written(bright, inputs, monkeypatch):
+    picture = inputs / 'a.png'
+    code = exit_code(monkeypatch, bright(), picture, '--out-dir', picture / 'out')
+    assert code.startswith(f'error: {picture}/out: Not a directory. ')
+
+
+def test_ctrl_c_has_an_exit_code(bright, inputs, monkeypatch):
+    monkeypatch.setattr(Detector, '__init__', Mock(side_effect=KeyboardInterrupt))
+    assert exit_code(monkeypatch, bright(), inputs / 'a.png') == 130
 
 
 def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):

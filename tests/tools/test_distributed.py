@@ -146,7 +146,7 @@ run('flexible.py', 'flexible')
 run('fsdp.py', 'fsdp', **{'train_cfg.max_epochs': 1})
 run('fsdp.py', 'fsdp', resume='auto')
 leave_processes()
-left = [task for task in Path('/proc/self/task').iterdir() if 'gloo' in (task / 'comm').read_text()]
+left = [name for name in Path('/proc/self/task').glob('*/comm') if 'gloo' in name.read_text()]
 assert not left, 'threads of Gloo are left'
 '''
 
@@ -524,8 +524,7 @@ def test_other_processes_leave_the_report_to_the_first(monkeypatch, rank, waits)
 
 
 def gloo_threads():
-    return [task for task in Path('/proc/self/task').iterdir()
-            if 'gloo' in (task / 'comm').read_text()]
+    return [name for name in Path('/proc/self/task').glob('*/comm') if 'gloo' in name.read_text()]
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='names of threads are read from /proc')
