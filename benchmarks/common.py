@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmtrtvit.analysis.timing import threads, time_side_by_side
+from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
 from mmtrtvit.engine.command_line import new_parser
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
@@ -56,13 +56,22 @@ class Conditions:
     def inference(self, model: nn.Module, x: Tensor) -> Callable[[], Any]:
         """A function that computes ``model(x)``; both have been placed."""
         if self.compile:
-            model = torch.compile(model)
+            model = torch.compile(model, dynamic=False)
 
         @torch.inference_mode()
         def call() -> Any:
             return model(x)
 
         return recorded(call) if self.cuda_graphs else call
+
+
+def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
+    """Returns what a function of a module returns, whatever was called before it: on the CPU it has
+    a process of its own, on a GPU it starts without compiled code."""
+    if settings.device == 'cpu':
+        return in_new_process(function, *args)
+    torch.compiler.reset()
+    return function(*args)
 
 
 def recorded(call: Callable[[], Any]) -> Callable[[], Any]:

@@ -2,8 +2,9 @@
 
 TeraFLOPS are operations per second: 2 x multiply-adds of convolutions, linear layers and products
 of attention, over the latency. The peak is the best that a product of two square matrices of 1024,
-2048 or 4096 rows reaches in the same run, as PyTorch computes it or as oneDNN does. Every model is
-as its users get it, in eval mode; TRT-ViT is a fused copy. timm's models are fixed to the size.
+2048 or 4096 rows (on a GPU 4096 or 8192) reaches in the same run, as PyTorch computes it or as
+oneDNN does. Every model is as its users get it, in eval mode; TRT-ViT is a fused copy. timm's
+models are fixed to the size.
 
 Examples:
   python benchmarks/density.py --sizes 512x512 --threads 2
@@ -34,14 +35,14 @@ from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import TRTViT, fuse
-from mmtrtvit.models.onednn import FastLinear
+from mmtrtvit.models.fast_layers import FastLinear
 
 PEERS = dict(
     resnet50='resnet50', swin_tiny='swin_tiny_patch4_window7_224',
     twins_svt_small='twins_svt_small',
     convnext_tiny='convnext_tiny', nextvit_small='nextvit_small')
 OURS = [f'trtvit_{arch}' for arch in TRTViT.arch_settings]
-MATRICES = 1024, 2048, 4096
+MATRICES = dict(cpu=(1024, 2048, 4096), cuda=(4096, 8192))
 COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'milliseconds', 'gflop', 'teraflops',
            'share_of_peak')
 
@@ -72,7 +73,7 @@ def densities(
     """Measures models and the products of matrices side by side."""
     x = settings.place(torch.randn(shape))
     functions, operations = {}, {}
-    for side in MATRICES:
+    for side in MATRICES[settings.device]:
         matrix = settings.place(torch.randn(side, side))
         layer = settings.place(FastLinear(nn.Linear(side, side, bias=False)).requires_grad_(False))
         functions[side] = lambda matrix=matrix: matrix @ matrix

@@ -1,9 +1,9 @@
 """How latency and memory of a backbone grow with the area of the picture and with the batch.
 
 Measures fused copies, each picture size and batch in turn, and fits cost ~ amount ** exponent by
-least squares over the logarithms: 1 is linear, 2 quadratic. The memory is the peak of a process of
-its own beyond model and input. TRT-ViT's attention sees the whole map, so that its time grows
-faster than the area; its memory must not.
+least squares over the logarithms: 1 is linear, 2 quadratic. The memory is the peak, on the CPU of
+a process of its own, beyond model and input. TRT-ViT's attention sees the whole map, so that its
+time grows faster than the area; its memory must not.
 
 Examples:
   python benchmarks/scaling.py --models trtvit_c efficientvit_m4 --sizes 256x256 512x512 1024x1024
@@ -15,10 +15,10 @@ import itertools
 from math import log
 
 import torch
-from common import Conditions, conditions, make_parser, randomise, save, table
+from common import Conditions, apart, conditions, make_parser, randomise, save, table
 from torch import nn
 
-from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads, time_side_by_side
+from mmtrtvit.analysis.timing import peak_memory, threads, time_side_by_side
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, TRTViT, fuse
 
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
     for name, batch, (height, width) in itertools.product(args.models, args.batches, args.sizes):
         shape = batch, 3, height, width
         row = dict(model=name, mode='inference', batch=batch, height=height, width=width)
-        row |= in_new_process(cost, name, shape, settings)
+        row |= apart(settings, cost, name, shape, settings)
         rows.append(row)
         print(table([row], COLUMNS), flush=True)
         path = save([row], 'scaling', settings, (), args.out)

@@ -1,6 +1,6 @@
 """EfficientViT beside its authors' code, with the same weights, outputs compared in the same run.
 
-Each model has a process of its own for each size, as in versus_timm.py.
+On the CPU each model has a process of its own for each size, as in versus_timm.py.
 The official backbone is the one of the detectors, fused by its own `replace_batchnorm`, once in
 PyTorch's default memory format and once in channels_last, as ours, pictures included. It fails at
 pictures whose last map is smaller than a window but not as large as one, such as 256x256. Get it
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from common import (
     Conditions,
+    apart,
     conditions,
     make_parser,
     measure,
@@ -31,7 +32,6 @@ from common import (
 )
 from efficientvit_peers import build_official
 
-from mmtrtvit.analysis.timing import in_new_process
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
         labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
         shape = batch, 3, height, width
-        found = speedups(in_new_process(compare, arch, shape, args.checkout, settings, labels))
+        found = speedups(apart(settings, compare, arch, shape, args.checkout, settings, labels))
         print(table(found, COLUMNS), flush=True)
         path = save(found, 'versus_official', settings, (), args.out)
     print(path)
@@ -68,7 +68,7 @@ def compare(
     x = settings.place(torch.randn(shape))
     x_last = x.contiguous(memory_format=torch.channels_last)
     plain, last = (
-        settings.place(build_official(ours, arch, checkout)).requires_grad_(False)
+        settings.place(build_official(ours, arch, checkout)).eval().requires_grad_(False)
         for _ in range(2))
     last.to(memory_format=torch.channels_last)
     functions = {

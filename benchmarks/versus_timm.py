@@ -1,7 +1,8 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Three comparisons, each with its outputs compared in the same run. Each model has a process of its
-own for each size: what a process did before decides how glibc treats the memory of large maps.
+Three comparisons, each with its outputs compared in the same run. On the CPU each model has a
+process of its own for each size: what a process did before decides how glibc treats the memory of
+large maps.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
              as exported and as onnxslim leaves them
@@ -26,6 +27,7 @@ import torch
 from common import (
     DTYPES,
     Conditions,
+    apart,
     conditions,
     make_parser,
     measure,
@@ -38,7 +40,7 @@ from common import (
 from efficientvit_peers import build_timm
 from torch import Tensor, nn
 
-from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads
+from mmtrtvit.analysis.timing import peak_memory, threads
 from mmtrtvit.deploy.slim import slim
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
             shape = batch, 3, height, width
-            found = speedups(in_new_process(MODES[args.mode], arch, shape, settings, labels))
+            found = speedups(apart(settings, MODES[args.mode], arch, shape, settings, labels))
             print(table(found, COLUMNS), flush=True)
             path = save(found, f'versus_timm-{args.mode}', settings, packages, args.out)
     print(path)
@@ -101,8 +103,8 @@ def training(
     steps = {name: training_step(name, arch, shape, settings) for name in TRAINED}
     rows = measure(steps, settings, **labels)
     return [
-        dict(row, memory_mb=in_new_process(
-            training_memory, row['implementation'], arch, shape, settings))
+        dict(row, memory_mb=apart(
+            settings, training_memory, row['implementation'], arch, shape, settings))
         for row in rows]
 
 
@@ -146,7 +148,7 @@ def training_step(
     model.train()
     torch.manual_seed(0)  # building has drawn numbers, more or fewer
     x = torch.randn(shape).to(settings.device)
-    forward = torch.compile(model) if settings.compile else model
+    forward = torch.compile(model, dynamic=False) if settings.compile else model
     prepare = channels_last if name == 'mmtrtvit' else nn.Identity()
 
     def step() -> list[Tensor]:

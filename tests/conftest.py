@@ -1,6 +1,7 @@
 """What several tests need."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,19 @@ _base_ = '{ROOT}/configs/demo/fpn_efficientvit_m4.py'
 model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
 ''',
 }
+
+
+def pytest_configure(config):
+    """Hides the GPU from all tests but those that ask for it."""
+    if config.option.markexpr != 'gpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+def pytest_runtest_setup(item):
+    import torch
+
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a GPU and pytest -m gpu')
 
 
 @pytest.fixture(scope='session')

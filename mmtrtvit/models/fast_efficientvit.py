@@ -3,7 +3,8 @@
 Maps are in the memory format ``channels_last``, so that the tokens of a map are a view of it.
 Beside BatchNorm, each block folds what is linear into its weights when it is made:
 
-* the identity beside a depthwise convolution into the centre of its kernel;
+* the identity beside a depthwise convolution into the centre of its kernel, and its bias into what
+  comes behind;
 * the query's depthwise convolution, with its zero padding, and the scale of attention into one
   matrix over the tokens of a window for each channel;
 * the bias of values into what comes behind, since the weights of attention sum up to 1, and the
@@ -13,13 +14,16 @@ Each block is made of one of :mod:`.efficientvit` in eval mode, under ``torch.no
 no weight with it.
 """
 
+from math import isqrt
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from . import triton_attention
 from .efficientvit import KEY_CHANNELS, AttentionHead, LocalMixing, PatchMerging, WindowAttention
+from .fast_layers import FastConv
 from .folding import folded
-from .onednn import FastConv
 from .windows import merge_tokens, split_tokens
 
 
@@ -34,8 +38,11 @@ class FastLocalMixing(nn.Module):
         super().__init__()
         interaction = folded(block.interaction.branch)
         _add_identity(interaction)
-        self.interaction = FastConv(interaction)
         expand, reduce = map(folded, block.ffn.branch)
+        expand.bias += expand.weight.flatten(1) @ interaction.bias
+        reduce.bias += interaction.bias
+        interaction.bias = None
+        self.interaction = FastConv(interaction)
         self.expand, self.reduce = FastConv(expand, relu=True), FastConv(reduce)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,6 +81,7 @@ class FastAttentionHead(nn.Module):
         self.query_mixing = _frozen(responses.flatten(2).transpose(0, 1) * scale)  # (16, w^2, w^2)
         self.query_bias = _frozen(constant.flatten(2).transpose(0, 1) * scale)  # (16, 1, w * w)
         self.bias = _frozen(bias)
+        self.reach = min(conv.kernel_size[0] // 2, window_size - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.qkv(x).split(self.widths, dim=2)  # (n, w * w, 16 or C)
@@ -81,6 +89,16 @@ class FastAttentionHead(nn.Module):
         query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
         return torch.bmm(logits.softmax(dim=-1), value)
+
+    def taps(self, reach: int) -> Tensor:
+        """The query's depthwise kernel, times the scale of attention, channels last:
+        ``(2 * reach + 1, 2 * reach + 1, 16)``."""
+        window_size = isqrt(self.bias.shape[0])
+        mixing = self.query_mixing.unflatten(2, (window_size, -1)).unflatten(1, (window_size, -1))
+        offset = torch.arange(-reach, reach + 1)
+        source, target = offset.clamp(min=0), (-offset).clamp(min=0)
+        taps = mixing[:, source[:, None], source, target[:, None], target]
+        return taps.permute(1, 2, 0).contiguous()
 
 
 class FastWindowAttention(nn.Module):
@@ -108,10 +126,15 @@ class FastWindowAttention(nn.Module):
         proj = folded(attention.proj)
         proj.bias += proj.weight.flatten(1) @ offsets
         self.proj = FastConv(proj)
+        self._stacked = None
 
     def forward(self, x: Tensor) -> Tensor:
+        by_kernel = triton_attention.takes(x, self.window_size)
+        attend = self._by_one_kernel if by_kernel else self._head_by_head
+        return self.proj(attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x)
+
+    def _head_by_head(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
         channels = self.proj.in_channels
-        tokens = x.permute(0, 2, 3, 1)
         height, width = tokens.shape[1:3]
         tokens = split_tokens(tokens, self.window_size, channels)
         groups = tokens.split(self.widths, dim=2)
@@ -120,7 +143,29 @@ class FastWindowAttention(nn.Module):
             outputs.append(head(group + outputs[-1] if outputs else group))
         tokens = merge_tokens(
             torch.cat(outputs, dim=2), self.window_size, height, width, channels)
-        return self.proj(torch.maximum(tokens, self.floor).permute(0, 3, 1, 2), x)
+        return torch.maximum(tokens, self.floor)
+
+    def _by_one_kernel(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
+        if self._stacked is None:
+            self._stacked = self._stack()
+        return triton_attention.attend(tokens, self._stacked, self.window_size)
+
+    def _stack(self) -> triton_attention.Weights:
+        reach = max(head.reach for head in self.heads)
+        qkv, taps, query_bias, bias = map(torch.stack, zip(*(
+            (head.qkv.weight, head.taps(reach), head.query_bias.squeeze(1), head.bias)
+            for head in self.heads)))
+        reaches = torch.tensor([head.reach for head in self.heads], dtype=torch.int32)
+        return triton_attention.Weights(
+            qkv, taps, query_bias, bias, self.floor, reaches.to(self.floor.device))
+
+    def _apply(self, *args, **kwargs) -> nn.Module:
+        self._stacked = None
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args) -> None:
+        self._stacked = None
+        super()._load_from_state_dict(*args)
 
 
 class FastPatchMerging(nn.Module):

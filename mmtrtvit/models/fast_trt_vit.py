@@ -6,8 +6,8 @@ memory format ``channels_last``, so that the tokens of a map are a view of it.
 
 from torch import Tensor, nn
 
+from .fast_layers import FastConv
 from .folding import folded
-from .onednn import FastConv
 from .trt_vit import BottleNeck, Transformer
 
 

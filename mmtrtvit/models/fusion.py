@@ -9,10 +9,10 @@ from ..errors import UserError
 from .backbone import Backbone
 from .efficientvit import LocalMixing, PatchMerging, Residual, WindowAttention
 from .fast_efficientvit import FastLocalMixing, FastPatchMerging, FastWindowAttention
+from .fast_layers import FastConv, FastStem, replace_linear
 from .fast_trt_vit import FastBottleNeck, FastTransformer
 from .folding import fold_pairs, folded
 from .layers import ConvNorm
-from .onednn import FastConv, FastStem, replace_linear
 from .trt_vit import BottleNeck, Transformer
 
 FAST_BLOCKS = {

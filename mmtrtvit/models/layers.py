@@ -48,6 +48,18 @@ def channels_last(x: Tensor) -> Tensor:
     return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
 
 
+def added(x: Tensor, other: Tensor | None, relu: bool) -> Tensor:
+    """Adds ``other``, if given, and makes negative values zero, in place."""
+    if other is not None:
+        x = x.add_(other)
+    return x.relu_() if relu else x
+
+
+def is_traced() -> bool:
+    """Whether what is computed becomes a graph: torch.compile, torch.export or torch.jit.trace."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 def init_weights(module: nn.Module) -> None:
     """Initialises one convolution or linear layer; use with ``nn.Module.apply``."""
     if isinstance(module, nn.Conv2d):

@@ -147,7 +147,6 @@ def test_differences_are_relative_to_the_largest_value(module):
     assert module('common').difference(outputs, reference) == pytest.approx(.1)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='has a GPU')
 def test_no_gpu():
     done = run('versus_timm.py', 'inference', '--device', 'cuda')
     assert done.returncode == 1 and 'error: --device cuda: PyTorch finds no GPU' in done.stderr

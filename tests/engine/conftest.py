@@ -60,7 +60,7 @@ class ToyClassifier(BaseModel):
         x = self.norm(self.conv(inputs)).relu()
         if self.training:  # drop path
             self.inputs.append(inputs.sum().item())
-            x = x * (torch.rand(len(x), 1, 1, 1) < 0.8) / 0.8
+            x = x * (torch.rand(len(x), 1, 1, 1, device=x.device) < 0.8) / 0.8
         scores = self.head(x.mean((2, 3)))
         if mode == 'loss':
             return dict(loss=nn.functional.cross_entropy(scores, label))

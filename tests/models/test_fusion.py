@@ -21,6 +21,7 @@ from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.models import EfficientViT, TRTViT, fuse, onednn
 from mmtrtvit.models.efficientvit import PatchMerging, SandwichBlock
+from mmtrtvit.models.fast_layers import FastLinear
 from mmtrtvit.models.fusion import FusedBackbone
 from mmtrtvit.models.layers import ConvNorm
 from mmtrtvit.models.trt_vit import MixBlockC
@@ -114,7 +115,7 @@ def test_the_model_is_left_alone(small):
 def test_what_a_copy_has(small):
     fused = fuse(small(out_indices=(0,)))
     assert len(fused.stages) == 1
-    assert count(fused, nn.Linear) == count(fused, onednn.FastLinear)
+    assert count(fused, nn.Linear) == count(fused, FastLinear)
     for weight in fused.parameters():
         assert weight.dim() < 4 or weight.is_contiguous(memory_format=torch.channels_last)
 

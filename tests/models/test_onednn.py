@@ -9,8 +9,9 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmtrtvit.models import fast_layers
 from mmtrtvit.models import onednn as onednn_layers
-from mmtrtvit.models.onednn import FastConv, FastLinear, FastStem, replace_linear
+from mmtrtvit.models.fast_layers import FastConv, FastLinear, FastStem, replace_linear
 
 onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN')
@@ -247,7 +248,7 @@ def test_only_plain_linear_layers_are_replaced():
     'size', [(3, 32, 47), (1, 64, 32), (2, 65, 40), (1, 161, 33), (2, 200, 64)], ids=str)
 @torch.no_grad()
 def test_stems_in_strips(strides, size, layout, monkeypatch):
-    monkeypatch.setattr(onednn_layers, 'STRIP_PIXELS', 32 * size[2])
+    monkeypatch.setattr(fast_layers, 'STRIP_PIXELS', 32 * size[2])
     convs = [nn.Conv2d(width, 8, 3, stride, 1)
              for width, stride in zip((3, 8, 8, 8), strides, strict=False)]
     stem = FastStem(*(FastConv(conv, relu=True) for conv in convs))
@@ -265,7 +266,7 @@ def test_stems_in_strips(strides, size, layout, monkeypatch):
     (1, (1, 96, 48), 1)])
 @torch.no_grad()
 def test_number_of_strips(stride, size, strips, monkeypatch):
-    monkeypatch.setattr(onednn_layers, 'STRIP_PIXELS', 32 * 48)
+    monkeypatch.setattr(fast_layers, 'STRIP_PIXELS', 32 * 48)
     stem = FastStem(FastConv(nn.Conv2d(3, 8, 3, stride, 1)))
     batch, height, width = size
     with Calls() as found:

@@ -419,7 +419,6 @@ def test_what_cannot_be_done_is_told(call, folder, tool, args, part):
     assert_refused(call(tool, 'classifier.py', *checkpoint, *args), part)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='has a GPU')
 @pytest.mark.parametrize('args, part', [
     (['--amp'], '--amp needs a GPU'), (['--launcher', 'mpi'], 'is for processes that it started')])
 def test_what_needs_a_gpu_is_told(call, args, part):

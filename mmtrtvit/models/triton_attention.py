@@ -1,0 +1,144 @@
+"""Cascaded group attention in windows as one kernel, for half precision on a GPU.
+
+What :class:`.fast_efficientvit.FastWindowAttention` computes in front of its projection, a map read
+once and written once: each program takes a window through all heads, and what the next head needs
+stays in registers. Padding and cropping are masks. Products are accumulated, and softmax is
+computed, in fp32.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import cudnn
+from .efficientvit import KEY_CHANNELS
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # PyTorch without CUDA comes without it
+    triton = None
+
+MOST_TOKENS = 64  # of a window; the products of more do not fit into a program's registers
+
+
+class Weights(NamedTuple):
+    """Weights of all heads: h heads of d channels, in windows of w * w tokens.
+
+    Attributes:
+        qkv: Weights of query, key and value, ``(h, 16 + 16 + d, d)``.
+        taps: Depthwise kernels on the query, times the scale, ``(h, k, k, 16)``.
+        query_bias: Added to the query behind them, ``(h, 16, w * w)``.
+        bias: Added to the logits, ``(h, w * w, w * w)``.
+        floor: What the output is at least, ``(h * d,)``.
+        reaches: How far each head's kernel reaches from its centre, at most ``k // 2``, int32:
+            ``(h,)``.
+    """
+
+    qkv: Tensor
+    taps: Tensor
+    query_bias: Tensor
+    bias: Tensor
+    floor: Tensor
+    reaches: Tensor
+
+
+def takes(x: Tensor, window_size: int) -> bool:
+    """Whether the kernel computes a map: half precision, on a GPU with units for it."""
+    return (
+        triton is not None and cudnn.takes(x) and window_size**2 <= MOST_TOKENS
+        and torch.cuda.get_device_capability(x.device) >= (8, 0))
+
+
+def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
+    """Computes all heads over the windows of a map: ``(B, H, W, C) -> (B, H, W, C)``, without the
+    projection behind them."""
+    x = x.contiguous()
+    batch, height, width, _ = x.shape
+    heads, _, head_width = weights.qkv.shape
+    rows, columns = -(-height // window_size), -(-width // window_size)
+    windows = batch * rows * columns
+    tokens, block = (
+        max(16, triton.next_power_of_2(each)) for each in (window_size**2, head_width))
+    out = torch.empty_like(x)
+    queries = x.new_empty(windows, tokens, KEY_CHANNELS)
+    _attend[(windows,)](
+        x, out, queries, *weights, height, width, rows, columns, heads, head_width, window_size,
+        weights.taps.shape[1], tokens, block, KEY_CHANNELS)
+    return out
+
+
+if triton is not None:
+
+    @triton.jit
+    def _attend(
+        x, out, queries, qkv, taps, query_bias, bias, floor, reaches, height, width, rows, columns,
+        HEADS: tl.constexpr, WIDTH: tl.constexpr, WINDOW: tl.constexpr, SIDE: tl.constexpr,
+        TOKENS: tl.constexpr, BLOCK: tl.constexpr, KEY: tl.constexpr,
+    ):
+        window = tl.program_id(0).to(tl.int64)
+        column, row = window % columns, window // columns % rows
+        picture = window // (columns * rows)
+        token = tl.arange(0, TOKENS)
+        ty, tx = token // WINDOW, token % WINDOW
+        in_window = token < WINDOW * WINDOW
+        y, x_ = row * WINDOW + ty, column * WINDOW + tx
+        in_map = in_window & (y < height) & (x_ < width)
+        place = ((picture * height + y) * width + x_) * (HEADS * WIDTH)
+        channel, key_channel = tl.arange(0, BLOCK), tl.arange(0, KEY)
+        in_head = channel < WIDTH
+        mask = in_map[:, None] & in_head[None, :]
+        own_queries = queries + window * (TOKENS * KEY)
+        pairs_mask = in_window[:, None] & in_window[None, :]
+        dtype = x.dtype.element_ty
+
+        previous = tl.zeros([TOKENS, BLOCK], tl.float32)
+        for head in range(HEADS):
+            channels = head * WIDTH + channel
+            own = tl.load(x + place[:, None] + channels[None, :], mask, other=0.)
+            own = (own.to(tl.float32) + previous).to(dtype)
+            weight = qkv + head * ((2 * KEY + WIDTH) * WIDTH) + channel[:, None]
+            to_key = key_channel[None, :] * WIDTH
+            query_weight = tl.load(weight + to_key, in_head[:, None], other=0.)
+            key_weight = tl.load(weight + KEY * WIDTH + to_key, in_head[:, None], other=0.)
+            value_weight = tl.load(
+                weight + 2 * KEY * WIDTH + channel[None, :] * WIDTH,
+                in_head[:, None] & in_head[None, :], other=0.)
+
+            query = tl.dot(own, query_weight).to(dtype)
+            tl.store(own_queries + token[:, None] * KEY + key_channel[None, :], query)
+            tl.debug_barrier()
+            mixed = tl.load(
+                query_bias + (head * KEY + key_channel[None, :]) * (WINDOW * WINDOW)
+                + token[:, None], in_window[:, None], other=0.).to(tl.float32)
+            reach = tl.load(reaches + head)
+            for row_of_taps in range(SIDE):
+                dy = row_of_taps - SIDE // 2
+                if dy * dy <= reach * reach:
+                    in_rows = in_window & (ty + dy >= 0) & (ty + dy < WINDOW)
+                    for column_of_taps in tl.static_range(SIDE):
+                        dx = column_of_taps - SIDE // 2
+                        inside = in_rows & (tx + dx >= 0) & (tx + dx < WINDOW)
+                        neighbour = tl.load(
+                            own_queries + (token + dy * WINDOW + dx)[:, None] * KEY
+                            + key_channel[None, :], inside[:, None], other=0.)
+                        weights = tl.load(
+                            taps + ((head * SIDE + row_of_taps) * SIDE + column_of_taps) * KEY
+                            + key_channel)
+                        mixed += neighbour.to(tl.float32) * weights.to(tl.float32)[None, :]
+            tl.debug_barrier()
+
+            key = tl.dot(own, key_weight).to(dtype)
+            logits = tl.dot(mixed.to(dtype), tl.trans(key))
+            logits += tl.load(
+                bias + (head * (WINDOW * WINDOW) + token[:, None]) * (WINDOW * WINDOW)
+                + token[None, :], pairs_mask, other=0.).to(tl.float32)
+            logits = tl.where(in_window[None, :], logits, float('-inf'))
+            shares = tl.exp(logits - tl.max(logits, axis=1)[:, None])
+            shares /= tl.sum(shares, axis=1)[:, None]
+            value = tl.dot(own, value_weight).to(dtype)
+            previous = tl.dot(shares.to(dtype), value)
+            least = tl.load(floor + channels, in_head, other=0.).to(tl.float32)
+            tl.store(out + place[:, None] + channels[None, :],
+                     tl.maximum(previous, least[None, :]).to(dtype), mask)
