@@ -53,6 +53,10 @@ class Conditions:
         """A module or tensor on the device, in the precision."""
         return value.to(self.device, DTYPES[self.dtype])
 
+    def random(self, shape: tuple[int, ...]) -> Tensor:
+        """Random numbers on the device, in the precision."""
+        return torch.randn(shape, device=self.device).to(DTYPES[self.dtype])
+
     def inference(self, model: nn.Module, x: Tensor) -> Callable[[], Any]:
         """A function that computes ``model(x)``; both have been placed."""
         if self.compile:

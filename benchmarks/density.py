@@ -71,10 +71,10 @@ def densities(
     names: list[str], mode: str, shape: tuple[int, ...], settings: Conditions
 ) -> list[dict[str, Any]]:
     """Measures models and the products of matrices side by side."""
-    x = settings.place(torch.randn(shape))
+    x = settings.random(shape)
     functions, operations = {}, {}
     for side in MATRICES[settings.device]:
-        matrix = settings.place(torch.randn(side, side))
+        matrix = settings.random((side, side))
         layer = settings.place(FastLinear(nn.Linear(side, side, bias=False)).requires_grad_(False))
         functions[side] = lambda matrix=matrix: matrix @ matrix
         functions[f'linear {side}'] = lambda layer=layer, matrix=matrix: layer(matrix)

@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
     import_host('mmdet')
     for batch, (height, width) in itertools.product(args.batches, args.sizes):
         labels = dict(mode=args.mode, batch=batch, height=height, width=width)
-        inputs = torch.randn(batch, 3, height, width).to(settings.device)
+        inputs = torch.randn(batch, 3, height, width, device=settings.device)
         if args.mode == 'inference':
             found = inference(args.models, inputs, settings, args.score_threshold)
         else:

@@ -54,9 +54,9 @@ def main(args: argparse.Namespace) -> None:
 def cost(name: str, shape: tuple[int, ...], settings: Conditions) -> dict[str, float]:
     """Latency and peak memory of a model; call it in a process of its own."""
     model = settings.place(build(name))
-    function = settings.inference(model, settings.place(torch.randn(shape)))
+    function = settings.inference(model, settings.random(shape))
     with threads(settings.threads):
-        settings.inference(model, settings.place(torch.randn(1, 3, 64, 64)))()  # packs the weights
+        settings.inference(model, settings.random((1, 3, 64, 64)))()  # packs the weights
         memory = peak_memory(function, settings.device)
         timing = time_side_by_side(
             {name: function}, settings.rounds, device=settings.device)[name]

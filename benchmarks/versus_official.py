@@ -65,7 +65,7 @@ def compare(
     """Rows of the official code in both memory formats and of our fused copy."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
-    x = settings.place(torch.randn(shape))
+    x = settings.random(shape)
     x_last = x.contiguous(memory_format=torch.channels_last)
     plain, last = (
         settings.place(build_official(ours, arch, checkout)).eval().requires_grad_(False)

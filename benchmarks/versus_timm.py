@@ -76,7 +76,7 @@ def inference(
     arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
 ) -> list[dict[str, Any]]:
     models = build(arch)
-    x = settings.place(torch.randn(shape))
+    x = settings.random(shape)
     return measure(
         {name: settings.inference(settings.place(model), x) for name, model in models.items()},
         settings, **labels)
@@ -147,7 +147,7 @@ def training_step(
     model = model.to(settings.device)
     model.train()
     torch.manual_seed(0)  # building has drawn numbers, more or fewer
-    x = torch.randn(shape).to(settings.device)
+    x = torch.randn(shape, device=settings.device)
     forward = torch.compile(model, dynamic=False) if settings.compile else model
     prepare = channels_last if name == 'mmtrtvit' else nn.Identity()
 

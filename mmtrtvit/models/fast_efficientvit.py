@@ -129,7 +129,7 @@ class FastWindowAttention(nn.Module):
         self._stacked = None
 
     def forward(self, x: Tensor) -> Tensor:
-        by_kernel = triton_attention.takes(x, self.window_size)
+        by_kernel = triton_attention.takes(x, self.floor, self.window_size)
         attend = self._by_one_kernel if by_kernel else self._head_by_head
         return self.proj(attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x)
 

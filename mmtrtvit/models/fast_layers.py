@@ -37,7 +37,7 @@ class FastConv(nn.Conv2d):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """``other``, if given, is added before negative values become zero: (B, C', H', W')."""
         for library in (onednn, cudnn):
-            if library.takes(x):
+            if library.takes(x, self.weight):
                 return library.convolution(self, x, other)
         return added(super().forward(x), other, self.relu)
 
@@ -55,7 +55,7 @@ class FastLinear(nn.Linear):
         self.packed = onednn.Packed()
 
     def forward(self, x: Tensor) -> Tensor:
-        if onednn.takes(x):
+        if onednn.takes(x, self.weight):
             return onednn.product(x, self.weight, self.bias, self.packed)
         return super().forward(x)
 
@@ -66,7 +66,7 @@ class FastStem(nn.Sequential):
     2: ``(B, 3, H, W) -> (B, C, H', W')``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not onednn.takes(x):
+        if not onednn.takes(x, self[0].weight):
             return super().forward(x)
         halving = all(
             isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)

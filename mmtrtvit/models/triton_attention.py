@@ -44,10 +44,10 @@ class Weights(NamedTuple):
     reaches: Tensor
 
 
-def takes(x: Tensor, window_size: int) -> bool:
+def takes(x: Tensor, weight: Tensor, window_size: int) -> bool:
     """Whether the kernel computes a map: half precision, on a GPU with units for it."""
     return (
-        triton is not None and cudnn.takes(x) and window_size**2 <= MOST_TOKENS
+        triton is not None and cudnn.takes(x, weight) and window_size**2 <= MOST_TOKENS
         and torch.cuda.get_device_capability(x.device) >= (8, 0))
 
 
@@ -63,15 +63,17 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
         max(16, triton.next_power_of_2(each)) for each in (window_size**2, head_width))
     out = torch.empty_like(x)
     queries = x.new_empty(windows, tokens, KEY_CHANNELS)
-    _attend[(windows,)](
-        x, out, queries, *weights, height, width, rows, columns, heads, head_width, window_size,
-        weights.taps.shape[1], tokens, block, KEY_CHANNELS)
+    with torch.cuda.device_of(x):
+        _attend[(windows,)](
+            x, out, queries, *weights, height, width, rows, columns, heads, head_width,
+            window_size, weights.taps.shape[1], tokens, block, KEY_CHANNELS)
     return out
 
 
 if triton is not None:
 
-    @triton.jit
+    # one compiled kernel for maps of any size
+    @triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
     def _attend(
         x, out, queries, qkv, taps, query_bias, bias, floor, reaches, height, width, rows, columns,
         HEADS: tl.constexpr, WIDTH: tl.constexpr, WINDOW: tl.constexpr, SIDE: tl.constexpr,

@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,12 @@ CONVS = [
     dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=5, padding=2, groups=8),
     dict(kernel_size=3, dilation=2, padding=(2, 1)),
 ]
+
+
+def assert_near(outputs, expected, tolerance):
+    for one, other in zip(outputs, expected, strict=True):
+        assert one.shape == other.shape
+        assert (one.float() - other).abs().max() <= tolerance * other.abs().max()
 
 
 @pytest.mark.parametrize('relu', [False, True])
@@ -43,10 +50,53 @@ def test_what_is_asked_of_the_libraries(settings, relu, monkeypatch):
             cudnn.convolution(fast, x, other), sum_.relu() if relu else sum_, rtol=1e-5, atol=1e-5)
 
 
-def test_the_cpu_is_left_to_others():
-    for dtype in (torch.float16, torch.float32):
-        assert not cudnn.takes(torch.ones(1, dtype=dtype))
-    assert not triton_attention.takes(torch.ones(1), 7)
+@pytest.fixture
+def nvidia(monkeypatch):
+    """Lets PyTorch say that there is an H100."""
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setattr(torch.backends.cudnn, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    return monkeypatch
+
+
+def test_what_is_computed_in_half_precision(nvidia):
+    half = torch.ones(1, dtype=torch.float16)
+    x = SimpleNamespace(
+        is_cuda=True, dtype=torch.float16, requires_grad=False, device=torch.device('cuda'))
+
+    def found(weight=half, window_size=7, **changes):
+        changed = SimpleNamespace(**vars(x) | changes)
+        return (cudnn.takes(changed, weight),
+                triton_attention.takes(changed, weight, window_size))
+
+    assert found() == (True, True)
+    assert found(half.bfloat16(), dtype=torch.bfloat16) == (True, True)
+    assert found(window_size=9) == (True, False)  # too many tokens for one program
+    for changes in (dict(is_cuda=False), dict(dtype=torch.float32), dict(dtype=torch.bfloat16),
+                    dict(requires_grad=True), dict(weight=half.float())):
+        assert found(**changes) == (False, False)
+    with nvidia.context() as context:
+        context.setattr(torch.cuda, 'get_device_capability', lambda device: (7, 5))
+        assert found() == (True, False)
+    with nvidia.context() as context:
+        context.setattr(triton_attention, 'triton', None)
+        assert found() == (True, False)
+    with torch.backends.cudnn.flags(enabled=False):
+        assert found() == (False, False)
+    with nvidia.context() as context:
+        context.setattr(cudnn, 'is_traced', lambda: True)
+        assert found() == (False, False)
+    nvidia.setattr(torch.version, 'cuda', None)  # an AMD GPU
+    assert found() == (False, False)
+
+
+@pytest.mark.parametrize('family', [TRTViT, EfficientViT])
+@torch.no_grad()
+def test_a_fused_copy_is_one_graph(family, randomise):
+    """A library that is asked for outside of a graph would break it."""
+    fused, x = fuse(randomise(family())), torch.randn(1, 3, 64, 96)
+    compiled = torch.compile(fused, backend='eager', fullgraph=True)
+    assert_near(compiled(x), fused(x), 1e-5)
 
 
 INTERPRETED = '''
@@ -89,6 +139,28 @@ def test_the_kernel_computes_what_the_heads_do(channels, window_size, kernels, m
     assert float(run.stdout) > .1
 
 
+@pytest.mark.parametrize('dtype, capability', [('fp16', 90), ('bf16', 80)])
+@pytest.mark.parametrize('width', [16, 48, 112])  # of the heads of M0 to M5
+def test_the_kernel_is_compiled(width, dtype, capability, tmp_path, monkeypatch):
+    """Triton's compiler needs no GPU; the smallest of these GPUs have 99 KB for a program."""
+    pytest.importorskip('triton', minversion='3.2')
+    from triton import compile, next_power_of_2
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    constants = dict(
+        HEADS=4, WIDTH=width, WINDOW=7, SIDE=7, TOKENS=64, BLOCK=next_power_of_2(width), KEY=16)
+    kernel = triton_attention._attend
+    pointers = [*('x', 'out', 'queries'), *triton_attention.Weights._fields]
+    types = {name: f'*{dtype}' for name in pointers} | dict(reaches='*i32')
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names} | dict.fromkeys(
+        constants, 'constexpr')
+    made = compile(
+        ASTSource(kernel, signature, constants), target=GPUTarget('cuda', capability, 32))
+    assert made.asm['cubin'] and made.metadata.shared < 99 * 1024
+
+
 # On a GPU
 
 
@@ -97,12 +169,6 @@ def exact(monkeypatch):
     """Single precision without TF32."""
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
         monkeypatch.setattr(backend, 'allow_tf32', False)
-
-
-def assert_near(outputs, expected, tolerance):
-    for one, other in zip(outputs, expected, strict=True):
-        assert one.shape == other.shape
-        assert (one.float() - other).abs().max() <= tolerance * other.abs().max()
 
 
 @pytest.mark.gpu
@@ -183,5 +249,6 @@ def test_under_autocast(randomise, exact):
     for family in (TRTViT, EfficientViT):
         model = randomise(family()).eval().cuda()
         x = torch.randn(2, 3, 101, 203, device='cuda')
-        with torch.autocast('cuda', torch.float16):
-            assert_near(fuse(model)(x), model(x), HALVES[torch.float16])
+        for fused in (fuse(model), fuse(model).half()):  # pictures are in single precision
+            with torch.autocast('cuda', torch.float16):
+                assert_near(fused(x), model(x), HALVES[torch.float16])
