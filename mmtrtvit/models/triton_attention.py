@@ -72,6 +72,28 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
 
 if triton is not None:
 
+    @triton.jit
+    def _depthwise(
+        queries, taps, reach, mixed, token, key_channel, WINDOW: tl.constexpr, SIDE: tl.constexpr,
+        KEY: tl.constexpr,
+    ):
+        """Adds a depthwise convolution of a window's queries, which are in memory, so that each
+        thread can read those of others."""
+        y, x = token // WINDOW, token % WINDOW
+        for row in range(SIDE):
+            dy = row - SIDE // 2
+            if dy * dy <= reach * reach:
+                in_rows = (token < WINDOW * WINDOW) & (y + dy >= 0) & (y + dy < WINDOW)
+                for column in tl.static_range(SIDE):
+                    dx = column - SIDE // 2
+                    inside = in_rows & (x + dx >= 0) & (x + dx < WINDOW)
+                    neighbour = tl.load(
+                        queries + (token + dy * WINDOW + dx)[:, None] * KEY + key_channel[None, :],
+                        inside[:, None], other=0.)
+                    weights = tl.load(taps + (row * SIDE + column) * KEY + key_channel)
+                    mixed += neighbour.to(tl.float32) * weights.to(tl.float32)[None, :]
+        return mixed
+
     # one compiled kernel for maps of any size
     @triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
     def _attend(
@@ -83,11 +105,10 @@ if triton is not None:
         column, row = window % columns, window // columns % rows
         picture = window // (columns * rows)
         token = tl.arange(0, TOKENS)
-        ty, tx = token // WINDOW, token % WINDOW
         in_window = token < WINDOW * WINDOW
-        y, x_ = row * WINDOW + ty, column * WINDOW + tx
-        in_map = in_window & (y < height) & (x_ < width)
-        place = ((picture * height + y) * width + x_) * (HEADS * WIDTH)
+        map_y, map_x = row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
+        in_map = in_window & (map_y < height) & (map_x < width)
+        place = ((picture * height + map_y) * width + map_x) * (HEADS * WIDTH)
         channel, key_channel = tl.arange(0, BLOCK), tl.arange(0, KEY)
         in_head = channel < WIDTH
         mask = in_map[:, None] & in_head[None, :]
@@ -114,21 +135,9 @@ if triton is not None:
             mixed = tl.load(
                 query_bias + (head * KEY + key_channel[None, :]) * (WINDOW * WINDOW)
                 + token[:, None], in_window[:, None], other=0.).to(tl.float32)
-            reach = tl.load(reaches + head)
-            for row_of_taps in range(SIDE):
-                dy = row_of_taps - SIDE // 2
-                if dy * dy <= reach * reach:
-                    in_rows = in_window & (ty + dy >= 0) & (ty + dy < WINDOW)
-                    for column_of_taps in tl.static_range(SIDE):
-                        dx = column_of_taps - SIDE // 2
-                        inside = in_rows & (tx + dx >= 0) & (tx + dx < WINDOW)
-                        neighbour = tl.load(
-                            own_queries + (token + dy * WINDOW + dx)[:, None] * KEY
-                            + key_channel[None, :], inside[:, None], other=0.)
-                        weights = tl.load(
-                            taps + ((head * SIDE + row_of_taps) * SIDE + column_of_taps) * KEY
-                            + key_channel)
-                        mixed += neighbour.to(tl.float32) * weights.to(tl.float32)[None, :]
+            mixed = _depthwise(
+                own_queries, taps + head * (SIDE * SIDE * KEY), tl.load(reaches + head), mixed,
+                token, key_channel, WINDOW, SIDE, KEY)
             tl.debug_barrier()
 
             key = tl.dot(own, key_weight).to(dtype)
