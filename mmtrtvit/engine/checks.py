@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 from ..errors import UserError
 from ..names import did_you_mean
@@ -248,6 +249,21 @@ def check_batch(config: Config, world_size: int = 1) -> None:
         raise UserError(
             f'{head.type} pools each picture to one value per channel, so that BatchNorm needs two '
             'pictures at least. Set --cfg-options train_dataloader.batch_size=2')
+
+
+def check_epoch(loop: BaseLoop) -> None:
+    """Refuses a training whose epochs would be empty.
+
+    Raises:
+        UserError: If there are fewer pictures than a batch has, and ``drop_last`` is set.
+    """
+    if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader):
+        return
+    pictures, batch = len(loop.dataloader.dataset), loop.dataloader.batch_sampler.batch_size
+    raise UserError(
+        f'train_dataloader.batch_size={batch} is more than the number of pictures, {pictures}, and '
+        'drop_last leaves out what is no whole batch. Set --cfg-options '
+        f'train_dataloader.batch_size={pictures}')
 
 
 def check_widths(config: Config, backbone: Any) -> None:

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
-from .checks import check_batch, check_data, check_widths
+from .checks import check_batch, check_data, check_epoch, check_widths
 from .distributed import MeanLossHook, join_processes
 from .files import make_dump
 from .hooks import CheckWeightsHook
@@ -60,6 +60,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
     with explaining(config):
+        check_epoch(runner.train_loop)
         runner.train()
     log_dir = Path(runner.log_dir)
     return TrainResult(

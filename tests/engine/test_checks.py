@@ -15,6 +15,7 @@ from mmtrtvit.engine.checks import (
     class_counts,
     has_masks,
 )
+from mmtrtvit.engine.runner import train
 from mmtrtvit.errors import UserError
 
 NAMES = ('disc', 'square', 'ring')
@@ -257,3 +258,13 @@ def test_a_batch_of_one_behind_global_pooling():
     config = segmentor()
     config.train_dataloader.batch_size = 2
     check_batch(config)
+
+
+def test_fewer_pictures_than_a_batch(toy):
+    config = toy('small')
+    config.train_dataloader.update(batch_size=17, drop_last=True)
+    with pytest.raises(UserError, match='batch_size=17 is more .* pictures, 16, .*batch_size=16$'):
+        train(config)
+    config.train_dataloader.drop_last = False
+    config.train_cfg.max_epochs = 1
+    train(config)

@@ -104,3 +104,23 @@ def test_what_the_config_does_not_explain_stays(error, config):
     with pytest.raises(type(error)) as caught, explaining(Config(config)):
         raise error
     assert caught.value is error
+
+
+def test_a_data_set_without_a_picture(tmp_path):
+    (tmp_path / 'empty.json').write_text(
+        '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}')
+    config = dict(train_dataloader=dict(dataset=dict(
+        type='CocoDataset', ann_file=str(tmp_path / 'empty.json'), metainfo=dict(classes=('a',)))))
+    text = explanation(
+        lambda config: DATASETS.build(
+            dict(config['train_dataloader']['dataset'], _scope_='mmdet')), config)
+    assert text.startswith('train_dataloader.dataset has no picture left')
+
+
+@pytest.mark.parametrize('size', [0, 2.5, 'eight'])
+def test_a_batch_of_no_pictures(size):
+    config = dict(train_dataloader=dict(batch_size=size), val_dataloader=None,
+                  test_dataloader=dict(batch_size=1))
+    text = explanation(lambda config: Runner.build_dataloader(dict(
+        config['train_dataloader'], dataset=[0], sampler=dict(type='DefaultSampler'))), config)
+    assert text == f'train_dataloader.batch_size is {size}, expected 1 or more.'
