@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import extract_tb
 from typing import Any
 
 from mmengine import registry
@@ -18,7 +19,6 @@ UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the (?:[\w.]+::)?([\w ]+) registr
 UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 MISSING_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) missing \d+ required .*?arguments?: (.*)")
 NO_BATCH = re.compile(r'batch_size should be a positive integer value, but got batch_size=(.+)')
-NO_PICTURE = 'need at least one array to concatenate'  # of a data set that packs its list
 NO_OPTIMIZER = 'None is not a callable object'  # of a constructor that looked it up in vain
 
 
@@ -36,14 +36,16 @@ def explaining(config: Config) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        found = _explanation(config, str(error))
+        found = _explanation(config, error)
         if found is None:
             raise
         raise UserError(found) from error
 
 
-def _explanation(config: Config, text: str) -> str | None:
-    if NO_PICTURE in text:
+def _explanation(config: Config, error: Exception) -> str | None:
+    text = str(error)
+    places = {frame.name for frame in extract_tb(error.__traceback__)}
+    if '_serialize_data' in places and 'at least one array' in text:  # a data set packs its list
         keys = [f'{key}.dataset' for key in config if key.endswith('_dataloader') and config[key]]
         return (f'{" or ".join(keys)} has no picture left: its files list none, or filter_cfg '
                 'drops all of them, as those without objects. tools/check_data.py counts them.')
