@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .backbone import Backbone
@@ -39,6 +39,14 @@ class FusedBackbone(Backbone):
             dict(zip(backbone.out_indices, backbone.out_strides)),
             backbone.out_indices)
         _replace_blocks(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``x``: pictures in any precision, which the maps have, too; the weights' decides in which
+        they are computed."""
+        dtype = self.stem[0].weight.dtype
+        if x.dtype == dtype:
+            return super().forward(x)
+        return tuple(each.to(x.dtype) for each in super().forward(x.to(dtype)))
 
     def train(self, mode: bool = True) -> 'FusedBackbone':
         if mode:

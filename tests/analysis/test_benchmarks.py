@@ -152,6 +152,44 @@ def test_no_gpu():
     assert done.returncode == 1 and 'error: --device cuda: PyTorch finds no GPU' in done.stderr
     done = run('versus_timm.py', 'inference', '--cuda-graphs')
     assert done.returncode == 1 and '--cuda-graphs needs --device cuda' in done.stderr
+    done = run('on_gpu.py')
+    assert done.returncode == 1 and 'PyTorch finds no GPU' in done.stderr
+
+
+def test_comparisons_on_a_gpu_have_options_that_exist(module, monkeypatch):
+    on_gpu, seen = module('on_gpu'), []
+    for name, options in on_gpu.comparisons(Path('Cream')):
+        monkeypatch.setattr(sys, 'argv', [name, *options])
+        args = module(name).parse_args()
+        assert args.device == 'cuda'
+        seen.append(name)
+    assert set(seen) == {'versus_timm', 'versus_official', 'density', 'scaling', 'detectors'}
+    assert 'versus_official' not in dict(on_gpu.comparisons(None))
+
+
+def test_comparisons_on_a_gpu_go_on_after_one_that_failed(module, monkeypatch, capsys):
+    on_gpu, commands = module('on_gpu'), []
+
+    class Benchmark:
+        def parse_args(self):
+            return sys.argv
+
+        def main(self, args):
+            commands.append(args)
+            if '--compile' in args:
+                raise ValueError('no compiler')
+
+    monkeypatch.setattr(on_gpu, 'conditions', lambda args: None)
+    monkeypatch.setattr(on_gpu.importlib, 'import_module', lambda name: Benchmark())
+    monkeypatch.setattr(sys, 'argv', ['on_gpu.py'])
+    args = on_gpu.parse_args()
+    with pytest.raises(UserError, match='failed\n.*--compile.*: ValueError: no compiler'):
+        on_gpu.main(args)
+    assert len(commands) == len(list(on_gpu.comparisons(None)))
+    assert commands[0][0] == str(FOLDER / 'versus_timm.py')
+    args.minutes = -1
+    on_gpu.main(args)
+    assert capsys.readouterr().out.count('left out: ') == len(commands)
 
 
 def test_tables_of_a_document(module, tmp_path, monkeypatch):

@@ -99,6 +99,17 @@ def test_every_precision_keeps_the_outputs(small):
     assert_equal(single(x), model.double()(x), 1e-5)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@torch.no_grad()
+def test_maps_have_the_precision_of_the_pictures(small, dtype):
+    model, x = small(), torch.randn(1, 3, 96, 130)
+    half = fuse(model).to(dtype)
+    maps = half(x)
+    assert {each.dtype for each in maps} == {torch.float32}
+    assert {each.dtype for each in half(x.to(dtype))} == {dtype}
+    assert_equal(maps, model(x), 10 * torch.finfo(dtype).eps)
+
+
 @torch.no_grad()
 def test_the_model_is_left_alone(small):
     model, x = small(with_cp=True).train(), torch.randn(1, 3, 64, 96)
