@@ -126,7 +126,7 @@ class FastWindowAttention(nn.Module):
         proj = folded(attention.proj)
         proj.bias += proj.weight.flatten(1) @ offsets
         self.proj = FastConv(proj)
-        self._stacked = None
+        self._stacked = None  # all heads' weights, from the kernel's first call until they change
 
     def forward(self, x: Tensor) -> Tensor:
         by_kernel = triton_attention.takes(x, self.floor, self.window_size)
