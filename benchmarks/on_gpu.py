@@ -13,6 +13,7 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
         try:
             run(name, options)
         except Exception as error:  # of one model on one machine; the others are still of use
+            traceback.print_exc()
             failed.append(f'{line}: {type(error).__name__}: {error}')
     if failed:
         raise UserError('\n'.join(('these comparisons failed', *failed)))

@@ -255,14 +255,17 @@ def check_epoch(loop: BaseLoop) -> None:
     """Refuses a training whose epochs would be empty.
 
     Raises:
-        UserError: If there are fewer pictures than a batch has, and ``drop_last`` is set.
+        UserError: If a process has fewer pictures than a batch, and ``drop_last`` is set, or none.
     """
     if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader):
         return
-    pictures, batch = len(loop.dataloader.dataset), loop.dataloader.batch_sampler.batch_size
+    batches = loop.dataloader.batch_sampler
+    pictures = len(batches.sampler)
+    if not pictures:
+        raise UserError('train_dataloader.dataset has no picture')
     raise UserError(
-        f'train_dataloader.batch_size={batch} is more than the number of pictures, {pictures}, and '
-        'drop_last leaves out what is no whole batch. Set --cfg-options '
+        f'train_dataloader.batch_size={batches.batch_size} is more than the pictures of a process, '
+        f'{pictures}, and drop_last leaves out what is no whole batch. Set --cfg-options '
         f'train_dataloader.batch_size={pictures}')
 
 

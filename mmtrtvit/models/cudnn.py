@@ -14,11 +14,9 @@ from .layers import added, is_traced
 def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether cuDNN computes a map: half precision, on an NVIDIA GPU, no graph that is traced, no
     gradient."""
-    if is_traced():
-        return False
     return (
-        x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and x.dtype == weight.dtype
-        and not x.requires_grad and torch.version.cuda is not None
+        not is_traced() and x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
+        and x.dtype == weight.dtype and not x.requires_grad and torch.version.cuda is not None
         and torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled)
 
 

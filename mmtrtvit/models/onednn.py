@@ -26,10 +26,9 @@ SMALL_PRODUCT = 2**21  # multiplications; with fewer, oneDNN takes longer to cal
 def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN computes a map or tokens: fp32, on the CPU, no graph that is traced, no
     gradient."""
-    if is_traced():
-        return False
     return (
-        x.is_cpu and x.dtype == weight.dtype == torch.float32 and not x.requires_grad
+        not is_traced() and x.is_cpu and x.dtype == weight.dtype == torch.float32
+        and not x.requires_grad
         and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled('cpu'))
 

@@ -6,6 +6,7 @@ stays in registers. Padding and cropping are masks. Products are accumulated, an
 computed, in fp32.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,19 @@ def takes(x: Tensor, weight: Tensor, window_size: int) -> bool:
     """Whether the kernel computes a map: half precision, on a GPU with units for it."""
     return (
         triton is not None and cudnn.takes(x, weight) and window_size**2 <= MOST_TOKENS
-        and torch.cuda.get_device_capability(x.device) >= (8, 0))
+        and torch.cuda.get_device_capability(x.device) >= (8, 0) and _starts(x.device))
+
+
+@cache
+def _starts(device: torch.device) -> bool:
+    """Whether Triton starts kernels, for which it needs a C compiler and not only a GPU."""
+    x = torch.zeros(1, device=device)
+    try:
+        with torch.cuda.device_of(x):
+            _write_one[(1,)](x)
+    except Exception:  # whatever is missing, PyTorch's operators do without it
+        return False
+    return bool(x == 1)
 
 
 def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
@@ -71,6 +84,10 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
 
 
 if triton is not None:
+
+    @triton.jit
+    def _write_one(x):
+        tl.store(x, 1.)
 
     @triton.jit
     def _depthwise(

@@ -26,14 +26,14 @@ RUNS = itertools.count()
 
 @DATASETS.register_module()
 class ToyPatches(Dataset):
-    """16 patches of two brightnesses; each of the three generators of random numbers has a say."""
+    """Patches of two brightnesses; each of the three generators of random numbers has a say."""
 
     METAINFO = dict(classes=('dark', 'bright'))
     metainfo = METAINFO
 
-    def __init__(self, augment=False):
+    def __init__(self, augment=False, count=16):
         self.augment = augment
-        self.images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        self.images = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
     def __len__(self):
         return len(self.images)

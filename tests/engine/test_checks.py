@@ -263,8 +263,12 @@ def test_a_batch_of_one_behind_global_pooling():
 def test_fewer_pictures_than_a_batch(toy):
     config = toy('small')
     config.train_dataloader.update(batch_size=17, drop_last=True)
-    with pytest.raises(UserError, match='batch_size=17 is more .* pictures, 16, .*batch_size=16$'):
+    with pytest.raises(UserError, match='batch_size=17 is more .* process, 16, .*batch_size=16$'):
         train(config)
+    config.train_dataloader.dataset = dict(type='ToyPatches', count=0)
+    with pytest.raises(UserError, match='train_dataloader.dataset has no picture$'):
+        train(config)
+    config.train_dataloader.dataset.count = 16
     config.train_dataloader.drop_last = False
     config.train_cfg.max_epochs = 1
     train(config)

@@ -56,6 +56,7 @@ def nvidia(monkeypatch):
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
     monkeypatch.setattr(torch.backends.cudnn, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (9, 0))
+    monkeypatch.setattr(triton_attention, '_starts', lambda device: True)
     return monkeypatch
 
 
@@ -78,9 +79,10 @@ def test_what_is_computed_in_half_precision(nvidia):
     with nvidia.context() as context:
         context.setattr(torch.cuda, 'get_device_capability', lambda device: (7, 5))
         assert found() == (True, False)
-    with nvidia.context() as context:
-        context.setattr(triton_attention, 'triton', None)
-        assert found() == (True, False)
+    for name, value in (('triton', None), ('_starts', lambda device: False)):
+        with nvidia.context() as context:
+            context.setattr(triton_attention, name, value)
+            assert found() == (True, False)
     with torch.backends.cudnn.flags(enabled=False):
         assert found() == (False, False)
     with nvidia.context() as context:
@@ -88,6 +90,11 @@ def test_what_is_computed_in_half_precision(nvidia):
         assert found() == (False, False)
     nvidia.setattr(torch.version, 'cuda', None)  # an AMD GPU
     assert found() == (False, False)
+
+
+def test_triton_does_not_start_kernels_without_what_it_needs():
+    pytest.importorskip('triton')
+    assert not triton_attention._starts(torch.device('cpu'))
 
 
 @pytest.mark.parametrize('family', [TRTViT, EfficientViT])
@@ -103,6 +110,7 @@ INTERPRETED = '''
 import sys
 import torch
 from torch.testing import assert_close
+from mmtrtvit.models import triton_attention
 from mmtrtvit.models.efficientvit import WindowAttention
 from mmtrtvit.models.fast_efficientvit import FastWindowAttention
 
@@ -115,6 +123,7 @@ with torch.no_grad():
             value.uniform_(.5, 1.5)
         elif name.endswith(('running_mean', 'norm.bias', 'bias_table')):
             value.normal_()
+    assert triton_attention._starts(torch.device('cpu'))
     fast = FastWindowAttention(block)
     x = torch.randn(2, 8, 9, channels)
     expected = fast._head_by_head(x)
