@@ -98,7 +98,9 @@ def test_an_argument_that_a_type_needs():
     TypeError("Elsewhere.__init__() got an unexpected keyword argument 'arch'"),
     TypeError("FPN.__init__() missing 1 required positional argument: 'in_channels'"),
     KeyError('Elsewhere is not in the mmdet::model registry. Please check'),
-    TypeError('None is not a callable object')])
+    TypeError('None is not a callable object'),
+    ValueError('need at least one array to concatenate'),
+    ValueError('batch_size should be a positive integer value, but got batch_size=0')])
 @pytest.mark.parametrize('config', [dict(model=DETECTOR, optim_wrapper=OPTIMIZER), {}])
 def test_what_the_config_does_not_explain_stays(error, config):
     with pytest.raises(type(error)) as caught, explaining(Config(config)):
