@@ -4,8 +4,8 @@ Three comparisons, each with its outputs compared in the same run. On the CPU ea
 process of its own for each size: what a process did before decides how glibc treats the memory of
 large maps.
   inference  timm's features_only model as users get it, and our fused copy
-  onnx       both exported the same way, for any size, run by ONNX Runtime; with counts of nodes
-             as exported and as onnxslim leaves them
+  onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
+             makes it for that; with counts of nodes as exported and as onnxslim leaves them
   training   forward and backward in training mode; our model and its pictures are put into
              channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 
@@ -45,6 +45,7 @@ from mmtrtvit.deploy.slim import slim
 from mmtrtvit.deploy.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
+from mmtrtvit.models.for_onnxruntime import for_onnxruntime
 from mmtrtvit.models.layers import channels_last
 
 COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',
@@ -88,7 +89,9 @@ def onnx(
     x = torch.randn(shape)
     functions, counts = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, model in build(arch).items():
+        models = build(arch)
+        models['mmtrtvit'] = for_onnxruntime(models['mmtrtvit'])
+        for name, model in models.items():
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file)
             counts[name] = count_nodes(file)

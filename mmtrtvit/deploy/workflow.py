@@ -23,6 +23,7 @@ from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_picture
 from ..models import fuse
+from ..models.for_onnxruntime import for_onnxruntime
 from . import support
 from .calibration import graph_inputs, training_pictures
 from .compare import Difference, compare
@@ -212,7 +213,10 @@ def export_model(
 
     INT8 is not for here: it needs the file of single precision.
     """
-    module = support.exportable(fuse(model), settings).to(device)
+    fused = fuse(model)
+    if settings.backend == 'onnxruntime' and settings.precision == 'fp32':
+        fused = for_onnxruntime(fused)
+    module = support.exportable(fused, settings).to(device)
     if settings.precision == 'fp16':
         module = half(module)
     if settings.preprocessing:

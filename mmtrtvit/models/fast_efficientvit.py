@@ -14,6 +14,7 @@ Each block is made of one of :mod:`.efficientvit` in eval mode, under ``torch.no
 no weight with it.
 """
 
+from collections.abc import Iterable
 from math import isqrt
 
 import torch
@@ -68,7 +69,7 @@ class FastAttentionHead(nn.Module):
         super().__init__()
         qkv = folded(head.qkv)
         weight = qkv.weight.flatten(1)
-        self.qkv = _linear(weight)
+        self.qkv = linear_layer(weight)
         self.widths = head.widths
         query_bias, _, self.offset = (qkv.bias + weight @ offset).split(head.widths)
         conv = folded(head.query_conv)
@@ -84,7 +85,10 @@ class FastAttentionHead(nn.Module):
         self.reach = min(conv.kernel_size[0] // 2, window_size - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).split(self.widths, dim=2)  # (n, w * w, 16 or C)
+        return self.attend(*self.qkv(x).split(self.widths, dim=2))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """``query``, ``key``: (n, w * w, 16); ``value``: (n, w * w, C)."""
         query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
         query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
@@ -137,12 +141,8 @@ class FastWindowAttention(nn.Module):
         channels = self.proj.in_channels
         height, width = tokens.shape[1:3]
         tokens = split_tokens(tokens, self.window_size, channels)
-        groups = tokens.split(self.widths, dim=2)
-        outputs = []
-        for head, group in zip(self.heads, groups):
-            outputs.append(head(group + outputs[-1] if outputs else group))
-        tokens = merge_tokens(
-            torch.cat(outputs, dim=2), self.window_size, height, width, channels)
+        tokens = cascade(self.heads, self.widths, tokens)
+        tokens = merge_tokens(tokens, self.window_size, height, width, channels)
         return torch.maximum(tokens, self.floor)
 
     def _by_one_kernel(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
@@ -181,7 +181,7 @@ class FastPatchMerging(nn.Module):
         self.expand, self.reduce = (
             FastConv(folded(part), relu=True) for part in (block.expand, block.reduce))
         fc1, fc2 = (
-            _linear(conv.weight.flatten(1), conv.bias)
+            linear_layer(conv.weight.flatten(1), conv.bias)
             for conv in (block.squeeze_excite.fc1, block.squeeze_excite.fc2))
         self.squeeze_excite = nn.Sequential(fc1, nn.ReLU(), fc2, nn.Sigmoid())
         self.project = FastConv(folded(block.project))
@@ -192,7 +192,17 @@ class FastPatchMerging(nn.Module):
         return self.project(x.mul_(scale[:, :, None, None]))
 
 
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+def cascade(heads: Iterable[nn.Module], widths: list[int], tokens: Tensor) -> Tensor:
+    """Gives each head as many channels as ``widths`` says, plus what the one before it returns:
+    ``(n, w * w, C) -> (n, w * w, C)``."""
+    outputs = []
+    for head, group in zip(heads, tokens.split(widths, dim=2)):
+        outputs.append(head(group + outputs[-1] if outputs else group))
+    return torch.cat(outputs, dim=2)
+
+
+def linear_layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A layer with frozen copies of a weight, (C', C), and a bias."""
     layer = nn.Linear(*weight.shape[::-1], device='meta')
     layer.weight, layer.bias = _frozen(weight), None if bias is None else _frozen(bias)
     return layer

@@ -1,6 +1,7 @@
 """A copy of a model for inference: the same outputs, sooner."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -73,16 +74,22 @@ def fuse(model: nn.Module) -> nn.Module:
         The copy, in eval mode and without gradients. Its state dict has names of its own: it loads
         into a fused copy of the same model.
     """
-    fused = copy.deepcopy(model).eval()
-    if isinstance(fused, Backbone):
-        fused = FusedBackbone(fused)
-    for module in list(fused.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, Backbone):
-                setattr(module, name, FusedBackbone(child))
+    fused = replace_backbones(copy.deepcopy(model).eval(), FusedBackbone)
     fold_pairs(fused)
     replace_linear(fused)
     return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) -> nn.Module:
+    """Returns a model with another backbone in place of each, which is changed in place unless it
+    is a backbone itself."""
+    if isinstance(model, Backbone):
+        return make(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Backbone):
+                setattr(module, name, make(child))
+    return model
 
 
 def _replace_blocks(module: nn.Module) -> None:

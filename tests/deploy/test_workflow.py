@@ -18,11 +18,12 @@ from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.evaluation import evaluate_graph
 from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
-from mmtrtvit.deploy.workflow import deploy, verify_on
+from mmtrtvit.deploy.workflow import deploy, export_model, verify_on
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate
 from mmtrtvit.errors import UserError
+from mmtrtvit.models.for_onnxruntime import OnnxBackbone
 
 ROOT = Path(__file__).parents[2]
 PRESET = ROOT / 'configs/deploy/onnxruntime.py'
@@ -124,6 +125,19 @@ def test_label_maps_out_of_the_graph(tmp_path):
     dims = onnx.load(result.onnx).graph.output[0].type.tensor_type.shape.dim
     assert [dim.dim_param for dim in dims] == ['batch', 'rows', 'columns']
     assert result.differences[0].mean < .05  # enlarged after the best class was taken
+
+
+@pytest.mark.parametrize('backend, precision, expected', [
+    ('onnxruntime', 'fp32', True), ('onnxruntime', 'fp16', False), ('onnxruntime', 'int8', False),
+    ('tensorrt', 'fp32', False)])
+def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
+        backend, precision, expected, monkeypatch, tmp_path):
+    modules = []
+    monkeypatch.setattr(workflow, 'export', lambda module, *args: modules.append(module))
+    settings = DeploySettings(backend=backend, precision=precision)
+    export_model(load('fpn.py', 'fpn.pth', 'cpu').model, settings, tmp_path / 'end2end.onnx')
+    module, = modules
+    assert isinstance(module.backbone, OnnxBackbone) == expected
 
 
 @pytest.mark.parametrize('name', ['mask_rcnn', 'fpn'])
