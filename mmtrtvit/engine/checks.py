@@ -18,6 +18,18 @@ from ..names import did_you_mean
 # Parts of a model whose num_classes, if any, is not that of the data.
 NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
 
+LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
+NUMBERS = {  # what must be one, of which kind, and how much at least
+    **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},
+    **{f'{loader}.num_workers': ('whole number', 0) for loader in LOADERS},
+    'train_cfg.max_epochs': ('whole number', 1),
+    'train_cfg.max_iters': ('whole number', 1),
+    'train_cfg.val_interval': ('whole number', 1),
+    'optim_wrapper.accumulative_counts': ('whole number', 1),
+    'optim_wrapper.optimizer.lr': ('number', 0),
+    'optim_wrapper.optimizer.weight_decay': ('number', 0),
+}
+
 
 def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None:
     """Checks that the files of the splits exist and that classes agree with them and the heads.
@@ -235,6 +247,22 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
             yield (f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
                    f'Set --cfg-options {options}')
             return
+
+
+def check_numbers(config: Config) -> None:
+    """Refuses settings of a run that must be numbers and are none, or are too small.
+
+    Raises:
+        UserError: For the first of ``NUMBERS`` that is so; what a config leaves out is right.
+    """
+    settings = config.to_dict()
+    for key, (kind, least) in NUMBERS.items():
+        value = settings
+        for part in key.split('.'):
+            value = value.get(part) if isinstance(value, dict) else None
+        numbers = (int, float) if kind == 'number' else int
+        if value is not None and not (isinstance(value, numbers) and value >= least):
+            raise UserError(f'{key} is {value!r}: expected a {kind} of {least} or more.')
 
 
 def check_batch(config: Config, world_size: int = 1) -> None:

@@ -18,7 +18,6 @@ from ..names import did_you_mean
 UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the (?:[\w.]+::)?([\w ]+) registry")
 UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 MISSING_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) missing \d+ required .*?arguments?: (.*)")
-NO_BATCH = re.compile(r'batch_size should be a positive integer value, but got batch_size=(.+)')
 NO_OPTIMIZER = 'None is not a callable object'  # of a constructor that looked it up in vain
 
 
@@ -26,9 +25,8 @@ NO_OPTIMIZER = 'None is not a callable object'  # of a constructor that looked i
 def explaining(config: Config) -> Iterator[None]:
     """Turns errors of what is built in the block into a UserError that names the key at fault.
 
-    These are types that are not registered, arguments that a type does not have or lacks, data sets
-    without a picture and batches of none.
-    Everything else, and what cannot be traced to a key, stays as it is.
+    These are types that are not registered, arguments that a type does not have or lacks, and data
+    sets without a picture. Everything else, and what cannot be traced to a key, stays as it is.
 
     Args:
         config: What is built from.
@@ -50,11 +48,6 @@ def _explanation(config: Config, error: Exception) -> str | None:
         return (f'{" or ".join(keys)} has no picture left: its files list none, or filter_cfg '
                 'drops all of them, as those without objects. tools/check_data.py counts them.')
     content = config.to_dict()
-    if found := NO_BATCH.search(text):
-        loaders = {key: content[key] for key in content if key.endswith('_dataloader')}
-        keys = [f'{key}.batch_size' for key, loader in loaders.items()
-                if loader and str(loader.get('batch_size')) == found[1]]
-        return f'{" or ".join(keys)} is {found[1]}, expected 1 or more.' if keys else None
     parts = list(_parts(content))
     parts += [(key, dict(content[key], type=DataLoader)) for key in content
               if key.endswith('_dataloader') and content[key]]

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from ..errors import UserError
 from . import sharded  # noqa: F401  registers the strategy
-from .checks import check_batch, check_data, check_epoch, check_widths
+from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes
 from .files import make_dump
 from .hooks import CheckWeightsHook
@@ -127,6 +127,7 @@ def evaluate(
 
 def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
+    check_numbers(config)
     join_processes(config)
     with explaining(config):
         runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

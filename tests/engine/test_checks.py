@@ -11,11 +11,12 @@ from mmtrtvit.engine.checks import (
     category_names,
     check_batch,
     check_data,
+    check_numbers,
     check_widths,
     class_counts,
     has_masks,
 )
-from mmtrtvit.engine.runner import train
+from mmtrtvit.engine.runner import evaluate, train
 from mmtrtvit.errors import UserError
 
 NAMES = ('disc', 'square', 'ring')
@@ -258,6 +259,41 @@ def test_a_batch_of_one_behind_global_pooling():
     config = segmentor()
     config.train_dataloader.batch_size = 2
     check_batch(config)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(train_dataloader=dict(batch_size=0)),
+     'train_dataloader.batch_size is 0: expected a whole number of 1 or more.'),
+    (dict(val_dataloader=dict(batch_size='eight')), "val_dataloader.batch_size is 'eight': .*"),
+    (dict(test_dataloader=dict(num_workers=-1)),
+     'test_dataloader.num_workers is -1: expected a whole number of 0 or more.'),
+    (dict(train_cfg=dict(max_epochs=2.5)), 'train_cfg.max_epochs is 2.5: .*'),
+    (dict(train_cfg=dict(max_iters='many', val_interval=1)), "train_cfg.max_iters is 'many': .*"),
+    (dict(optim_wrapper=dict(optimizer=dict(lr='fast'))),
+     "optim_wrapper.optimizer.lr is 'fast': expected a number of 0 or more."),
+    (dict(optim_wrapper=dict(optimizer=dict(lr=float('nan')))), '.*lr is nan: .*'),
+    (dict(optim_wrapper=dict(optimizer=dict(lr=1e-4, weight_decay=-1))), '.*weight_decay is -1: .*')
+])
+def test_numbers_that_are_none(changes, message):
+    with pytest.raises(UserError, match=f'^{message}$'):
+        check_numbers(Config(changes))
+
+
+def test_numbers_that_may_be(toy):
+    check_numbers(toy('small'))
+    check_numbers(Config(dict(
+        train_dataloader=dict(batch_size=None, num_workers=0), val_dataloader=None, train_cfg={},
+        optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=.05), accumulative_counts=2))))
+
+
+def test_numbers_are_checked_before_anything_is_built(toy):
+    config = toy('small')
+    config.train_dataloader.num_workers = -1
+    with pytest.raises(UserError, match='train_dataloader.num_workers is -1'):
+        train(config)
+    config.train_dataloader.num_workers, config.test_dataloader.batch_size = 0, 0
+    with pytest.raises(UserError, match='test_dataloader.batch_size is 0'):
+        evaluate(config, None)
 
 
 def test_fewer_pictures_than_a_batch(toy):

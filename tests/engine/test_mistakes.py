@@ -99,8 +99,7 @@ def test_an_argument_that_a_type_needs():
     TypeError("FPN.__init__() missing 1 required positional argument: 'in_channels'"),
     KeyError('Elsewhere is not in the mmdet::model registry. Please check'),
     TypeError('None is not a callable object'),
-    ValueError('need at least one array to concatenate'),
-    ValueError('batch_size should be a positive integer value, but got batch_size=0')])
+    ValueError('need at least one array to concatenate')])
 @pytest.mark.parametrize('config', [dict(model=DETECTOR, optim_wrapper=OPTIMIZER), {}])
 def test_what_the_config_does_not_explain_stays(error, config):
     with pytest.raises(type(error)) as caught, explaining(Config(config)):
@@ -117,12 +116,3 @@ def test_a_data_set_without_a_picture(tmp_path):
         lambda config: DATASETS.build(
             dict(config['train_dataloader']['dataset'], _scope_='mmdet')), config)
     assert text.startswith('train_dataloader.dataset has no picture left')
-
-
-@pytest.mark.parametrize('size', [0, 2.5, 'eight'])
-def test_a_batch_of_no_pictures(size):
-    config = dict(train_dataloader=dict(batch_size=size), val_dataloader=None,
-                  test_dataloader=dict(batch_size=1))
-    text = explanation(lambda config: Runner.build_dataloader(dict(
-        config['train_dataloader'], dataset=[0], sampler=dict(type='DefaultSampler'))), config)
-    assert text == f'train_dataloader.batch_size is {size}, expected 1 or more.'
