@@ -141,7 +141,7 @@ class FastWindowAttention(nn.Module):
         channels = self.proj.in_channels
         height, width = tokens.shape[1:3]
         tokens = split_tokens(tokens, self.window_size, channels)
-        tokens = cascade(self.heads, self.widths, tokens)
+        tokens = cascade(self.heads, tokens.split(self.widths, dim=2))
         tokens = merge_tokens(tokens, self.window_size, height, width, channels)
         return torch.maximum(tokens, self.floor)
 
@@ -192,11 +192,11 @@ class FastPatchMerging(nn.Module):
         return self.project(x.mul_(scale[:, :, None, None]))
 
 
-def cascade(heads: Iterable[nn.Module], widths: list[int], tokens: Tensor) -> Tensor:
-    """Gives each head as many channels as ``widths`` says, plus what the one before it returns:
-    ``(n, w * w, C) -> (n, w * w, C)``."""
+def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
+    """Gives each head its group of channels, ``(n, w * w, C)``, plus what the head before returns:
+    ``(n, w * w, heads * C)``."""
     outputs = []
-    for head, group in zip(heads, tokens.split(widths, dim=2)):
+    for head, group in zip(heads, groups):
         outputs.append(head(group + outputs[-1] if outputs else group))
     return torch.cat(outputs, dim=2)
 

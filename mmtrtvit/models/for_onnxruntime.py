@@ -7,9 +7,9 @@ for some operators and one for others, and copies where PyTorch returns a view.
   that of the pictures.
 * Maps with fewer channels than a block come in another order, too. Those of the stem get channels
   of zeros.
-* Pad, Transpose and Slice copy a map one after the other, on one thread. A convolution that adds a
-  border of zeros and a Gather on either side of the windows do the same, on all.
-* Split copies: query, key and value are products of their own.
+* Pad, Transpose, Split and Slice copy a map one after the other, on one thread. A convolution that
+  adds a border of zeros, a Gather for each head and one behind the windows do the same, on all.
+* Query, key and value are products of their own, since Split copies here, too.
 """
 
 from dataclasses import dataclass
@@ -64,10 +64,12 @@ class OnnxBackbone(FusedBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
-        kinds = {(each.stride, each.window_size) for each in attentions}
-        grids = {kind: Grid.of(x, *kind) for kind in sorted(kinds)}
+        grids = {}
         for each in attentions:
-            each.grid = grids[each.stride, each.window_size]
+            kind = each.stride, each.window_size, len(each.heads)
+            if kind not in grids:
+                grids[kind] = Grid.of(x, *kind)
+            each.grid = grids[kind]
         try:
             return super().forward(x)
         finally:
@@ -82,18 +84,19 @@ class Grid:
     Attributes:
         height: Height of the map, H.
         width: Width of the map, W.
-        split: Index of each token of each window in a map with a border of one token, which is
-            where those that fill up the last windows are taken from: (T,), below (H + 2) * (W + 2).
+        split: For each head, index of its channels of each token of each window, in a map with a
+            border of one token: (T,), below (H + 2) * (W + 2) * heads. Tokens that fill up the last
+            windows are taken from the border.
         merge: Index of each token of the map in the windows: (H * W,), below T.
     """
 
     height: int
     width: int
-    split: Tensor
+    split: list[Tensor]
     merge: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, stride: int, window_size: int) -> 'Grid':
+    def of(cls, x: Tensor, stride: int, window_size: int, heads: int) -> 'Grid':
         """The grid of the maps of a stride, in pixels of the pictures ``x``, (B, C, H', W')."""
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
@@ -101,11 +104,12 @@ class Grid:
         y, z = (torch.arange(count * window_size, device=x.device).clamp(max=side) + 1
                 for count, side in ((rows, height), (columns, width)))
         split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
+        split = split.view(-1) * heads
 
         y, z = (torch.arange(side, device=x.device) for side in (height, width))
         row = y // window_size * columns * window_size**2 + y % window_size * window_size
         merge = row.view(-1, 1) + (z // window_size * window_size**2 + z % window_size)
-        return cls(height, width, split.view(-1), merge.view(-1))
+        return cls(height, width, [split + head for head in range(heads)], merge.view(-1))
 
 
 class OnnxWindowAttention(nn.Module):
@@ -121,7 +125,7 @@ class OnnxWindowAttention(nn.Module):
 
     def __init__(self, block: FastWindowAttention, stride: int) -> None:
         super().__init__()
-        self.window_size, self.widths, self.stride = block.window_size, block.widths, stride
+        self.window_size, self.stride = block.window_size, stride
         self.heads = nn.ModuleList(map(OnnxAttentionHead, block.heads))
         self.floor, self.proj = block.floor, block.proj
         channels = block.proj.in_channels
@@ -130,13 +134,16 @@ class OnnxWindowAttention(nn.Module):
         self.grid: Grid | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = self.grid or Grid.of(x, 1, self.window_size)
-        channels = self.proj.in_channels
+        heads, channels = len(self.heads), self.proj.in_channels
+        grid = self.grid or Grid.of(x, 1, self.window_size, heads)
         tokens = self.border(x).permute(0, 2, 3, 1)
-        tokens = tokens.reshape(-1, (grid.height + 2) * (grid.width + 2), channels)
-        windows = tokens.index_select(1, grid.split).reshape(-1, self.window_size**2, channels)
-        windows = cascade(self.heads, self.widths, windows)
-        tokens = windows.reshape(-1, grid.split.shape[0], channels).index_select(1, grid.merge)
+        rows = (grid.height + 2) * (grid.width + 2) * heads
+        groups = tokens.reshape(-1, rows, channels // heads)
+        windows = cascade(self.heads, (
+            groups.index_select(1, index).reshape(-1, self.window_size**2, channels // heads)
+            for index in grid.split))
+        tokens = windows.reshape(-1, grid.split[0].shape[0], channels)
+        tokens = tokens.index_select(1, grid.merge)
         tokens = torch.maximum(tokens, self.floor)
         tokens = tokens.reshape(-1, grid.height, grid.width, channels)
         return self.proj(tokens.permute(0, 3, 1, 2), x)
