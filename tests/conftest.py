@@ -60,6 +60,15 @@ def pytest_runtest_setup(item):
         pytest.skip('needs a GPU and pytest -m gpu')
 
 
+@pytest.fixture(autouse=True)
+def no_scope():
+    """Forgets the default_scope of runs of earlier tests, which MMEngine keeps for all of a process
+    that comes later."""
+    from mmengine.registry import DefaultScope
+
+    DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture(scope='session')
 def source(tmp_path_factory):
     """A copy of the repository's part that mmtrtvit is installed from."""

@@ -22,8 +22,8 @@ LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
     **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},
     **{f'{loader}.num_workers': ('whole number', 0) for loader in LOADERS},
-    'train_cfg.max_epochs': ('whole number', 1),
-    'train_cfg.max_iters': ('whole number', 1),
+    'train_cfg.max_epochs': ('whole number', 0),
+    'train_cfg.max_iters': ('whole number', 0),
     'train_cfg.val_interval': ('whole number', 1),
     'optim_wrapper.accumulative_counts': ('whole number', 1),
     'optim_wrapper.optimizer.lr': ('number', 0),

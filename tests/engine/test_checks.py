@@ -282,7 +282,8 @@ def test_numbers_that_are_none(changes, message):
 def test_numbers_that_may_be(toy):
     check_numbers(toy('small'))
     check_numbers(Config(dict(
-        train_dataloader=dict(batch_size=None, num_workers=0), val_dataloader=None, train_cfg={},
+        train_dataloader=dict(batch_size=None, num_workers=0), val_dataloader=None,
+        train_cfg=dict(max_epochs=0),
         optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=.05), accumulative_counts=2))))
 
 
