@@ -249,13 +249,17 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
             return
 
 
-def check_numbers(config: Config) -> None:
+def check_numbers(config: Config, keys: Sequence[str]) -> None:
     """Refuses settings of a run that must be numbers and are none, or are too small.
+
+    Args:
+        config: The whole config.
+        keys: What of it is going to be used, e.g. ``['test_dataloader']``.
 
     Raises:
         UserError: For the first of ``NUMBERS`` that is so; what a config leaves out is right.
     """
-    settings = config.to_dict()
+    settings = {key: config[key] for key in keys if key in config}
     for key, (kind, least) in NUMBERS.items():
         value = settings
         for part in key.split('.'):

@@ -47,6 +47,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     if not config.get('train_dataloader') or not config.get('train_cfg'):
         raise UserError(f'{config.filename} describes no training: it needs train_dataloader, '
                         'train_cfg and optim_wrapper.')
+    check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
     check_data(config, ('train', 'val') if config.get('val_dataloader') else ('train',))
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
@@ -102,6 +103,7 @@ def evaluate(
     if _is_file(checkpoint):
         checkpoint = checkpoint_file(checkpoint)
         read_weights(checkpoint)
+    check_numbers(config, ('test_dataloader',))
     check_data(config, ('test',))
     config.load_from = None if checkpoint is None else str(checkpoint)
     config.resume = False
@@ -127,7 +129,6 @@ def evaluate(
 
 def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
-    check_numbers(config)
     join_processes(config)
     with explaining(config):
         runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

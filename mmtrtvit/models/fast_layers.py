@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import cudnn, onednn
-from .layers import added, channels_last
+from .layers import added, channels_last, replace_modules
 
 STRIP_PIXELS = 600_000  # of a picture, about as many as a stem takes at a time
 
@@ -89,10 +89,11 @@ class FastStem(nn.Sequential):
 
 def replace_linear(model: nn.Module) -> None:
     """Makes every plain ``nn.Linear`` of a model in eval mode a :class:`FastLinear`, in place."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Linear and not child._forward_hooks | child._forward_pre_hooks:
-                setattr(module, name, FastLinear(child))
+    def make(layer: nn.Linear) -> nn.Linear:
+        plain = type(layer) is nn.Linear and not layer._forward_hooks | layer._forward_pre_hooks
+        return FastLinear(layer) if plain else layer
+
+    replace_modules(model, nn.Linear, make)
 
 
 def _joined(maps: list[Tensor], dim: int) -> Tensor:

@@ -13,6 +13,7 @@ for some operators and one for others, and copies where PyTorch returns a view.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from .fast_efficientvit import (
 )
 from .fast_layers import FastConv
 from .fusion import FusedBackbone, replace_backbones
+from .layers import replace_modules
 
 BLOCK = 16  # channels, on processors with AVX-512
 
@@ -60,7 +62,8 @@ class OnnxBackbone(FusedBackbone):
         stride = 2**len(self.stem)
         for stage in self.stages:
             stride *= 2**sum(isinstance(block, FastPatchMerging) for block in stage)
-            _replace_attention(stage, stride)
+            replace_modules(
+                stage, FastWindowAttention, partial(OnnxWindowAttention, stride=stride))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
@@ -159,17 +162,11 @@ class OnnxAttentionHead(nn.Module):
     def __init__(self, head: FastAttentionHead) -> None:
         super().__init__()
         self.query, self.key, self.value = map(linear_layer, head.qkv.weight.split(head.widths))
+        del head.qkv
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head.attend(self.query(x), self.key(x), self.value(x))
-
-
-def _replace_attention(stage: nn.Module, stride: int) -> None:
-    for module in list(stage.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, FastWindowAttention):
-                setattr(module, name, OnnxWindowAttention(child, stride))
 
 
 def _widen(conv: FastConv, following: FastConv) -> None:

@@ -13,7 +13,7 @@ from .fast_efficientvit import FastLocalMixing, FastPatchMerging, FastWindowAtte
 from .fast_layers import FastConv, FastStem, replace_linear
 from .fast_trt_vit import FastBottleNeck, FastTransformer
 from .folding import fold_pairs, folded
-from .layers import ConvNorm
+from .layers import ConvNorm, replace_modules
 from .trt_vit import BottleNeck, Transformer
 
 FAST_BLOCKS = {
@@ -85,10 +85,7 @@ def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) ->
     is a backbone itself."""
     if isinstance(model, Backbone):
         return make(model)
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, Backbone):
-                setattr(module, name, make(child))
+    replace_modules(model, Backbone, make)
     return model
 
 

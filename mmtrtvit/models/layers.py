@@ -1,5 +1,7 @@
 """Blocks that both families use."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +55,16 @@ def added(x: Tensor, other: Tensor | None, relu: bool) -> Tensor:
     if other is not None:
         x = x.add_(other)
     return x.relu_() if relu else x
+
+
+def replace_modules(
+    model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Puts ``make(child)`` in the place of every child of a kind, at any depth of the model."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, kind):
+                setattr(module, name, make(child))
 
 
 def is_traced() -> bool:

@@ -276,15 +276,17 @@ def test_a_batch_of_one_behind_global_pooling():
 ])
 def test_numbers_that_are_none(changes, message):
     with pytest.raises(UserError, match=f'^{message}$'):
-        check_numbers(Config(changes))
+        check_numbers(Config(changes), [*changes])
 
 
 def test_numbers_that_may_be(toy):
-    check_numbers(toy('small'))
-    check_numbers(Config(dict(
+    config = toy('small')
+    check_numbers(config, [*config])
+    config = Config(dict(
         train_dataloader=dict(batch_size=None, num_workers=0), val_dataloader=None,
-        train_cfg=dict(max_epochs=0),
-        optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=.05), accumulative_counts=2))))
+        train_cfg=dict(max_epochs=0), test_dataloader=dict(batch_size=0),
+        optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=.05), accumulative_counts=2)))
+    check_numbers(config, config.keys() - {'test_dataloader'})
 
 
 def test_numbers_are_checked_before_anything_is_built(toy):
@@ -292,7 +294,7 @@ def test_numbers_are_checked_before_anything_is_built(toy):
     config.train_dataloader.num_workers = -1
     with pytest.raises(UserError, match='train_dataloader.num_workers is -1'):
         train(config)
-    config.train_dataloader.num_workers, config.test_dataloader.batch_size = 0, 0
+    config.test_dataloader.batch_size = 0
     with pytest.raises(UserError, match='test_dataloader.batch_size is 0'):
         evaluate(config, None)
 

@@ -67,6 +67,7 @@ def test_backbones_within_a_model_are_changed(randomise):
     assert_equal(changed['backbone'](x), fused['backbone'](x))
     assert_close(changed['neck'].state_dict(), fused['neck'].state_dict(), rtol=0, atol=0)
     assert not any(each.requires_grad for each in changed.parameters())
+    assert not any('qkv' in name for name in changed.state_dict())
 
 
 @torch.no_grad()
@@ -111,7 +112,7 @@ def test_a_graph_of_one_size(randomise, tmp_path):
 
 @pytest.fixture(params=[False, True], ids=['fused', 'for_onnxruntime'])
 def optimised(request, randomise, tmp_path):
-    """A function that counts the nodes of M0's graph as ONNX Runtime will run it."""
+    """Whether M0's graph was made for ONNX Runtime, and how many nodes of a kind it will run."""
     model = fuse(randomise(EfficientViT('m0')))
     if request.param:
         model = for_onnxruntime(model)
