@@ -66,7 +66,7 @@ class Conditions:
         def call() -> Any:
             return model(x)
 
-        return recorded(call) if self.cuda_graphs else call
+        return Recorded(call) if self.cuda_graphs else call
 
 
 def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
@@ -78,23 +78,27 @@ def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-def recorded(call: Callable[[], Any]) -> Callable[[], Any]:
-    """A function that replays the kernels of a call as a CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = call()
+class Recorded:
+    """Replays the kernels of a call as a CUDA graph.
 
-    def replay() -> Any:
-        graph.replay()
-        return outputs
+    A graph holds addresses alone: the call, with the weights and inputs that it reads, is kept.
+    """
 
-    return replay
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.outputs = call()
+
+    def __call__(self) -> Any:
+        self.graph.replay()
+        return self.outputs
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:

@@ -3,7 +3,8 @@
 Models are our configs and MMDetection's `retinanet_r50_fpn_1x_coco` and `mask-rcnn_r50_fpn_1x_coco`
 (here `retinanet_r50` and `mask_rcnn_r50`), none with weights:
   inference  milliseconds in backbone, neck, heads (RoIAlign included) and behind them (anchors,
-             decoding, NMS, masks), each model as its fused copy. Without weights the number of
+             decoding, NMS, masks), each model as its fused copy; with another --dtype than fp32 our
+             backbones are put into it, all else is autocast. Without weights the number of
              candidates says nothing: with a --score-threshold of 0 there are more of them than
              ever, with 0.05 hardly any.
   training   milliseconds of a loss and its gradients, with 8 random boxes in each picture, and
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from common import DTYPES, Conditions, conditions, make_parser, save, table
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -73,6 +75,7 @@ def main(args: argparse.Namespace) -> None:
     if args.cuda_graphs:
         raise UserError('--cuda-graphs: what is behind the heads of a detector has no fixed shapes')
     import_host('mmdet')
+    MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's initialisation is told
     for batch, (height, width) in itertools.product(args.batches, args.sizes):
         labels = dict(mode=args.mode, batch=batch, height=height, width=width)
         inputs = torch.randn(batch, 3, height, width, device=settings.device)
@@ -93,6 +96,8 @@ def inference(
     """Measures the parts of models, each model in turn."""
     for name in names:
         model = fuse(build(name, threshold)).to(settings.device)
+        if name in OURS:
+            model.backbone.to(DTYPES[settings.dtype])
         if settings.compile:
             model.backbone.compile()
         samples = annotations(inputs, with_masks=False)

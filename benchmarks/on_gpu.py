@@ -1,8 +1,8 @@
-"""Runs what there is to compare on a GPU, in one process and in order of what it tells.
+"""Runs what there is to compare on a GPU, in order of what it tells.
 
-That saves the start of Python and CUDA for each comparison. Each one is a benchmark of this folder
-with its options, and saves its results as if it had been called alone; one that fails is told at
-the end.
+Each comparison is a benchmark of this folder with its options, and saves its results as if it had
+been called alone. It has a process of its own, forked from one that has imported what all of them
+need; one that fails is told at the end.
 
 Examples:
   python benchmarks/on_gpu.py
@@ -13,9 +13,10 @@ import argparse
 import importlib
 import sys
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from common import conditions, make_parser
 
@@ -47,7 +48,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    conditions(make_parser(__doc__).parse_args(['--device', 'cuda']))
+    if not succeeds(conditions, make_parser(__doc__).parse_args(['--device', 'cuda'])):
+        raise SystemExit(1)
     end, failed = time.monotonic() + 60 * args.minutes, []
     for name, options in comparisons(args.checkout):
         line = ' '.join((name, *options))
@@ -55,11 +57,10 @@ def main(args: argparse.Namespace) -> None:
             print(f'left out: {line}')
             continue
         print(line, flush=True)
-        try:
-            run(name, options)
-        except Exception as error:  # of one model on one machine; the others are still of use
-            traceback.print_exc()
-            failed.append(f'{line}: {type(error).__name__}: {error}')
+        benchmark = importlib.import_module(name)
+        sys.argv = [benchmark.__file__, *options]
+        if not succeeds(benchmark.main, benchmark.parse_args()):
+            failed.append(line)
     if failed:
         raise UserError('\n'.join(('these comparisons failed', *failed)))
 
@@ -75,11 +76,12 @@ def comparisons(checkout: Path | None) -> Iterator[tuple[str, list[str]]]:
         yield name, [*options, '--device', 'cuda']
 
 
-def run(name: str, options: list[str]) -> None:
-    """Calls a benchmark with options as its own command line would."""
-    sys.argv = [str(Path(__file__).with_name(f'{name}.py')), *options]
-    benchmark = importlib.import_module(name)
-    benchmark.main(benchmark.parse_args())
+def succeeds(function: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> bool:
+    """Whether a tool's work is done, in a forked process."""
+    process = get_context('fork').Process(target=run_tool, args=(function, args))
+    process.start()
+    process.join()
+    return process.exitcode == 0
 
 
 if __name__ == '__main__':

@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..media import write_picture
 from ..models import fuse
 from ..models.for_onnxruntime import for_onnxruntime
+from ..runtime.sessions import has_cuda
 from . import support
 from .calibration import graph_inputs, training_pictures
 from .compare import Difference, compare
@@ -135,7 +136,7 @@ def deploy(
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(images)} picture(s) with PyTorch', result):
-            result.add(*verify_on(predictor, OnnxRunner(result.onnx, device), images, work_dir))
+            result.add(*verify_on(predictor, onnx_runner(result, device), images, work_dir))
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
@@ -145,6 +146,15 @@ def deploy(
                 result.add(*verify_on(predictor, runner, images, work_dir))
     describe_into(result, config, settings, predictor, checkpoint)
     return result
+
+
+def onnx_runner(result: DeployResult, device: str) -> OnnxRunner:
+    """The ONNX file on a device, or on the CPU where ONNX Runtime has no CUDA, which is noted."""
+    if device != 'cpu' and not has_cuda():
+        result.notes.append('The ONNX file was compared on the CPU: this ONNX Runtime has no CUDA '
+                            '(onnxruntime-gpu has).')
+        device = 'cpu'
+    return OnnxRunner(result.onnx, device)
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
@@ -293,7 +303,9 @@ def verify_on(
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
         predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size))
-    expected, found = reference(images), exported(images)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected = reference(images)
+    found = exported(images)
     drawn = {
         name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)
         for name, samples in (('pytorch', expected), (runner.name, found))}

@@ -104,15 +104,16 @@ class Grid:
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
 
-        y, z = (torch.arange(count * window_size, device=x.device).clamp(max=side) + 1
+        y, z = (torch.arange(count * window_size).clamp(max=side) + 1
                 for count, side in ((rows, height), (columns, width)))
         split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
         split = split.view(-1) * heads
 
-        y, z = (torch.arange(side, device=x.device) for side in (height, width))
+        y, z = (torch.arange(side) for side in (height, width))
         row = y // window_size * columns * window_size**2 + y % window_size * window_size
         merge = row.view(-1, 1) + (z // window_size * window_size**2 + z % window_size)
-        return cls(height, width, [split + head for head in range(heads)], merge.view(-1))
+        return cls(height, width, [(split + head).to(x.device) for head in range(heads)],
+                   merge.view(-1).to(x.device))
 
 
 class OnnxWindowAttention(nn.Module):

@@ -78,10 +78,11 @@ class OnnxSession:
                 f'{path} needs ONNX Runtime: pip install onnxruntime ({error}).') from error
         providers: list = ['CPUExecutionProvider']
         if device != 'cpu':
-            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+            if not has_cuda():
                 raise UserError(f'the device {device!r} cannot be used: this onnxruntime has no '
                                 'CUDA. Install onnxruntime-gpu, or take cpu.')
-            providers.insert(0, ('CUDAExecutionProvider', {'device_id': device_number(device)}))
+            providers.insert(0, ('CUDAExecutionProvider', {
+                'device_id': device_number(device), 'use_tf32': '0'}))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -98,6 +99,13 @@ class OnnxSession:
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         values = self._session.run(None, dict(inputs))
         return dict(zip((each.name for each in self.outputs), values))
+
+
+def has_cuda() -> bool:
+    """Whether the installed ONNX Runtime computes on GPUs."""
+    import onnxruntime
+
+    return 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
 
 
 def _tensor(value: 'onnxruntime.NodeArg') -> Tensor:  # noqa: F821
