@@ -1,8 +1,7 @@
 """Runs what there is to compare on a GPU, in order of what it tells.
 
 Each comparison is a benchmark of this folder with its options, and saves its results as if it had
-been called alone. It has a process of its own, forked from one that has imported what all of them
-need; one that fails is told at the end.
+been called alone. It has a process of its own; those that fail are told at the end.
 
 Examples:
   python benchmarks/on_gpu.py
@@ -10,13 +9,11 @@ Examples:
 """
 
 import argparse
-import importlib
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from common import conditions, make_parser
 
@@ -48,40 +45,30 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    if not succeeds(conditions, make_parser(__doc__).parse_args(['--device', 'cuda'])):
-        raise SystemExit(1)
+    conditions(make_parser(__doc__).parse_args(['--device', 'cuda']))
     end, failed = time.monotonic() + 60 * args.minutes, []
-    for name, options in comparisons(args.checkout):
+    for name, *options in comparisons(args.checkout):
         line = ' '.join((name, *options))
         if time.monotonic() > end:
             print(f'left out: {line}')
             continue
         print(line, flush=True)
-        benchmark = importlib.import_module(name)
-        sys.argv = [benchmark.__file__, *options]
-        if not succeeds(benchmark.main, benchmark.parse_args()):
+        script = Path(__file__).with_name(f'{name}.py')
+        if subprocess.run([sys.executable, script, *options]).returncode:
             failed.append(line)
     if failed:
         raise UserError('\n'.join(('these comparisons failed', *failed)))
 
 
-def comparisons(checkout: Path | None) -> Iterator[tuple[str, list[str]]]:
-    """Yields benchmarks and their options."""
+def comparisons(checkout: Path | None) -> Iterator[list[str]]:
+    """Yields names of benchmarks, each with its options."""
     for line in COMPARISONS:
-        name, *options = line.split()
-        if 'CHECKOUT' in options:
+        words = line.split()
+        if 'CHECKOUT' in words:
             if checkout is None:
                 continue
-            options[options.index('CHECKOUT')] = str(checkout)
-        yield name, [*options, '--device', 'cuda']
-
-
-def succeeds(function: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> bool:
-    """Whether a tool's work is done, in a forked process."""
-    process = get_context('fork').Process(target=run_tool, args=(function, args))
-    process.start()
-    process.join()
-    return process.exitcode == 0
+            words[words.index('CHECKOUT')] = str(checkout)
+        yield [*words, '--device', 'cuda']
 
 
 if __name__ == '__main__':
