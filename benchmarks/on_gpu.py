@@ -32,6 +32,8 @@ COMPARISONS = (
     'versus_timm training --dtype bf16 --batches 64 --sizes 512x512',
     'scaling --dtype fp16 --sizes 256x256 512x512 800x1344 2048x2048',
     'detectors inference --dtype fp16 --score-threshold 0.05',
+    'detectors training --dtype bf16 --channels-last --batches 8 --models retinanet_trtvit_c '
+    'retinanet_efficientvit_m4 retinanet_r50 mask_rcnn_efficientvit_m4 mask_rcnn_r50',
 )
 
 

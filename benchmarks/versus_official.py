@@ -67,9 +67,10 @@ def compare(
     ours = randomise(EfficientViT(arch)).eval()
     x = settings.random(shape)
     x_last = x.contiguous(memory_format=torch.channels_last)
-    plain, last = (
-        settings.place(build_official(ours, arch, checkout)).eval().requires_grad_(False)
-        for _ in range(2))
+    plain, last = (settings.place(build_official(ours, arch, checkout)) for _ in range(2))
+    for model in (plain, last):
+        model.eval()  # gathers the biases anew, where the weights are
+        model.requires_grad_(False)
     last.to(memory_format=torch.channels_last)
     functions = {
         'official': settings.inference(plain, x),

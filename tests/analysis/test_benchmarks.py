@@ -65,6 +65,49 @@ def test_no_official_code(tmp_path):
     assert f'error: {tmp_path}/EfficientViT/downstream/efficientvit.py does not' in done.stderr
 
 
+# What the authors' file has, around our model: a train() that returns nothing, too.
+OFFICIAL = '''
+from torch import nn
+
+from mmtrtvit.layouts import official_name
+from mmtrtvit.models import EfficientViT as Ours
+
+EfficientViT_m0 = dict(depth=[1, 2, 3], kernels=[5, 5, 5, 5])
+
+
+class EfficientViT(nn.Module):
+    def __init__(self, depth, kernels):
+        super().__init__()
+        self.model = Ours('m0')
+
+    def load_state_dict(self, weights, strict):
+        return self.model.load_state_dict(
+            {name: weights[official_name(name)] for name in self.model.state_dict()})
+
+    def train(self, mode=True):
+        super().train(mode)
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def replace_batchnorm(model):
+    pass
+'''
+
+
+def test_outputs_equal_the_official_ones(module, tmp_path):
+    source = tmp_path / module('efficientvit_peers').SOURCE
+    source.parent.mkdir(parents=True)
+    source.write_text(OFFICIAL)
+    done = run('versus_official.py', tmp_path, '--archs', 'm0', *FAST, '--out', tmp_path / 'x.csv')
+    assert done.returncode == 0, done.stderr
+    rows = module('common').read(tmp_path / 'x.csv')
+    assert [row['implementation'] for row in rows] == [
+        'official', 'official channels_last', 'mmtrtvit']
+    assert all(float(row['difference']) < 1e-5 for row in rows)
+
+
 def test_density(module, tmp_path):
     pytest.importorskip('timm')
     done = run('density.py', '--models', 'trtvit_a', 'resnet50', *FAST,
@@ -158,38 +201,50 @@ def test_no_gpu():
 
 def test_comparisons_on_a_gpu_have_options_that_exist(module, monkeypatch):
     on_gpu, seen = module('on_gpu'), []
-    for name, options in on_gpu.comparisons(Path('Cream')):
+    for name, *options in on_gpu.comparisons(Path('Cream')):
         monkeypatch.setattr(sys, 'argv', [name, *options])
         args = module(name).parse_args()
         assert args.device == 'cuda'
         seen.append(name)
     assert set(seen) == {'versus_timm', 'versus_official', 'density', 'scaling', 'detectors'}
-    assert 'versus_official' not in dict(on_gpu.comparisons(None))
+    assert 'versus_official' not in {name for name, *_ in on_gpu.comparisons(None)}
 
 
 def test_comparisons_on_a_gpu_go_on_after_one_that_failed(module, monkeypatch, capsys):
     on_gpu, commands = module('on_gpu'), []
 
-    class Benchmark:
-        def parse_args(self):
-            return sys.argv
-
-        def main(self, args):
-            commands.append(args)
-            if '--compile' in args:
-                raise ValueError('no compiler')
+    def call(command):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, '--compile' in command)
 
     monkeypatch.setattr(on_gpu, 'conditions', lambda args: None)
-    monkeypatch.setattr(on_gpu.importlib, 'import_module', lambda name: Benchmark())
+    monkeypatch.setattr(on_gpu.subprocess, 'run', call)
     monkeypatch.setattr(sys, 'argv', ['on_gpu.py'])
     args = on_gpu.parse_args()
-    with pytest.raises(UserError, match='failed\n.*--compile.*: ValueError: no compiler'):
+    with pytest.raises(UserError) as error:
         on_gpu.main(args)
     assert len(commands) == len(list(on_gpu.comparisons(None)))
-    assert commands[0][0] == str(FOLDER / 'versus_timm.py')
+    assert commands[0][:2] == [sys.executable, FOLDER / 'versus_timm.py']
+    told = str(error.value).splitlines()[1:]
+    assert told and all('--compile' in line for line in told)
     args.minutes = -1
     on_gpu.main(args)
     assert capsys.readouterr().out.count('left out: ') == len(commands)
+
+
+@pytest.mark.gpu
+def test_a_recorded_call_keeps_its_weights(module):
+    settings = module('common').Conditions(device='cuda', cuda_graphs=True)
+    x = settings.random((64, 512))
+
+    def record():
+        layer = settings.place(torch.nn.Linear(512, 512))
+        return layer(x).detach(), settings.inference(layer, x)
+
+    expected, replay = record()
+    torch.cuda.empty_cache()
+    settings.random((4096, 4096))  # takes what was freed
+    torch.testing.assert_close(replay(), expected)
 
 
 def test_tables_of_a_document(module, tmp_path, monkeypatch):

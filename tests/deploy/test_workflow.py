@@ -77,6 +77,27 @@ def test_the_file_finds_what_pytorch_finds(exported):
     assert np.abs(ours.astype(int) - theirs).max() < 30
 
 
+def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
+    predict, seen = workflow.Predictor.__call__, []
+
+    def call(*args):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return predict(*args)
+
+    monkeypatch.setattr(workflow.Predictor, '__call__', call)
+    config, before = read_config('retinanet.py'), torch.backends.cudnn.allow_tf32
+    deploy(DeploySettings(), config, 'retinanet.pth', pictures()[:1], tmp_path)
+    assert seen[0] is False and torch.backends.cudnn.allow_tf32 is before
+
+
+def test_a_gpu_without_onnx_runtime_for_it(exported):
+    name, _ = exported
+    result = workflow.DeployResult(Path(f'deployed {name}/end2end.onnx'))
+    assert workflow.onnx_runner(result, 'cpu').inputs and not result.notes
+    assert workflow.onnx_runner(result, 'cuda:0').inputs
+    assert 'compared on the CPU' in result.notes[0]
+
+
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
     predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
