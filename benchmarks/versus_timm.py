@@ -1,11 +1,12 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Three comparisons, each with its outputs compared in the same run. On the CPU each model has a
+Four comparisons, each with its outputs compared in the same run. On the CPU each model has a
 process of its own for each size: what a process did before decides how glibc treats the memory of
 large maps.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
+  onnx_fixed the same, exported for one size
   training   forward and backward in training mode; our model and its pictures are put into
              channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
+    packages = ('timm', 'onnxruntime') if 'onnx' in args.mode else ('timm',)
     for arch in args.archs:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
@@ -84,7 +86,8 @@ def inference(
 
 
 def onnx(
-    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
+    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any],
+    fixed: bool = False,
 ) -> list[dict[str, Any]]:
     x = torch.randn(shape)
     functions, counts = {}, {}
@@ -93,7 +96,7 @@ def onnx(
         models['mmtrtvit'] = for_onnxruntime(models['mmtrtvit'])
         for name, model in models.items():
             file = Path(folder) / f'{name}.onnx'
-            export_maps(model, file)
+            export_maps(model, file, x if fixed else None)
             counts[name] = count_nodes(file)
             functions[name] = onnx_session(file, x, settings)
     rows = measure(functions, settings, **labels)
@@ -111,7 +114,8 @@ def training(
         for row in rows]
 
 
-MODES = dict(inference=inference, onnx=onnx, training=training)
+MODES = dict(
+    inference=inference, onnx=onnx, onnx_fixed=partial(onnx, fixed=True), training=training)
 TRAINED = 'timm', 'mmtrtvit'
 
 
@@ -122,13 +126,16 @@ def build(arch: str) -> dict[str, nn.Module]:
     return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours))
 
 
-def export_maps(model: nn.Module, file: Path) -> None:
-    """Exports a backbone for pictures of any number and size, as PyTorch's exporter writes it."""
+def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:
+    """Exports a backbone, as PyTorch's exporter writes it, for pictures of the number and size of
+    ``x``, or of any."""
     names = 'map0', 'map1', 'map2'
-    axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-            for name in ('picture', *names)}
-    export(model, dict(picture=torch.randn(2, 3, 480, 512)), file, names, axes,
-           slimmed=False)
+    axes = {}
+    if x is None:
+        axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
+                for name in ('picture', *names)}
+        x = torch.randn(2, 3, 480, 512)
+    export(model, dict(picture=x), file, names, axes, slimmed=False)
 
 
 def count_nodes(file: Path) -> dict[str, int]:
