@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.structures import BaseDataElement, InstanceData
@@ -257,5 +256,5 @@ def evaluate_graph(
     Raises:
         UserError: If the config, the data or the file cannot be used.
     """
-    hook = DeployHook(open_graph(path, get_device()))
+    hook = DeployHook(open_graph(path))
     return evaluate(config, None, out, show_dir, [hook])

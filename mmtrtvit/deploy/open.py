@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from ..errors import UserError
-from ..runtime.sessions import ENGINES
+from ..runtime.sessions import ENGINES, has_cuda
 from .runners import OnnxRunner, Runner, TorchRunner
 from .settings import DeploySettings
 from .tensorrt_runner import TensorRTRunner
@@ -11,21 +13,24 @@ from .tensorrt_runner import TensorRTRunner
 GRAPHS = '.onnx', *ENGINES
 
 
-def open_graph(path: str | Path, device: str = 'cpu', threads: int = 0) -> Runner:
+def open_graph(path: str | Path, device: str | None = None, threads: int = 0) -> Runner:
     """Opens an ONNX file or an engine.
 
     Args:
         path: ``*.onnx``, or ``*.engine``, ``*.plan`` or ``*.trt``.
-        device: ``'cpu'`` or ``'cuda:0'``; an engine runs on the first GPU where it says cpu.
+        device: ``'cpu'`` or ``'cuda:0'``; default: the first GPU, or the CPU where there is none or
+            ONNX Runtime has no CUDA. An engine runs on the first GPU where it says cpu.
         threads: Threads of one operator on the CPU; 0 for one per core.
 
     Raises:
         UserError: If the file or the device cannot be used.
     """
     if Path(path).suffix in ENGINES:
-        return TensorRTRunner(path, 'cuda:0' if device == 'cpu' else device)
+        return TensorRTRunner(path, 'cuda:0' if device in (None, 'cpu') else device)
     if Path(path).suffix not in GRAPHS:
         raise UserError(f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}.')
+    if device is None:
+        device = 'cuda:0' if torch.cuda.is_available() and has_cuda() else 'cpu'
     return OnnxRunner(path, device, threads)
 
 

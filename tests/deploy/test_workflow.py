@@ -16,6 +16,7 @@ import torch
 from mmtrtvit import media
 from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.evaluation import evaluate_graph
+from mmtrtvit.deploy.open import open_graph
 from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
 from mmtrtvit.deploy.workflow import deploy, export_model, verify_on
@@ -90,12 +91,16 @@ def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
     assert seen[0] is False and torch.backends.cudnn.allow_tf32 is before
 
 
-def test_a_gpu_without_onnx_runtime_for_it(exported):
+def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
     name, _ = exported
     result = workflow.DeployResult(Path(f'deployed {name}/end2end.onnx'))
     assert workflow.onnx_runner(result, 'cpu').inputs and not result.notes
     assert workflow.onnx_runner(result, 'cuda:0').inputs
     assert 'compared on the CPU' in result.notes[0]
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert open_graph(result.onnx).inputs
+    with pytest.raises(UserError, match='has no CUDA'):
+        open_graph(result.onnx, 'cuda:0')
 
 
 def test_one_file_for_every_size(exported, tmp_path):

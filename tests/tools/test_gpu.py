@@ -66,4 +66,7 @@ def test_what_the_gpu_finds_is_written_and_exported(model, run, folder, tmp_path
     picture = min((folder / PICTURES).iterdir())
     run('deploy', ROOT / 'configs/deploy/onnxruntime.py', f'{model}.py', f'{model}.pth', picture,
         '--work-dir', tmp_path / 'deployed', '--device', 'cuda:0')
-    assert (tmp_path / 'deployed/end2end.onnx').exists()
+    graph = tmp_path / 'deployed/end2end.onnx'
+    run('test', f'{model}.py', graph, '--work-dir', tmp_path / 'tested')
+    run('benchmark', graph, f'{model}.pth', '--config', f'{model}.py', '--device', 'cpu')
+    run('benchmark', f'{model}.pth', '--config', f'{model}.py', '--device', 'cuda:0')
