@@ -4,8 +4,9 @@ import pickle
 import re
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,13 @@ def _method_of_history(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-# PyTorch compares these names with the ones in a file.
-_method_of_history.__module__ = 'builtins'
-_method_of_history.__name__ = _method_of_history.__qualname__ = 'getattr'
+def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """A function by the name that a file has for it, which is what PyTorch compares."""
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    call.__module__, call.__name__, call.__qualname__ = module, name, name
+    return call
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -43,18 +48,20 @@ def allow_mmengine_checkpoints() -> None:
     By MMEngine that is the history of logged values, with arrays of NumPy 1 or 2 and its own
     methods; by timm and by EfficientViT's authors the arguments of the training.
     """
+    torch.serialization.add_safe_globals(_saved_beside_weights())
+
+
+@cache
+def _saved_beside_weights() -> list[Any]:
     core = np._core if hasattr(np, '_core') else np.core
-    functions = [core.multiarray._reconstruct, core.multiarray.scalar]
+    functions = [
+        _named(function, f'{package}.multiarray', function.__name__)
+        for function in (core.multiarray._reconstruct, core.multiarray.scalar)
+        for package in ('numpy.core', 'numpy._core')]
+    functions.append(_named(_method_of_history, 'builtins', 'getattr'))
+    functions.append(_named(str.encode, '_codecs', 'encode'))  # of bytes; PyTorch 2.4 refuses it
     dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, _method_of_history, Namespace, np.ndarray, np.dtype, *dtypes, *functions])
-    try:
-        torch.serialization.add_safe_globals([
-            (function, f'{package}.multiarray.{function.__name__}')
-            for function in functions for package in ('numpy.core', 'numpy._core')
-        ])
-    except AttributeError:  # PyTorch 2.4 knows each function by its present name alone
-        pass
+    return [HistoryBuffer, Namespace, np.ndarray, np.dtype, *dtypes, *functions]
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..files import whole_file
 from .lowering import register_for_torchscript, translations_for_dynamo
 from .slim import add_metadata, name_axes, name_nodes, slim, strip
@@ -61,8 +62,9 @@ def export(
         metadata: What else the file says of itself, see :func:`.slim.add_metadata`.
 
     Raises:
-        UserError: If onnxslim is needed and missing.
+        UserError: If onnxslim is needed and missing, or this PyTorch does not have the exporter.
     """
+    require_exporter(exporter)
     path = Path(path)
     dynamic_axes = dynamic_axes or {}
     with whole_file(path) as part:
@@ -82,6 +84,17 @@ def export(
         onnx.save(model, part)
     return Exported(
         path, len(model.graph.node), path.stat().st_size / 1e6, exported_nodes, before / 1e6)
+
+
+def require_exporter(exporter: str) -> None:
+    """Refuses an exporter that the installed PyTorch does not have, or not for free sizes.
+
+    Raises:
+        UserError: If that is so.
+    """
+    if exporter == 'dynamo' and not hasattr(torch.export.Dim, 'DYNAMIC'):
+        raise UserError(f'the dynamo exporter needs PyTorch 2.6 or newer, and this is '
+                        f'{torch.__version__}: take onnx_config.exporter=torchscript')
 
 
 def _export(

@@ -38,7 +38,7 @@ from .rules import check_graph, require_supported
 from .runners import OnnxRunner, Runner
 from .settings import DeploySettings, read_settings
 from .tensorrt_runner import TensorRTRunner
-from .to_onnx import Exported, export
+from .to_onnx import Exported, export, require_exporter
 from .to_tensorrt import EngineUnavailable, build_engine
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ def deploy(
         UserError: If the config, the weights or a picture cannot be used, or a part of the model
             cannot be exported.
     """
+    require_exporter(settings.exporter)
     if verify and not pictures:
         raise UserError('there is no picture to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
