@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
 from ..files import whole_file
+from ..requirements import require_torch
 from .lowering import register_for_torchscript, translations_for_dynamo
 from .slim import add_metadata, name_axes, name_nodes, slim, strip
 
@@ -87,14 +87,13 @@ def export(
 
 
 def require_exporter(exporter: str) -> None:
-    """Refuses an exporter that the installed PyTorch does not have, or not for free sizes.
+    """Refuses an exporter that the installed PyTorch does not have, or that fails there.
 
     Raises:
         UserError: If that is so.
     """
-    if exporter == 'dynamo' and not hasattr(torch.export.Dim, 'DYNAMIC'):
-        raise UserError(f'the dynamo exporter needs PyTorch 2.6 or newer, and this is '
-                        f'{torch.__version__}: take onnx_config.exporter=torchscript')
+    if exporter == 'dynamo':
+        require_torch('2.7', "onnx_config.exporter='dynamo'")
 
 
 def _export(

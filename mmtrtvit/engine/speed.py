@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models.layers import channels_last
+from ..requirements import require_torch
 
 
 @HOOKS.register_module()
@@ -26,10 +27,13 @@ class SpeedHook(Hook):
             what they find and is better left out.
 
     Raises:
-        UserError: If the model has no such part.
+        UserError: If the model has no such part, or PyTorch is older than 2.6: compiled by 2.4.1,
+            a backbone returns fewer maps than it has.
     """
 
     def __init__(self, channels_last: bool = False, compile: Sequence[str] = ()) -> None:
+        if compile:
+            require_torch('2.6', 'default_hooks.speed.compile')
         self.channels_last = channels_last
         self.compile = (compile,) if isinstance(compile, str) else tuple(compile)
 

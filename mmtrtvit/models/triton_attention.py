@@ -10,6 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 import torch
+from mmengine.utils import digit_version
 from torch import Tensor
 
 from . import cudnn
@@ -20,6 +21,9 @@ try:
     import triton.language as tl
 except ImportError:  # PyTorch without CUDA comes without it
     triton = None
+else:
+    if digit_version(triton.__version__) < digit_version('3.2'):  # that of PyTorch 2.6
+        triton = None
 
 MOST_TOKENS = 64  # of a window; the products of more do not fit into a program's registers
 

@@ -54,6 +54,8 @@ def export_any_size(pictures):
     def export_to(module, path, exporter='torchscript', **options):
         from mmtrtvit.deploy.to_onnx import export
 
+        if exporter == 'dynamo':
+            pytest.importorskip('torch', minversion='2.7')
         size = (96, 128) if exporter == 'torchscript' else (480, 640)
         x, sizes = pictures(2, size, size)
         inputs = dict(input=x) if 'output' in module.output_names else dict(input=x, sizes=sizes)

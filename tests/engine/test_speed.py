@@ -46,11 +46,13 @@ def test_pictures_come_in_the_format_of_the_weights(toy, channels_last):
 
 @pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a compiler on the CPU')
 def test_compiled_parts_train_the_same(toy):
+    pytest.importorskip('torch', minversion='2.6')
     assert_close(weights(toy, 'faster', compile='conv'), weights(toy, 'plain'),
                  rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_named_parts_are_compiled(toy, monkeypatch):
+    pytest.importorskip('torch', minversion='2.14')  # does not compile a single layer before
     backend = CompileCounterWithBackend('eager')
     compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **options: compile(
@@ -64,6 +66,7 @@ def test_only_the_named_parts_are_compiled(toy, monkeypatch):
 
 
 def test_a_part_that_is_not_there(toy):
+    pytest.importorskip('torch', minversion='2.6')
     config = toy()
     config.default_hooks['speed'] = dict(type='SpeedHook', compile=['backbone'])
     with pytest.raises(UserError, match="has no part 'backbone'; it has .*conv, norm"):

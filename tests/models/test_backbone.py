@@ -225,6 +225,7 @@ def test_autocast(small, dtype, tolerance):
 def test_exported_program_holds_for_other_sizes(small, traced, others):
     """torch.export takes a 1 for a constant: each map and grid of windows must have more rows and
     columns, which for EfficientViT is more than 448 pixels."""
+    pytest.importorskip('torch', minversion='2.10')
     model, (batch, *size) = small(), traced
     program = torch.export.export(
         model, (torch.randn(batch, 3, *size),),
@@ -237,6 +238,7 @@ def test_exported_program_holds_for_other_sizes(small, traced, others):
 @pytest.mark.slow
 @torch.no_grad()
 def test_compiled_for_two_sizes(small):
+    pytest.importorskip('torch', minversion='2.6')
     model = small()
     compiled = torch.compile(model, backend='aot_eager', dynamic=True)
     for size in ((2, 3, 480, 512), (1, 3, 481, 577)):
@@ -250,6 +252,7 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
     model, file = small(), io.BytesIO()
     names = [f'map{i}' for i in range(len(model.stages))]
     if dynamo:
+        pytest.importorskip('torch', minversion='2.9')
         settings = dict(
             dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18)
     else:

@@ -61,6 +61,7 @@ def nvidia(monkeypatch):
 
 
 def test_what_is_computed_in_half_precision(nvidia):
+    pytest.importorskip('triton', minversion='3.2')
     half = torch.ones(1, dtype=torch.float16)
     x = SimpleNamespace(
         is_cuda=True, dtype=torch.float16, requires_grad=False, device=torch.device('cuda'))
@@ -93,7 +94,7 @@ def test_what_is_computed_in_half_precision(nvidia):
 
 
 def test_triton_does_not_start_kernels_without_what_it_needs():
-    pytest.importorskip('triton')
+    pytest.importorskip('triton', minversion='3.2')
     assert not triton_attention._starts(torch.device('cpu'))
 
 
@@ -139,7 +140,7 @@ print(expected.abs().max().item())
 ], ids=str)
 def test_the_kernel_computes_what_the_heads_do(channels, window_size, kernels, monkeypatch):
     """Triton's interpreter computes it with NumPy."""
-    pytest.importorskip('triton')
+    pytest.importorskip('triton', minversion='3.2')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     run = subprocess.run(
         [sys.executable, '-c', INTERPRETED, *map(str, (channels, window_size, *kernels))],
