@@ -30,7 +30,7 @@ EXTRAS = {
     ],
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
     # mmtrtvit.runtime; for a device without PyTorch see docs/runtime.md
-    'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime'],
+    'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime>=1.20'],
     'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],

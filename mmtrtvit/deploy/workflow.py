@@ -106,7 +106,7 @@ def deploy(
         checkpoint: Its weights, or the work dir of its training.
         pictures: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
-        device: Where the model and the file run.
+        device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
         verify: Whether to compare.
         calib_config: Config whose training pictures calibrate INT8; default: that of the model.
 

@@ -107,13 +107,13 @@ class Grid:
         y, z = (torch.arange(count * window_size).clamp(max=side) + 1
                 for count, side in ((rows, height), (columns, width)))
         split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
-        split = split.view(-1) * heads
+        split = split.view(-1).to(x.device) * heads
 
         y, z = (torch.arange(side) for side in (height, width))
         row = y // window_size * columns * window_size**2 + y % window_size * window_size
         merge = row.view(-1, 1) + (z // window_size * window_size**2 + z % window_size)
-        return cls(height, width, [(split + head).to(x.device) for head in range(heads)],
-                   merge.view(-1).to(x.device))
+        merge = merge.view(-1).to(x.device)
+        return cls(height, width, [split + head for head in range(heads)], merge)
 
 
 class OnnxWindowAttention(nn.Module):

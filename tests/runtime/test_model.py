@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime import BadPicture, Detector, Segmentor
+from mmtrtvit.runtime import BadPicture, Detector, Segmentor, sessions
 from mmtrtvit.runtime.sessions import Profile, open_session
 
 SIGNATURE = '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)'
@@ -199,6 +200,16 @@ def test_a_graph_that_needs_a_newer_runtime(bright):
 def test_a_device_that_is_not_there(device, message, bright):
     with pytest.raises(UserError, match=message):
         Detector(bright(), device=device)
+
+
+def test_a_gpu_computes_in_full_precision(bright, monkeypatch):
+    asked, session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(sessions, 'has_cuda', lambda: True)
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda path, options, providers: (
+        asked.append(providers) or session(path, options, providers=['CPUExecutionProvider'])))
+    Detector(bright(), device='cuda:1')
+    assert asked == [[
+        ('CUDAExecutionProvider', dict(device_id=1, use_tf32='0')), 'CPUExecutionProvider']]
 
 
 def change(name, function):
