@@ -34,7 +34,7 @@ EXTRAS = {
     'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
-    # a builder of engines that needs no GPU: tests/deploy/test_tensorrt_rtx.py
+    # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'test': ['mmtrtvit[data,deploy,server,timm]', 'pytest', 'pytest-xdist'],
     'lint': ['ruff'],

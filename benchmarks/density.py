@@ -32,10 +32,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmtrtvit.analysis.timing import threads, time_side_by_side
-from mmtrtvit.deploy.to_onnx import export
+from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import TRTViT, fuse
-from mmtrtvit.models.fast_layers import FastLinear
+from mmtrtvit.models.fast.layers import FastLinear
 
 PEERS = dict(
     resnet50='resnet50', swin_tiny='swin_tiny_patch4_window7_224',

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.layouts import official_name, timm_features_name
 from mmtrtvit.models import EfficientViT
+from mmtrtvit.weights.layouts import official_name, timm_features_name
 
 SOURCE = 'EfficientViT/downstream/efficientvit.py'
 

@@ -72,9 +72,9 @@ def compare(
     """
     import onnx
 
-    from mmtrtvit.deploy.runners import OnnxRunner
+    from mmtrtvit.deploy.export.model import export_model
     from mmtrtvit.deploy.settings import DeploySettings
-    from mmtrtvit.deploy.workflow import export_model
+    from mmtrtvit.deploy.verify.runners import OnnxRunner
     from mmtrtvit.engine.predictor import load
 
     predictor = load(config, checkpoint, 'cpu')

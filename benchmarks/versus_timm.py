@@ -43,11 +43,11 @@ from efficientvit_peers import build_timm
 from torch import Tensor, nn
 
 from mmtrtvit.analysis.timing import peak_memory, threads
-from mmtrtvit.deploy.slim import slim
-from mmtrtvit.deploy.to_onnx import export
+from mmtrtvit.deploy.export.to_onnx import export
+from mmtrtvit.deploy.graphs.slim import slim
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
-from mmtrtvit.models.for_onnxruntime import for_onnxruntime
+from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 from mmtrtvit.models.layers import channels_last
 
 COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',

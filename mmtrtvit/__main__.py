@@ -17,8 +17,7 @@ from pathlib import Path
 
 from . import config_path
 from .environment import environment
-from .errors import UserError
-from .names import did_you_mean
+from .errors import UserError, did_you_mean
 from .paths import config_names, folder, tool_path
 
 

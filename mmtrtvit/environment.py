@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__
+from .errors import UserError
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
 
@@ -50,3 +51,16 @@ def _mmcv_ops() -> str:
     except ImportError as error:
         return f'{kernels}, cannot be imported: {error}'
     return kernels
+
+
+def require_torch(least: str, what: str) -> None:
+    """Refuses what an older PyTorch than ``least`` cannot do, or does wrongly.
+
+    Raises:
+        UserError: If the installed one is older.
+    """
+    import torch
+    from mmengine.utils import digit_version
+
+    if digit_version(torch.__version__) < digit_version(least):
+        raise UserError(f'{what} needs PyTorch {least} or newer; this is {torch.__version__}')

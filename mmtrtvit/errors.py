@@ -1,6 +1,8 @@
 """What is wrong outside of this package, in one message."""
 
+import difflib
 import errno
+from collections.abc import Iterable
 
 # What the system says of a file or folder that cannot be used, and what to do.
 ADVICE = {
@@ -33,3 +35,15 @@ def message(error: Exception) -> str | None:
         place = f'{error.filename2 or error.filename}: ' if error.filename else ''
         return f'{place}{error.strerror}. {ADVICE[error.errno]}'
     return None
+
+
+def similar(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """Returns those of ``names`` that resemble ``name``, the likeliest first."""
+    lower = {candidate.lower(): candidate for candidate in names}
+    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, count)]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Returns a sentence with the names that resemble ``name``, or nothing."""
+    matches = similar(name, names)
+    return f' Did you mean {" or ".join(matches)}?' if matches else ''

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 from .files import whole_file
-from .names import did_you_mean
 
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')

@@ -6,8 +6,7 @@ They lie in ``<package>/.mim``, where MIM and MMEngine look, or beside the packa
 from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import UserError
-from .names import did_you_mean
+from .errors import UserError, did_you_mean
 
 
 def config_path(name: str) -> str:

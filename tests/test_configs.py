@@ -10,8 +10,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmtrtvit.engine.checks import check_widths, class_counts
+from mmtrtvit.engine.checks import check_widths
 from mmtrtvit.engine.hosts import import_host
+from mmtrtvit.engine.parts import class_counts
 from mmtrtvit.models import EfficientViT, TRTViT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

@@ -16,10 +16,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 
-from mmtrtvit.checkpoints import read_weights
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.paths import tool_path
+from mmtrtvit.weights.checkpoints import read_weights
 
 ROOT = Path(__file__).parents[1]
 

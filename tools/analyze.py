@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from mmtrtvit.analysis.curves import draw_curves
-from mmtrtvit.analysis.pictures import draw_sheet, find_pictures
+from mmtrtvit.analysis.sheets import draw_sheet, find_pictures
 from mmtrtvit.engine.command_line import run_tool
 
 

@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.benchmark import benchmark, format_latencies, format_shares
+    from mmtrtvit.deploy.measure.benchmark import benchmark, format_latencies, format_shares
     from mmtrtvit.environment import environment
     from mmtrtvit.files import whole_file
 

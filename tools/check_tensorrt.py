@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mmtrtvit.deploy.engine_options import PRECISIONS, EngineOptions
+from mmtrtvit.deploy.backends.tensorrt.options import PRECISIONS, EngineOptions
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
 DIFFERENT, UNAVAILABLE = 2, 3
@@ -43,8 +43,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.engine_check import check_engines, summary
-    from mmtrtvit.deploy.to_tensorrt import EngineUnavailable
+    from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable
+    from mmtrtvit.deploy.measure.engines import check_engines, summary
     from mmtrtvit.files import whole_file
 
     folder = Path(args.engine_dir or Path(args.work_dir, 'check'))
@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def make_evaluate(config: str) -> Callable[[Path], dict[str, float]]:
-    from mmtrtvit.deploy.evaluation import evaluate_graph
+    from mmtrtvit.deploy.verify.evaluation import evaluate_graph
     from mmtrtvit.engine.config import read_config
 
     return lambda path: evaluate_graph(read_config(config), path)

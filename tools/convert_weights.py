@@ -11,9 +11,9 @@ anything else that does not fit is an error.
 
 import argparse
 
-from mmtrtvit.conversion import TARGETS, convert_weights
 from mmtrtvit.engine.command_line import new_parser, run_tool
-from mmtrtvit.layouts import OURS
+from mmtrtvit.models.conversion import TARGETS, convert_weights
+from mmtrtvit.weights.layouts import OURS
 
 
 def parse_args() -> argparse.Namespace:

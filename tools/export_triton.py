@@ -11,10 +11,10 @@ Then, with the server's gRPC port (pip install "tritonclient[grpc]"):
 
 import argparse
 
-from mmtrtvit.deploy.triton import Serving, export_triton
+from mmtrtvit.deploy.triton_repository import Serving, export_triton
 from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 from mmtrtvit.runtime import read_work_dir
-from mmtrtvit.runtime.sessions import ENGINES
+from mmtrtvit.runtime.sessions.opening import ENGINES
 
 
 def parse_args() -> argparse.Namespace:

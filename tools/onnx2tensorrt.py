@@ -14,7 +14,7 @@ import argparse
 
 from tqdm import tqdm
 
-from mmtrtvit.deploy.engine_options import (
+from mmtrtvit.deploy.backends.tensorrt.options import (
     HARDWARE,
     LEVELS,
     PRECISIONS,
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.to_tensorrt import EngineUnavailable, build_engine
+    from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
 
     options = EngineOptions(
         args.precision, args.strongly_typed,

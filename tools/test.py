@@ -31,11 +31,11 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
-    from mmtrtvit.deploy.evaluation import evaluate_graph
-    from mmtrtvit.deploy.open import GRAPHS
+    from mmtrtvit.deploy.verify.evaluation import evaluate_graph
+    from mmtrtvit.deploy.verify.open import GRAPHS
     from mmtrtvit.engine.config import read_config
-    from mmtrtvit.engine.fusion import FuseHook
     from mmtrtvit.engine.runner import evaluate
+    from mmtrtvit.engine.speed import FuseHook
     from mmtrtvit.errors import UserError
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)

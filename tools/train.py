@@ -29,9 +29,9 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
-    from mmtrtvit.checkpoints import newest_checkpoint
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
+    from mmtrtvit.weights.checkpoints import newest_checkpoint
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.amp:

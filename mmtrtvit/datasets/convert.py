@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from ..engine.files import AtomicBackend
 from ..errors import UserError
-from .pictures import upright_size
+from .images import upright_size
 
 # Names of the splits in other data sets; the first ones are ours.
 SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}

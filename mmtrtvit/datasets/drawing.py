@@ -12,7 +12,7 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
-from ..analysis.pictures import draw_sheet
+from ..analysis.sheets import draw_sheet
 from .annotations import DataSet, Picture
 from .inspection import Inspection, Split
 from .problems import Problem

@@ -16,11 +16,12 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from ..engine.checks import check_data, leaf_datasets
+from ..engine.checks import check_data
 from ..engine.hosts import import_host
+from ..engine.parts import leaf_datasets
 from ..errors import UserError
 from .annotations import DataSet, Picture, Use, read_annotations
-from .pictures import upright_size
+from .images import upright_size
 from .problems import Problem
 
 SPLITS = ('train', 'val', 'test')

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from ..errors import UserError
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .pictures import find_pictures
+from .images import find_pictures
 
 
 def find_voc(source: str | Path, classes: Sequence[str] | None = None) -> LabelFiles:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..errors import UserError
-from ..names import did_you_mean
+from ..errors import UserError, did_you_mean
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .pictures import SUFFIXES, find_pictures
+from .images import SUFFIXES, find_pictures
 
 TOLERANCE = .01  # of the picture, for labels that were rounded outwards
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
-from .compare import Difference
+from .verify.compare import Difference
 from .workflow import DeployResult
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ..errors import UserError
-from ..names import did_you_mean
+from ..errors import UserError, did_you_mean
 
 # Every key that is understood. What stands under IGNORED comes with configs of MMDeploy, and there
 # is nothing for it to do here: post-processing is exact and takes its numbers from the model.

@@ -15,38 +15,31 @@ import numpy as np
 import onnx
 import torch
 from mmengine.config import Config
-from torch import nn
 from tqdm import tqdm
 
 from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_picture
-from ..models import fuse
-from ..models.for_onnxruntime import for_onnxruntime
-from ..runtime.sessions import has_cuda
-from . import support
-from .calibration import graph_inputs, training_pictures
-from .compare import Difference, compare
+from ..runtime.sessions.onnx import has_cuda
+from .backends.tensorrt.build import EngineUnavailable, build_engine
+from .backends.tensorrt.options import read_options
 from .description import describe, write_description
-from .engine_options import read_options
-from .evaluation import HostPreprocessor, deployed
-from .precision import half
-from .preprocessing import WithPreprocessing
-from .quantize import Quantization, quantize
-from .rules import check_graph, require_supported
-from .runners import OnnxRunner, Runner
+from .export import support
+from .export.model import export_model
+from .export.to_onnx import Exported, require_exporter
+from .graphs.quantize import Quantization, quantize
+from .graphs.rules import check_graph, require_supported
 from .settings import DeploySettings, read_settings
-from .tensorrt_runner import TensorRTRunner
-from .to_onnx import Exported, export, require_exporter
-from .to_tensorrt import EngineUnavailable, build_engine
+from .verify.calibration import graph_inputs, training_pictures
+from .verify.compare import Difference, compare
+from .verify.evaluation import HostPreprocessor, deployed
+from .verify.runners import OnnxRunner, Runner
+from .verify.tensorrt_runner import TensorRTRunner
 
 logger = logging.getLogger(__name__)
 
 TENSORRT = {'torchscript': '8.6', 'dynamo': '10.0'}  # the least that takes an exporter's opset
-# Trace a graph of any size: dynamo takes small maps for constant, and tracing runs the model, which
-# takes PyTorch minutes at 480 x 640 on a CPU in half precision.
-EXAMPLE_SIZES = {'torchscript': (96, 128), 'dynamo': (480, 640)}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 
@@ -216,27 +209,6 @@ def read_deploy_config(
     return read_settings(config, scope)
 
 
-def export_model(
-    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu',
-    metadata: Mapping[str, Any] | None = None,
-) -> Exported:
-    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
-
-    INT8 is not for here: it needs the file of single precision.
-    """
-    fused = fuse(model)
-    if settings.backend == 'onnxruntime' and settings.precision == 'fp32':
-        fused = for_onnxruntime(fused)
-    module = support.exportable(fused, settings).to(device)
-    if settings.precision == 'fp16':
-        module = half(module)
-    if settings.preprocessing:
-        module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
-    inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
-    return export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
-                  settings.exporter, settings.slim, metadata)
-
-
 def export_int8(
     predictor: Predictor, settings: DeploySettings, path: Path, config: Config, device: str,
     metadata: Mapping[str, Any],
@@ -253,35 +225,6 @@ def export_int8(
             float_weights=settings.backend == 'tensorrt')
     return replace(exported, path=path, megabytes=quantization.megabytes,
                    nodes=len(onnx.load(path).graph.node)), quantization
-
-
-def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:
-    """Inputs to trace a graph with: of the graph's size, or of a usual one."""
-    height, width = settings.input_shape or EXAMPLE_SIZES[settings.exporter]
-    batch = 2 if settings.dynamic_batch else 1
-    generator = torch.Generator().manual_seed(0)
-    if settings.preprocessing:
-        pictures = torch.randint(256, (batch, height, width, 3), generator=generator)
-        inputs = {'input': pictures.to(torch.uint8)}
-    else:
-        inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
-    if 'dets' in module.output_names:
-        inputs['sizes'] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
-    return inputs
-
-
-def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[int, str]]:
-    """Names of the axes that may change, of the inputs and of the outputs."""
-    batch = {0: 'batch'} if settings.dynamic_batch else {}
-    first = 1 if settings.preprocessing else 2
-    size = {first: 'height', first + 1: 'width'} if settings.dynamic_size else {}
-    axes = dict(input={**batch, **size}, sizes=batch)
-    for name in module.output_names:
-        axes[name] = batch
-        if name == 'output' and settings.dynamic_size:
-            first = 1 if settings.with_argmax else 2
-            axes[name] = {**batch, first: 'rows', first + 1: 'columns'}
-    return axes
 
 
 def verify_on(

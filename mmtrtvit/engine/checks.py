@@ -12,11 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
-from ..errors import UserError
-from ..names import did_you_mean
-
-# Parts of a model whose num_classes, if any, is not that of the data.
-NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
+from ..errors import UserError, did_you_mean
+from .parts import class_counts, leaf_datasets
 
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
@@ -49,24 +46,6 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     problems = problems or list(_head_problems(config, splits[0]))
     if problems:
         raise UserError('\n'.join(problems))
-
-
-def leaf_datasets(config: Config, split: str) -> Iterator[tuple[str, dict]]:
-    """Yields the data sets of a split, out of all wrappers, each with its key in the config."""
-
-    def walk(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
-        if isinstance(dataset, list | tuple):
-            for index, part in enumerate(dataset):
-                yield from walk(part, f'{key}.{index}')
-        elif isinstance(dataset, dict):
-            inner = [name for name in ('dataset', 'datasets') if name in dataset]
-            for name in inner:
-                yield from walk(dataset[name], f'{key}.{name}')
-            if not inner:
-                yield key, dataset
-
-    loader = config.get(f'{split}_dataloader') or {}
-    yield from walk(loader.get('dataset'), f'{split}_dataloader.dataset')
 
 
 def _missing_files(config: Config, split: str) -> Iterator[str]:
@@ -222,16 +201,6 @@ def _list_at(data: mmap.mmap, start: int) -> Any:
             if start + size >= len(data):
                 return None
         size *= 4
-
-
-def class_counts(model: Any, key: str = 'model') -> Iterator[tuple[str, int]]:
-    """Yields the key and value of every ``num_classes`` in a model's config."""
-    parts = model.items() if isinstance(model, dict) else ()
-    for name, value in enumerate(model) if isinstance(model, list | tuple) else parts:
-        if name == 'num_classes':
-            yield f'{key}.{name}', value
-        elif name not in NOT_HEADS:
-            yield from class_counts(value, f'{key}.{name}')
 
 
 def _head_problems(config: Config, split: str) -> Iterator[str]:

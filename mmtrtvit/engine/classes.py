@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError
-from .checks import class_counts, leaf_datasets
+from .parts import class_counts, leaf_datasets
 
 
 def spread_metainfo(config: Config) -> None:

@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..errors import UserError
-from ..names import did_you_mean, similar
+from ..errors import UserError, did_you_mean, similar
 from .classes import spread_metainfo
 from .hosts import without_onedl_notice
 

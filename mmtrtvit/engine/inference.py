@@ -11,18 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 
-from ..checkpoints import checkpoint_file
 from ..errors import UserError
 from ..files import whole_file
-from ..media import (
-    DrawnMedia,
-    Frame,
-    Medium,
-    find_media,
-    open_window,
-    read_frames,
-    write_picture,
-)
+from ..media import DrawnMedia, Frame, Medium, find_media, open_window, read_frames, write_picture
+from ..weights.checkpoints import checkpoint_file
 from .predictor import Predictor, batches, label_map, load
 
 

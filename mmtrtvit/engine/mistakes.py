@@ -12,8 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 
-from ..errors import UserError
-from ..names import did_you_mean
+from ..errors import UserError, did_you_mean
 
 UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the (?:[\w.]+::)?([\w ]+) registry")
 UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")

@@ -17,18 +17,13 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, VISUALIZERS, Default
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..checkpoints import (
-    checkpoint_file,
-    compare_weights,
-    read_weights,
-    require_match,
-    state_dict_of,
-)
 from ..errors import UserError
-from .checks import class_counts, leaf_datasets
+from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
+from ..weights.matching import compare_weights, require_match
 from .config import read_config
 from .hosts import import_host, without_onedl_notice
 from .mistakes import explaining
+from .parts import class_counts, leaf_datasets
 
 VISUALIZERS_BY_SCOPE = {
     'mmdet': dict(type='DetLocalVisualizer'),

@@ -12,8 +12,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from ..errors import UserError
+from ..weights.checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes

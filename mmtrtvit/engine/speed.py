@@ -1,4 +1,4 @@
-"""A hook with what makes runs faster and changes their numbers by rounding alone."""
+"""Hooks that make runs faster and change their numbers by rounding alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,9 +10,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ..environment import require_torch
 from ..errors import UserError
+from ..models import fuse
 from ..models.layers import channels_last
-from ..requirements import require_torch
 
 
 @HOOKS.register_module()
@@ -58,3 +59,16 @@ def _with_channels_last(
         return channels_last(value) if isinstance(value, Tensor) and value.dim() == 4 else value
 
     return tuple(map(convert, args)), {name: convert(value) for name, value in kwargs.items()}
+
+
+@HOOKS.register_module()
+class FuseHook(Hook):
+    """Fuses the model when its weights are those to test: loaded, and averaged if the run does."""
+
+    priority = 'LOWEST'  # behind EMAHook
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        if is_model_wrapper(runner.model):
+            runner.model.module = fuse(runner.model.module)
+        else:
+            runner.model = fuse(runner.model)

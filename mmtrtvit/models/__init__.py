@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from .efficientvit import EfficientViT
-from .fusion import fuse
+from .fast.fusion import fuse
 from .trt_vit import TRTViT
 
 __all__ = ['EfficientViT', 'TRTViT', 'fuse']

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
-from ..pretrained import adapt_weights
+from ..weights.pretrained import adapt_weights
 
 MIN_SIZE = 32
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .pictures import Picture, read_picture
+from .images import Picture, read_picture
 from .pipeline import Pipeline, Prepared
-from .sessions import Profile, Session, Tensor, open_session, require
+from .sessions.base import Profile, Session, Tensor, require
+from .sessions.opening import open_session
 from .tiles import Tile, tiles_of
 from .work_dir import read_work_dir
 

@@ -10,8 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..errors import UserError
-from ..names import did_you_mean
+from ..errors import UserError, did_you_mean
 
 INTERPOLATIONS = {
     'nearest': cv2.INTER_NEAREST, 'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC,

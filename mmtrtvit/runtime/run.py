@@ -12,8 +12,8 @@ from ..errors import UserError
 from ..media import DrawnMedia, Frame, Medium, find_media, read_frames, write_picture
 from .coco import CocoFile, Ids
 from .drawing import draw
+from .images import read_picture
 from .model import BadPicture, Model
-from .pictures import read_picture
 from .results import Detections, LabelMap
 from .stream import read_ahead
 

@@ -10,7 +10,7 @@ from ..errors import UserError
 from .model import Model
 from .pipeline import Prepared
 from .results import LabelMap
-from .sessions import Session
+from .sessions.base import Session
 from .tiles import Tile, merge_label_maps
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmtrtvit.analysis.curves import draw_curves, read_scalars
-from mmtrtvit.analysis.pictures import draw_sheet, find_pictures
+from mmtrtvit.analysis.sheets import draw_sheet, find_pictures
 from mmtrtvit.errors import UserError
 
 

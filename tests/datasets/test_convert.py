@@ -15,9 +15,10 @@ from pycocotools.coco import COCO
 from mmtrtvit.datasets.convert import config_snippet, convert
 from mmtrtvit.datasets.voc import find_voc
 from mmtrtvit.datasets.yolo import find_yolo
-from mmtrtvit.engine.checks import check_data, class_counts
+from mmtrtvit.engine.checks import check_data
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.hosts import import_host
+from mmtrtvit.engine.parts import class_counts
 from mmtrtvit.errors import UserError
 
 pytest.importorskip('supervision')

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mmtrtvit.analysis.pictures import draw_sheet
+from mmtrtvit.analysis.sheets import draw_sheet
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.drawing import choose, draw_inspection
 from mmtrtvit.datasets.inspection import inspect_data

@@ -38,11 +38,11 @@ def exportable(build):
     def make(name):
         model = build(name)
         if hasattr(model, 'decode_head'):
-            from mmtrtvit.deploy.segmentors import Segmentor as kind
+            from mmtrtvit.deploy.export.segmentors import Segmentor as kind
         elif hasattr(model, 'roi_head'):
-            from mmtrtvit.deploy.detectors import TwoStageDetector as kind
+            from mmtrtvit.deploy.export.detectors import TwoStageDetector as kind
         else:
-            from mmtrtvit.deploy.detectors import OneStageDetector as kind
+            from mmtrtvit.deploy.export.detectors import OneStageDetector as kind
         return kind(model).eval()
 
     return make
@@ -52,7 +52,7 @@ def exportable(build):
 def export_any_size(pictures):
     """Exports a module for every batch and size, and returns what was written."""
     def export_to(module, path, exporter='torchscript', **options):
-        from mmtrtvit.deploy.to_onnx import export
+        from mmtrtvit.deploy.export.to_onnx import export
 
         if exporter == 'dynamo':
             pytest.importorskip('torch', minversion='2.7')
@@ -162,6 +162,6 @@ class CpuStream:
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Lets engines of the stand-ins run, which have their memory in the CPU's."""
-    from mmtrtvit.deploy import tensorrt_runner
+    from mmtrtvit.deploy.verify import tensorrt_runner
 
     monkeypatch.setattr(tensorrt_runner, 'GpuStream', CpuStream)

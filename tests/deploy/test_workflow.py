@@ -15,16 +15,17 @@ import torch
 
 from mmtrtvit import media
 from mmtrtvit.deploy import workflow
-from mmtrtvit.deploy.evaluation import evaluate_graph
-from mmtrtvit.deploy.open import open_graph
-from mmtrtvit.deploy.runners import OnnxRunner
+from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
-from mmtrtvit.deploy.workflow import deploy, export_model, verify_on
+from mmtrtvit.deploy.verify.evaluation import evaluate_graph
+from mmtrtvit.deploy.verify.open import open_graph
+from mmtrtvit.deploy.verify.runners import OnnxRunner
+from mmtrtvit.deploy.workflow import deploy, verify_on
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate
 from mmtrtvit.errors import UserError
-from mmtrtvit.models.for_onnxruntime import OnnxBackbone
+from mmtrtvit.models.fast.onnxruntime import OnnxBackbone
 
 ROOT = Path(__file__).parents[2]
 PRESET = ROOT / 'configs/deploy/onnxruntime.py'

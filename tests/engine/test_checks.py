@@ -13,9 +13,9 @@ from mmtrtvit.engine.checks import (
     check_data,
     check_numbers,
     check_widths,
-    class_counts,
     has_masks,
 )
+from mmtrtvit.engine.parts import class_counts
 from mmtrtvit.engine.runner import evaluate, train
 from mmtrtvit.errors import UserError
 

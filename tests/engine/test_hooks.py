@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmtrtvit.checkpoints import is_readable, read_weights
 from mmtrtvit.engine.files import AtomicBackend
 from mmtrtvit.engine.runner import build_runner, evaluate, train
 from mmtrtvit.errors import UserError
+from mmtrtvit.weights.checkpoints import is_readable, read_weights
 
 
 def assert_same(run, other):

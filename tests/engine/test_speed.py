@@ -7,10 +7,10 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
 
-from mmtrtvit.checkpoints import read_weights
 from mmtrtvit.engine.runner import build_runner, train
 from mmtrtvit.engine.speed import SpeedHook
 from mmtrtvit.errors import UserError
+from mmtrtvit.weights.checkpoints import read_weights
 
 
 def weights(toy, work_dir, **speed):

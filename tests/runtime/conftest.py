@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from mmtrtvit.deploy.evaluation import deployed
-from mmtrtvit.deploy.runners import OnnxRunner
 from mmtrtvit.deploy.settings import DeploySettings
+from mmtrtvit.deploy.verify.evaluation import deployed
+from mmtrtvit.deploy.verify.runners import OnnxRunner
 from mmtrtvit.deploy.workflow import deploy
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load

@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime import BadPicture, Detector, Segmentor, sessions
-from mmtrtvit.runtime.sessions import Profile, open_session
+from mmtrtvit.runtime import BadPicture, Detector, Segmentor
+from mmtrtvit.runtime.sessions import base as sessions
+from mmtrtvit.runtime.sessions.base import Profile
+from mmtrtvit.runtime.sessions.opening import open_session
 
 SIGNATURE = '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)'
 

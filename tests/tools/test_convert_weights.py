@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmtrtvit.layouts import official_name
 from mmtrtvit.models import EfficientViT
+from mmtrtvit.weights.layouts import official_name
 
 TOOL = Path(__file__).parents[2] / 'tools/convert_weights.py'
 

@@ -16,7 +16,6 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmtrtvit.checkpoints import is_sharded, read_weights, state_dict_of
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.engine import distributed, evaluate, read_config, train
 from mmtrtvit.engine.command_line import run_tool
@@ -24,6 +23,7 @@ from mmtrtvit.engine.hooks import _RemoveLater
 from mmtrtvit.engine.runner import draw_to, resume_from
 from mmtrtvit.errors import UserError
 from mmtrtvit.tables import format_table
+from mmtrtvit.weights.checkpoints import is_sharded, read_weights, state_dict_of
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'

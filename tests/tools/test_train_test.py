@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
-from mmtrtvit.checkpoints import read_weights
 from mmtrtvit.datasets import make_shapes
-from mmtrtvit.models.fusion import FusedBackbone
+from mmtrtvit.models.fast.fusion import FusedBackbone
+from mmtrtvit.weights.checkpoints import read_weights
 
 ROOT = Path(__file__).parents[2]
 CALLS = itertools.count()

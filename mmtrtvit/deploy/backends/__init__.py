@@ -1,0 +1,1 @@
+"""What each backend makes of an ONNX file."""

@@ -1,0 +1,289 @@
+"""What to make of an ONNX file, independent of whether TensorRT is here."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ....errors import UserError, did_you_mean
+from ...settings import DeploySettings
+
+PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8')
+HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
+LEVELS = range(6)
+
+
+class ShapeRange(NamedTuple):
+    """Least, usual and greatest shape of an input."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+Profile = Mapping[str, ShapeRange]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to build an engine.
+
+    Attributes:
+        precision: ``'fp32'``, ``'tf32'``, ``'fp16'`` or ``'int8'``; None for what the ONNX file
+            has. INT8 needs a file with QuantizeLinear; FP16 one with half weights, except that
+            TensorRT up to 10 can choose half layers of a single precision file itself.
+        strongly_typed: Whether every layer has the type that the file says; None for yes wherever
+            TensorRT and the file allow it.
+        workspace: Most bytes of a layer's scratch memory; None for all of the GPU's.
+        optimization_level: 0 (a quick build) to 5 (a quick engine); None for TensorRT's default.
+        hardware_compatibility: ``'none'`` for the GPU of the build alone, ``'ampere_plus'`` or
+            ``'same_compute_capability'``.
+        version_compatible: Whether later TensorRT of the same major version can load it.
+        timing_cache: Whether to keep what was measured in ``<engine>.timing`` for the next build.
+    """
+
+    precision: str | None = None
+    strongly_typed: bool | None = None
+    workspace: int | None = None
+    optimization_level: int | None = None
+    hardware_compatibility: str = 'none'
+    version_compatible: bool = False
+    timing_cache: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in (('precision', (None, *PRECISIONS)),
+                              ('optimization_level', (None, *LEVELS)),
+                              ('hardware_compatibility', HARDWARE)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise UserError(f'{name} is {value!r}, expected one of: '
+                                f'{", ".join(map(str, filter(lambda x: x is not None, allowed)))}.')
+        if self.workspace is not None and self.workspace < 1:
+            raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
+
+
+def read_options(settings: DeploySettings) -> tuple[EngineOptions, list[Profile]]:
+    """Returns what a deploy config says about the engine."""
+    common = settings.common
+    precision = 'tf32' if common.get('tf32') and settings.precision == 'fp32' else (
+        settings.precision)
+    options = EngineOptions(
+        precision, None, common.get('max_workspace_size'),
+        common.get('builder_optimization_level'), common.get('hardware_compatibility') or 'none',
+        bool(common.get('version_compatible')))
+    return options, [
+        {'input': ShapeRange(each.min_shape, each.opt_shape, each.max_shape)}
+        for each in settings.profiles]
+
+
+@dataclass
+class OnnxGraph:
+    """What matters of an ONNX file.
+
+    Attributes:
+        path: The file.
+        inputs: Shape of each input, None for an axis of any size.
+        nodes: Name and op of each node.
+        opset: Version of the standard ops.
+        precision: ``'int8'`` with QuantizeLinear, else ``'fp16'`` with half weights, or ``'fp32'``.
+        half: Whether there are half weights.
+    """
+
+    path: Path
+    inputs: dict[str, tuple[int | None, ...]]
+    nodes: list[tuple[str, str]] = field(repr=False)
+    opset: int
+    precision: str
+    half: bool
+
+
+def read_graph(path: str | Path) -> OnnxGraph:
+    """Reads an ONNX file without weights that lie in other files.
+
+    Raises:
+        UserError: If there is no such file or it is no ONNX file.
+    """
+    import onnx
+
+    path = Path(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise UserError(f'there is no file {path}.') from error
+    except Exception as error:  # of protobuf
+        raise UserError(f'{path} is no ONNX file: {error}') from error
+    if not model.graph.node:
+        raise UserError(f'{path} is no ONNX file: it has no graph.')
+    weights = {tensor.name for tensor in model.graph.initializer}
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)
+    return OnnxGraph(
+        path,
+        {each.name: _shape(each.type.tensor_type.shape)
+         for each in model.graph.input if each.name not in weights},
+        [(node.name, node.op_type) for node in model.graph.node],
+        next(each.version for each in model.opset_import if each.domain in ('', 'ai.onnx')),
+        'int8' if quantized else 'fp16' if half else 'fp32', half)
+
+
+def _shape(shape: Any) -> tuple[int | None, ...]:
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in shape.dim)
+
+
+def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
+    """Returns the precision that the engine will have.
+
+    Raises:
+        UserError: If the file is of another precision.
+    """
+    asked = options.precision or graph.precision
+    if asked == 'int8' and graph.precision != 'int8':
+        raise UserError(f'precision is int8, but {graph.path} has no QuantizeLinear: export it '
+                        'with backend_config.common_config.int8_mode=True.')
+    if asked != graph.precision and graph.precision != 'fp32':
+        raise UserError(f'precision is {asked}, but {graph.path} is a graph of {graph.precision}: '
+                        'export it anew, or leave the precision out.')
+    return asked
+
+
+def complete_profiles(profiles: Sequence[Profile], graph: OnnxGraph) -> list[dict[str, ShapeRange]]:
+    """Checks the ranges of a graph's inputs and adds those that follow from others.
+
+    An input of which the number of pictures alone may change, such as ``sizes``, takes that number
+    from the first range of the profile.
+
+    Raises:
+        UserError: If an input is unknown, a range does not fit, or one is missing.
+    """
+    dynamic = [name for name, shape in graph.inputs.items() if None in shape]
+    if dynamic and not profiles:
+        raise UserError(
+            f'{graph.path} takes {", ".join(dynamic)} of any size, so the engine needs the least, '
+            'usual and greatest: set backend_config.model_inputs, or name them as in --min-shapes '
+            'input:1x3x320x320 --opt-shapes input:1x3x800x1344 --max-shapes input:4x3x1344x1344.')
+    return [_complete(profile, graph) for profile in profiles]
+
+
+def _complete(profile: Profile, graph: OnnxGraph) -> dict[str, ShapeRange]:
+    for name, shapes in profile.items():
+        if name not in graph.inputs:
+            raise UserError(f'{graph.path} has no input {name!r}.'
+                            f'{did_you_mean(name, graph.inputs)} It has: {", ".join(graph.inputs)}')
+        _check_range(name, ShapeRange(*map(tuple, shapes)), graph.inputs[name])
+    done = {name: ShapeRange(*map(tuple, shapes)) for name, shapes in profile.items()}
+    for name, shape in graph.inputs.items():
+        if name in done or None not in shape:
+            continue
+        if None in shape[1:] or not done:
+            raise UserError(f'a profile has no range for {name}, which may be of any size.')
+        first = next(iter(done.values()))
+        done[name] = ShapeRange(*((part[0], *shape[1:]) for part in first))
+    return done
+
+
+def _check_range(name: str, shapes: ShapeRange, expected: tuple[int | None, ...]) -> None:
+    text = 'x'.join('?' if side is None else str(side) for side in expected)
+    for shape in shapes:
+        if len(shape) != len(expected) or any(
+                side < 1 or fixed not in (None, side) for side, fixed in zip(shape, expected)):
+            raise UserError(f'{name} is {text} in the graph, which {format_shape(shape)} is not.')
+    if not all(a <= b <= c for a, b, c in zip(*shapes)):
+        raise UserError(f'{name}: min {format_shape(shapes.min)}, opt {format_shape(shapes.opt)} '
+                        f'and max {format_shape(shapes.max)} must not shrink in any number.')
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """``(1, 3, 480, 640) -> '1x3x480x640'``."""
+    return 'x'.join(map(str, shape))
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """``['input:1x3x480x640'] -> {'input': (1, 3, 480, 640)}``, comma-separated as well.
+
+    Raises:
+        UserError: If a text is not of this form.
+    """
+    shapes = {}
+    for text in ','.join(texts).split(','):
+        name, _, sides = text.rpartition(':')
+        if not name or not all(side.isdecimal() for side in sides.split('x')):
+            raise UserError(f'{text!r} is no shape, expected NAME:1x3x480x640.')
+        shapes[name] = tuple(map(int, sides.split('x')))
+    return shapes
+
+
+def tool_command(
+    onnx_path: str | Path, engine_path: str | Path, options: EngineOptions,
+    profiles: Sequence[Profile],
+) -> str:
+    """Returns the command line of ``tools/onnx2tensorrt.py`` that builds the engine."""
+    words = ['python', 'tools/onnx2tensorrt.py', str(onnx_path), str(engine_path)]
+    if options.precision:
+        words += ['--precision', options.precision]
+    if options.strongly_typed is not None:
+        words.append('--strongly-typed' if options.strongly_typed else '--no-strongly-typed')
+    if options.workspace is not None:
+        words += ['--workspace', str(_mebibytes(options.workspace))]
+    if options.optimization_level is not None:
+        words += ['--optimization-level', str(options.optimization_level)]
+    if options.hardware_compatibility != 'none':
+        words += ['--hardware-compatibility', options.hardware_compatibility]
+    if options.version_compatible:
+        words.append('--version-compatible')
+    if not options.timing_cache:
+        words.append('--no-timing-cache')
+    for profile in profiles:
+        for part in ShapeRange._fields:
+            words += [f'--{part}-shapes', _shapes_text(profile, part)]
+    return shlex.join(words)
+
+
+def trtexec_command(
+    onnx_path: str | Path, engine_path: str | Path, options: EngineOptions,
+    profiles: Sequence[Profile], half: bool = False,
+) -> str:
+    """Returns a command line of TensorRT's own tool, 10 or 11, that builds the engine.
+
+    Args:
+        onnx_path: The ONNX file.
+        engine_path: The file to write.
+        options: With a precision that is not None.
+        profiles: Complete ones.
+        half: Whether the file has half weights.
+    """
+    words = ['trtexec', f'--onnx={onnx_path}', f'--saveEngine={engine_path}', '--skipInference',
+             '--profilingVerbosity=detailed']
+    if options.precision == 'fp32':
+        words.append('--noTF32')
+    chosen_by_tensorrt = options.precision == 'fp16' and not half
+    if chosen_by_tensorrt or options.strongly_typed is False:
+        words += [f'--{name}' for name in ('fp16', 'int8')
+                  if options.precision == name or name == 'fp16' and half]
+    else:
+        words.append('--stronglyTyped')
+    if options.workspace is not None:
+        words.append(f'--memPoolSize=workspace:{_mebibytes(options.workspace)}')
+    if options.optimization_level is not None:
+        words.append(f'--builderOptimizationLevel={options.optimization_level}')
+    if options.hardware_compatibility != 'none':
+        names = dict(zip(HARDWARE[1:], ('ampere+', 'sameComputeCapability')))
+        words.append(f'--hardwareCompatibilityLevel={names[options.hardware_compatibility]}')
+    if options.version_compatible:
+        words.append('--versionCompatible')
+    if options.timing_cache:
+        words.append(f'--timingCacheFile={engine_path}.timing')
+    for index, profile in enumerate(profiles):
+        words += [f'--profile={index}'] if len(profiles) > 1 else []
+        words += [f'--{part}Shapes={_shapes_text(profile, part)}' for part in ShapeRange._fields]
+    return shlex.join(words)
+
+
+def _shapes_text(profile: Profile, part: str) -> str:
+    return ','.join(
+        f'{name}:{format_shape(getattr(ShapeRange(*shapes), part))}'
+        for name, shapes in profile.items())
+
+
+def _mebibytes(size: int) -> int:
+    return max(1, size >> 20)

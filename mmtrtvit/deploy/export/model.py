@@ -1,0 +1,70 @@
+"""A model as an ONNX file: its fused copy, its example inputs and its axes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...models import fuse
+from ...models.fast.onnxruntime import for_onnxruntime
+from ..settings import DeploySettings
+from . import support
+from .precision import half
+from .preprocessing import WithPreprocessing
+from .to_onnx import Exported, export
+
+# Trace a graph of any size: dynamo takes small maps for constant, and tracing runs the model, which
+# takes PyTorch minutes at 480 x 640 on a CPU in half precision.
+EXAMPLE_SIZES = {'torchscript': (96, 128), 'dynamo': (480, 640)}
+
+
+def export_model(
+    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu',
+    metadata: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
+
+    INT8 is not for here: it needs the file of single precision.
+    """
+    fused = fuse(model)
+    if settings.backend == 'onnxruntime' and settings.precision == 'fp32':
+        fused = for_onnxruntime(fused)
+    module = support.exportable(fused, settings).to(device)
+    if settings.precision == 'fp16':
+        module = half(module)
+    if settings.preprocessing:
+        module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
+    inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
+    return export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
+                  settings.exporter, settings.slim, metadata)
+
+
+def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:
+    """Inputs to trace a graph with: of the graph's size, or of a usual one."""
+    height, width = settings.input_shape or EXAMPLE_SIZES[settings.exporter]
+    batch = 2 if settings.dynamic_batch else 1
+    generator = torch.Generator().manual_seed(0)
+    if settings.preprocessing:
+        pictures = torch.randint(256, (batch, height, width, 3), generator=generator)
+        inputs = {'input': pictures.to(torch.uint8)}
+    else:
+        inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
+    if 'dets' in module.output_names:
+        inputs['sizes'] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
+    return inputs
+
+
+def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[int, str]]:
+    """Names of the axes that may change, of the inputs and of the outputs."""
+    batch = {0: 'batch'} if settings.dynamic_batch else {}
+    first = 1 if settings.preprocessing else 2
+    size = {first: 'height', first + 1: 'width'} if settings.dynamic_size else {}
+    axes = dict(input={**batch, **size}, sizes=batch)
+    for name in module.output_names:
+        axes[name] = batch
+        if name == 'output' and settings.dynamic_size:
+            first = 1 if settings.with_argmax else 2
+            axes[name] = {**batch, first: 'rows', first + 1: 'columns'}
+    return axes

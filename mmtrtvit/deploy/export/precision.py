@@ -1,0 +1,57 @@
+"""Half precision for the dense part of an exportable module."""
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...models import fuse
+
+# The parts of a Detector or Segmentor that run in half. What stands behind them (top-k, boxes, NMS,
+# RoIAlign) does not bear the rounding.
+DENSE = ('backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head')
+BEHIND_FLOAT = ('backbone', 'bbox_head', 'mask_head')
+BEFORE_FLOAT = ('bbox_head', 'mask_head')  # behind the others post-processing casts by itself
+
+
+def half(module: nn.Module) -> nn.Module:
+    """Returns a copy whose backbone, neck and heads run in half precision.
+
+    Inputs, outputs and all that stands behind the heads stay float32: the picture is cast once, a
+    head's outputs where post-processing begins, and RoIAlign sees float32 maps and boxes. BatchNorm
+    becomes a part of the convolution before it while the weights are still float32.
+
+    Args:
+        module: :class:`.detectors.OneStageDetector`, :class:`.detectors.TwoStageDetector` or
+            :class:`.segmentors.Segmentor`, in eval mode.
+
+    Raises:
+        UserError: If a weight is too large for half; the message names it.
+    """
+    module = fuse(module)
+    for name in DENSE:
+        part = getattr(module, name, None)
+        if part is None:
+            continue
+        part.half()
+        for key, weight in part.state_dict().items():
+            if not weight.isfinite().all():
+                raise UserError(
+                    f'{name}.{key} has values that half precision cannot hold: its largest number '
+                    f'is {torch.finfo(torch.half).max:.0f}. Export with fp32.')
+        if name in BEHIND_FLOAT:
+            part.register_forward_pre_hook(_inputs_to_half)
+        if name in BEFORE_FLOAT:
+            part.register_forward_hook(_outputs_to_float)
+    return module
+
+
+def _inputs_to_half(part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.half() for x in inputs)
+
+
+def _outputs_to_float(
+    part: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | tuple[Tensor, ...]
+) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return tuple(x.float() for x in outputs)

@@ -1,0 +1,1 @@
+"""Times of exported models and of their layers."""

@@ -1,0 +1,101 @@
+"""Times models, and finds where the time of graphs goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ...analysis.timing import threads as torch_threads
+from ...errors import UserError
+from ...tables import format_rows
+from ..verify.open import GRAPHS, open_checkpoint, open_graph
+from ..verify.runners import OnnxRunner, Runner
+from ..verify.tensorrt_runner import TensorRTRunner
+from .latency import Latency, measure_latency, random_inputs
+from .layers import LayerTime, by_module, by_stage, engine_layers, onnx_layers
+
+PROFILED_ROUNDS = 10
+
+
+@dataclass
+class BenchmarkResult:
+    """What was measured.
+
+    Attributes:
+        latencies: By number of pictures, then by model.
+        layers: Layers by model, at the first number of pictures.
+    """
+
+    latencies: dict[int, dict[str, Latency]] = field(default_factory=dict)
+    layers: dict[str, list[LayerTime]] = field(default_factory=dict)
+
+
+def benchmark(
+    models: Sequence[str | Path],
+    config: str | Path | None = None,
+    size: tuple[int, int] = (480, 640),
+    batches: Sequence[int] = (1,),
+    rounds: int = 50,
+    warmup: int = 5,
+    device: str = 'cpu',
+    threads: int = 0,
+    layers: bool = False,
+) -> BenchmarkResult:
+    """Times models on noise, in turn.
+
+    Args:
+        models: ONNX files and engines; with a config also weights or work dirs of runs.
+        config: Config of the weights.
+        size: Height and width of the pictures.
+        batches: Numbers of pictures at once.
+        rounds: Rounds that count.
+        warmup: Rounds before them.
+        device: Where weights and ONNX files run; engines run on a GPU.
+        threads: Threads of one operator on the CPU; 0 for one per core.
+        layers: Whether to measure the layers of graphs as well.
+
+    Raises:
+        UserError: If a model cannot be opened or does not take pictures of that size.
+    """
+    runners = {str(path): _open(path, config, device, threads) for path in models}
+    result = BenchmarkResult()
+    for batch in batches:
+        calls = {name: partial(runner.infer, random_inputs(runner.shapes, batch, size))
+                 for name, runner in runners.items()}
+        with torch_threads(threads or None):
+            result.latencies[batch] = measure_latency(calls, batch, rounds, warmup)
+    for name, runner in runners.items() if layers else ():
+        inputs = random_inputs(runner.shapes, batches[0], size)
+        if isinstance(runner, OnnxRunner):
+            result.layers[name] = onnx_layers(name, inputs, PROFILED_ROUNDS, warmup, threads)
+        elif isinstance(runner, TensorRTRunner):
+            times = runner.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
+            result.layers[name] = engine_layers(times, runner.layers())
+    return result
+
+
+def _open(path: str | Path, config: str | Path | None, device: str, threads: int) -> Runner:
+    if Path(path).suffix in GRAPHS:
+        return open_graph(path, device, threads)
+    if config is None:
+        raise UserError(f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}; weights '
+                        'need the --config of their model.')
+    return open_checkpoint(config, path, device)
+
+
+def format_latencies(result: BenchmarkResult) -> str:
+    """Rows of models under a line of names."""
+    rows = [('batch', 'median ms', 'p95 ms', 'pictures/s', 'model')]
+    for batch, latencies in result.latencies.items():
+        rows += [(str(batch), f'{each.median:.2f}', f'{each.p95:.2f}', f'{each.throughput:.1f}',
+                  name) for name, each in latencies.items()]
+    return format_rows(rows, names=-1)
+
+
+def format_shares(layers: Sequence[LayerTime], modules: int) -> str:
+    """Time of all stages, and of the slowest modules."""
+    parts = ('stage', by_stage(layers)), ('slowest modules', by_module(layers)[:modules])
+    return '\n\n'.join(format_rows([
+        ('ms', '%', 'layers', title),
+        *((f'{each.milliseconds:.3f}', f'{each.share * 100:.1f}', str(each.layers), each.name)
+          for each in shares)], names=-1) for title, shares in parts)

@@ -1,0 +1,213 @@
+"""Does an engine find what its ONNX file finds, and how fast? For machines with a GPU."""
+
+import platform
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+
+from ...environment import environment
+from ...errors import UserError
+from ...runtime import Detections, Detector, LabelMap, Model, Segmentor, read_work_dir
+from ...runtime.sessions.base import Arrays, Profile, Tensor
+from ...runtime.sessions.onnx import OnnxSession
+from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
+from ..backends.tensorrt.build import EngineUnavailable, build_engine
+from ..backends.tensorrt.options import EngineOptions, ShapeRange, read_graph
+from ..verify.compare import compare
+from ..verify.tensorrt_runner import TensorRTRunner
+from .benchmark import PROFILED_ROUNDS
+from .latency import measure_latency
+from .layers import by_stage, engine_layers
+
+WARMUP = 5
+
+
+def check_engines(
+    work_dir: str | Path,
+    pictures: Sequence[str | Path],
+    options: Sequence[EngineOptions],
+    folder: str | Path,
+    device: str = 'cuda:0',
+    rounds: int = 50,
+    evaluate: Callable[[Path], dict[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Builds engines of an exported model, and compares them with ONNX Runtime on the CPU.
+
+    Args:
+        work_dir: Folder that ``tools/deploy.py`` wrote.
+        pictures: Files to compare on; the first one is timed.
+        options: One engine is built with each.
+        folder: Where the engines go.
+        device: The GPU.
+        rounds: Rounds of timing.
+        evaluate: Returns the metrics of an ONNX file or an engine.
+
+    Returns:
+        All that a report needs, as plain data: ``environment``, ``graph``, ``metrics`` of the ONNX
+        file, and a list ``engines``. An engine that could not be built or run has an ``error``.
+
+    Raises:
+        EngineUnavailable: If there is no TensorRT or no GPU here.
+        UserError: If the folder or a picture cannot be used.
+    """
+    if not pictures:
+        raise UserError('there is no picture to compare on.')
+    onnx = onnx_file(work_dir)
+    reference = open_model(work_dir, OnnxSession(onnx))
+    prepared = [reference.prepare(picture) for picture in pictures]
+    expected = [reference.infer([each])[0] for each in prepared]
+    graph = read_graph(onnx)
+    shapes = [(1, *each.image.shape) for each in prepared]
+    ranges = ShapeRange(*(tuple(map(int, pick(shapes, axis=0))) for pick in (
+        np.min, np.median, np.max)))
+    profiles = [dict(input=ranges)] if None in graph.inputs['input'] else []
+    report = dict(
+        environment=describe_environment(), graph=dict(
+            path=str(onnx), inputs=graph.inputs, opset=graph.opset, precision=graph.precision,
+            nodes=len(graph.nodes)),
+        pictures=[str(picture) for picture in pictures],
+        metrics=evaluate(onnx) if evaluate else {}, engines=[])
+    for each in options:
+        name = f'{each.precision or graph.precision}.engine'
+        entry = dict(options=asdict(each))
+        report['engines'].append(entry)
+        try:
+            built = build_engine(onnx, Path(folder, name), each, profiles)
+            entry['build'] = {**asdict(built), 'path': str(built.path)}
+            runner = TensorRTRunner(built.path, device)
+            entry |= compare_and_time(work_dir, runner, reference, prepared, expected, rounds)
+            if evaluate:
+                entry['metrics'] = evaluate(built.path)
+        except EngineUnavailable:
+            raise
+        except Exception:  # the report is to say what went wrong
+            entry['error'] = traceback.format_exc()
+    return report
+
+
+def onnx_file(work_dir: str | Path) -> Path:
+    """The ONNX file of a folder that ``tools/deploy.py`` wrote.
+
+    Raises:
+        UserError: If there is not exactly one.
+    """
+    files = sorted(Path(work_dir).glob('*.onnx'))
+    if len(files) != 1:
+        names = ', '.join(file.name for file in files) or 'none'
+        raise UserError(f'{work_dir}: expected one *.onnx, as tools/deploy.py writes it, but there '
+                        f'is: {names}.')
+    return files[0]
+
+
+def open_model(work_dir: str | Path, session: Any) -> Model:
+    """The runtime's detector or segmentor around a session."""
+    kinds = {kind.task: kind for kind in (Detector, Segmentor)}
+    return kinds[read_work_dir(work_dir).task](work_dir, session=session)
+
+
+class RunnerSession:
+    """A runner for the runtime's models.
+
+    Args:
+        runner: Runs the engine.
+
+    Attributes:
+        last: Inputs of the last run.
+    """
+
+    def __init__(self, runner: TensorRTRunner) -> None:
+        self.runner = runner
+        self.last: Arrays = {}
+        dtypes = {name: torch.empty(0, dtype=dtype).numpy().dtype
+                  for name, dtype in runner.dtypes.items()}
+        self.inputs = tuple(Tensor(name, runner.shapes[name], dtypes[name])
+                            for name in runner.inputs)
+        self.outputs = tuple(Tensor(name, tuple(runner.engine.get_tensor_shape(name)), dtypes[name])
+                             for name in runner.outputs)
+        self.profiles = tuple(
+            Profile(ranges['input'].min, ranges['input'].max) for ranges in runner.profiles)
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        self.last = inputs
+        return self.runner.infer(inputs)
+
+
+def compare_and_time(
+    work_dir: str | Path, runner: TensorRTRunner, reference: Model, prepared: Sequence[Any],
+    expected: Sequence[Detections | LabelMap], rounds: int,
+) -> dict[str, Any]:
+    """Differences, latencies and time of each stage of an engine, as plain data."""
+    session = RunnerSession(runner)
+    model = open_model(work_dir, session)
+    found = [model.infer([each])[0] for each in reversed(prepared)][::-1]
+    differences = compare(map(as_sample, found), map(as_sample, expected))
+    latencies = measure_latency(
+        {'tensorrt': partial(runner.infer, session.last),
+         'onnxruntime on the CPU': partial(reference.session.run, session.last)}, 1, rounds, WARMUP)
+    times = runner.time_layers(session.last, WARMUP + PROFILED_ROUNDS)[WARMUP:]
+    layers = engine_layers(times, runner.layers())
+    return dict(
+        found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
+        differences=[{**asdict(each), 'within': each.within} for each in differences],
+        latencies={name: asdict(each) for name, each in latencies.items()},
+        stages=[asdict(each) for each in by_stage(layers)])
+
+
+def as_sample(result: Detections | LabelMap) -> BaseDataElement:
+    """A result of the runtime in the classes of MMEngine."""
+    if isinstance(result, LabelMap):
+        labels = torch.from_numpy(result.labels.astype(np.int64))[None]
+        return BaseDataElement(pred_sem_seg=PixelData(data=labels))
+    instances = InstanceData(
+        bboxes=torch.from_numpy(result.boxes), scores=torch.from_numpy(result.scores),
+        labels=torch.from_numpy(result.labels))
+    if result.cells is not None:
+        instances.masks = torch.from_numpy(result.masks)
+    return BaseDataElement(pred_instances=instances)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions of all that takes part, and the GPU."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    described: dict[str, Any] = dict(environment(), machine=platform.platform())
+    for package in ('onnx', 'onnxruntime', 'numpy'):
+        try:
+            described[package] = version(package)
+        except PackageNotFoundError:
+            described[package] = 'not installed'
+    try:
+        described['tensorrt'] = import_tensorrt().__version__
+    except NoTensorRT as error:
+        described['tensorrt'] = str(error)
+    if torch.cuda.is_available():
+        described['gpu'] = torch.cuda.get_device_name()
+        described['compute capability'] = '.'.join(map(str, torch.cuda.get_device_capability()))
+        described['cuda'] = torch.version.cuda
+    return described
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """A line for each engine."""
+    lines = []
+    for entry in report['engines']:
+        name = entry['options']['precision'] or report['graph']['precision']
+        if 'error' in entry:
+            lines.append(f'{name}: {entry["error"].strip().splitlines()[-1]}')
+            continue
+        apart = ', '.join(f'{each["output"]} {each["largest"]:.2g}'
+                          for each in entry['differences'])
+        agree = all(each['within'] for each in entry['differences'])
+        lines.append(f'{name}: {entry["latencies"]["tensorrt"]["median"]:.2f} ms, '
+                     f'{"agrees" if agree else "differs"} (largest difference: {apart})')
+        for metric, value in entry.get('metrics', {}).items():
+            lines.append(f'  {metric} {value:.4f}, of the ONNX file '
+                         f'{report["metrics"].get(metric, float("nan")):.4f}')
+    return lines

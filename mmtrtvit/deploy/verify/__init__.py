@@ -1,0 +1,1 @@
+"""An exported model beside PyTorch: running, evaluating and comparing it."""

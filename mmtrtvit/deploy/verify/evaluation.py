@@ -1,0 +1,260 @@
+"""A graph behind the interface of a model of MMDetection or MMSegmentation, so that everything that
+takes a model (evaluators, visualizers, inferencers) takes the graph as well."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from ...engine.runner import evaluate
+from ...errors import UserError
+from .open import open_graph
+from .runners import Runner
+
+
+class HostPreprocessor(nn.Module):
+    """What a graph leaves of a model's data preprocessor to the host.
+
+    Batches are padded to the size that the graph takes; a graph that takes uint8 pictures
+    normalises them itself.
+
+    Args:
+        preprocessor: MMDetection's or MMSegmentation's.
+        input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for pictures,
+            ``(B, H, W, 3)``; None where any size will do.
+
+    Attributes:
+        takes_pictures: Whether the graph takes uint8 pictures.
+    """
+
+    def __init__(self, preprocessor: nn.Module, input_shape: Sequence[int | None]) -> None:
+        super().__init__()
+        self.takes_pictures = input_shape[1] != 3
+        self.preprocessor = preprocessor
+        if self.takes_pictures:
+            self.preprocessor = copy.deepcopy(preprocessor)
+            self.preprocessor._channel_conversion = False
+            self.preprocessor._enable_normalize = False
+        self.size = tuple(input_shape[1:3] if self.takes_pictures else input_shape[2:])
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Pads at the right and at the bottom.
+
+        Raises:
+            UserError: If a picture is larger than the graph takes.
+        """
+        data = self.preprocessor(data, training)
+        height, width = data['inputs'].shape[2:]
+        rows, columns = (wanted - side if wanted else 0
+                         for wanted, side in zip(self.size, (height, width)))
+        if min(rows, columns) < 0:
+            raise UserError(
+                f'the graph takes pictures of {self.size[0]} x {self.size[1]} (H x W); one '
+                f'has {height} x {width} behind the test pipeline. Resize to no more in the '
+                'config, or export for any size.')
+        data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
+        size = tuple(data['inputs'].shape[2:])
+        for sample in data['data_samples']:
+            left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
+            sample.set_metainfo(dict(
+                batch_input_shape=size, pad_shape=size,
+                padding_size=[left, right + columns, top, bottom + rows]))
+        return data
+
+    def arrays(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """The inputs of the graph by name.
+
+        Args:
+            inputs: What :meth:`forward` makes of a batch, ``(B, 3, H, W)``.
+            sizes: Height and width of each picture without padding.
+        """
+        if self.takes_pictures:
+            inputs = inputs.permute(0, 2, 3, 1).to(torch.uint8)
+        return dict(input=inputs.cpu().contiguous().numpy(),
+                    sizes=np.array(sizes, np.float32).reshape(-1, 2))
+
+
+class DeployedModel(BaseModel):
+    """What deployed detectors and segmentors share.
+
+    Args:
+        model: The model that the graph was made of; its network is not used.
+        runner: Runs the graph.
+    """
+
+    def __init__(self, model: nn.Module, runner: Runner) -> None:
+        super().__init__(HostPreprocessor(model.data_preprocessor, runner.shapes['input']))
+        self.runner = runner
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement], mode: str = 'predict'
+    ) -> list[BaseDataElement]:
+        """Predicts on a batch; a graph knows no other mode than ``'predict'``."""
+        if mode != 'predict':
+            raise UserError(f'a deployed model can predict, but not {mode}.')
+        return self.predict(inputs, list(data_samples))
+
+    def infer(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Runs the graph on a batch, in parts where it takes fewer pictures.
+
+        Args:
+            inputs: What the data preprocessor made of pictures, ``(B, 3, H, W)``.
+            sizes: Height and width of each without padding.
+
+        Returns:
+            The outputs by name.
+        """
+        values = self.data_preprocessor.arrays(inputs, sizes)
+        step = self.runner.shapes['input'][0] or min(
+            len(inputs), self.runner.max_batch or len(inputs))
+        parts = []
+        for start in range(0, len(inputs), step):
+            part = {name: filled(values[name][start:start + step], step)
+                    for name in self.runner.inputs}
+            parts.append(self.runner.infer(part))
+        return {
+            name: torch.from_numpy(np.concatenate([part[name] for part in parts])[:len(inputs)])
+            for name in self.runner.outputs}
+
+
+def filled(values: np.ndarray, count: int) -> np.ndarray:
+    """Repeats the last of fewer than ``count`` values: ``(b, ...) -> (count, ...)``."""
+    return np.concatenate([values, *[values[-1:]] * (count - len(values))])
+
+
+class DeployedDetector(DeployedModel):
+    """A graph of boxes, and perhaps masks.
+
+    Args:
+        model: MMDetection's detector.
+        runner: Runs the graph.
+    """
+
+    def __init__(self, model: nn.Module, runner: Runner) -> None:
+        super().__init__(model, runner)
+        self.mask_threshold = model.test_cfg.get('rcnn', {}).get('mask_thr_binary', .5)
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        """Adds ``pred_instances`` in pixels of the original pictures to the samples."""
+        outputs = self.infer(inputs, [sample.img_shape[:2] for sample in data_samples])
+        for index, sample in enumerate(data_samples):
+            found = slice(int(outputs['num_dets'][index, 0]))
+            sample.pred_instances = self.instances(
+                {name: value[index, found] for name, value in outputs.items()
+                 if name != 'num_dets'}, sample.metainfo)
+        return data_samples
+
+    def instances(self, outputs: dict[str, Tensor], meta: dict[str, Any]) -> InstanceData:
+        """Detections of one picture in its own pixels."""
+        boxes = outputs['dets'][:, :4] / outputs['dets'].new_tensor(meta['scale_factor']).repeat(2)
+        instances = InstanceData(
+            bboxes=boxes, scores=outputs['dets'][:, 4], labels=outputs['labels'].long())
+        if 'masks' in outputs:
+            instances.masks = pasted(
+                outputs['masks'], boxes, meta['ori_shape'][:2], self.mask_threshold)
+        return instances
+
+
+def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+    """Masks of boxes in a whole picture, as MMDetection pastes them.
+
+    Args:
+        masks: Probabilities, ``(N, 28, 28)``.
+        boxes: ``(N, 4)``.
+        size: Height and width of the picture.
+        threshold: Least probability of a pixel that belongs to the mask.
+
+    Returns:
+        ``(N, H, W)``, bool.
+    """
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    whole = torch.zeros((len(masks), *size), dtype=torch.bool)
+    for index in range(len(masks)):
+        part, place = _do_paste_mask(
+            masks[index][None, None], boxes[index][None], *size, skip_empty=True)
+        whole[(index, *place)] = (part >= threshold)[0]
+    return whole
+
+
+class DeployedSegmentor(DeployedModel):
+    """A graph of logits or of label maps.
+
+    Args:
+        model: MMSegmentation's segmentor.
+        runner: Runs the graph.
+    """
+
+    def __init__(self, model: nn.Module, runner: Runner) -> None:
+        super().__init__(model, runner)
+        self.align_corners = model.align_corners
+        self.decode_head = model.decode_head  # knows the threshold of a single class
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[BaseDataElement]
+    ) -> list[BaseDataElement]:
+        """Adds ``pred_sem_seg`` in the size of the original pictures to the samples."""
+        from mmseg.models.segmentors import BaseSegmentor
+        from mmseg.models.utils import resize
+
+        size = inputs.shape[2:]
+        output = self.infer(inputs, [tuple(size)] * len(inputs))['output']
+        if output.dim() == 3:  # label maps: each class becomes a map of zeros and ones
+            output = nn.functional.one_hot(output.long(), self.decode_head.num_classes)
+            output = output.permute(0, 3, 1, 2).float()
+        logits = resize(
+            output, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+        return BaseSegmentor.postprocess_result(self, logits, data_samples)
+
+
+def deployed(model: nn.Module, runner: Runner) -> DeployedModel:
+    """Returns a graph as the model that it was made of."""
+    kind = DeployedSegmentor if hasattr(model, 'decode_head') else DeployedDetector
+    return kind(model, runner).eval()
+
+
+class DeployHook(Hook):
+    """Tests a graph instead of the model that it was made of.
+
+    Args:
+        graph: Runs the graph.
+    """
+
+    def __init__(self, graph: Runner) -> None:
+        self.graph = graph
+
+    def before_test_epoch(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.model = deployed(model, self.graph)
+
+
+def evaluate_graph(
+    config: Config,
+    path: str | Path,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
+) -> dict[str, float]:
+    """Evaluates an exported file on the test data of a config; see :func:`~.runner.evaluate`.
+
+    Args:
+        config: Config of the model that was exported.
+        path: The ONNX file or the engine.
+        out: Pickle file to write the predictions to.
+        show_dir: Folder for pictures of the predictions.
+
+    Raises:
+        UserError: If the config, the data or the file cannot be used.
+    """
+    hook = DeployHook(open_graph(path))
+    return evaluate(config, None, out, show_dir, [hook])

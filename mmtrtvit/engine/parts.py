@@ -1,0 +1,37 @@
+"""Parts of a config that several modules look for: leaf data sets, and the heads' classes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+# Parts of a model whose num_classes, if any, is not that of the data.
+NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
+
+
+def leaf_datasets(config: Config, split: str) -> Iterator[tuple[str, dict]]:
+    """Yields the data sets of a split, out of all wrappers, each with its key in the config."""
+
+    def walk(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
+        if isinstance(dataset, list | tuple):
+            for index, part in enumerate(dataset):
+                yield from walk(part, f'{key}.{index}')
+        elif isinstance(dataset, dict):
+            inner = [name for name in ('dataset', 'datasets') if name in dataset]
+            for name in inner:
+                yield from walk(dataset[name], f'{key}.{name}')
+            if not inner:
+                yield key, dataset
+
+    loader = config.get(f'{split}_dataloader') or {}
+    yield from walk(loader.get('dataset'), f'{split}_dataloader.dataset')
+
+
+def class_counts(model: Any, key: str = 'model') -> Iterator[tuple[str, int]]:
+    """Yields the key and value of every ``num_classes`` in a model's config."""
+    parts = model.items() if isinstance(model, dict) else ()
+    for name, value in enumerate(model) if isinstance(model, list | tuple) else parts:
+        if name == 'num_classes':
+            yield f'{key}.{name}', value
+        elif name not in NOT_HEADS:
+            yield from class_counts(value, f'{key}.{name}')

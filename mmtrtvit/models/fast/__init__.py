@@ -1,0 +1,1 @@
+"""Copies of the networks made for inference, and what computes them."""

@@ -1,0 +1,41 @@
+"""Convolutions in half precision on an NVIDIA GPU, with all that is behind them in one kernel.
+
+PyTorch adds a convolution's bias, a residual connection and a ReLU in passes of their own over the
+map. cuDNN and cuBLASLt do it while they write the map; the operators called here ask them to.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
+
+from ..layers import added, is_traced
+
+
+def takes(x: Tensor, weight: Tensor) -> bool:
+    """Whether cuDNN computes a map: half precision, on an NVIDIA GPU, no graph that is traced, no
+    gradient."""
+    return (
+        not is_traced() and x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
+        and x.dtype == weight.dtype and not x.requires_grad and torch.version.cuda is not None
+        and torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled)
+
+
+def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
+    """Computes a :class:`.fast_layers.FastConv`."""
+    settings = conv.stride, conv.padding, conv.dilation, conv.groups
+    if conv.relu and other is not None:
+        return torch.cudnn_convolution_add_relu(x, conv.weight, other, 1., conv.bias, *settings)
+    if conv.pointwise:
+        return _pointwise(conv, x, other)
+    if conv.relu and conv.groups == 1:
+        return torch.cudnn_convolution_relu(x, conv.weight, conv.bias, *settings)
+    return added(conv2d(x, conv.weight, conv.bias, *settings), other, conv.relu)
+
+
+def _pointwise(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
+    tokens, weight = x.permute(0, 2, 3, 1), conv.weight.flatten(1)
+    if conv.relu and conv.bias is not None:
+        rows = torch._addmm_activation(conv.bias, tokens.flatten(0, 2), weight.t())
+        return rows.unflatten(0, tokens.shape[:3]).permute(0, 3, 1, 2)
+    x = linear(tokens, weight, conv.bias).permute(0, 3, 1, 2)
+    return added(x, other, conv.relu)

@@ -1,0 +1,218 @@
+"""EfficientViT's blocks for inference: the same numbers from fewer and larger operations.
+
+Maps are in the memory format ``channels_last``, so that the tokens of a map are a view of it.
+Beside BatchNorm, each block folds what is linear into its weights when it is made:
+
+* the identity beside a depthwise convolution into the centre of its kernel, and its bias into what
+  comes behind;
+* the query's depthwise convolution, with its zero padding, and the scale of attention into one
+  matrix over the tokens of a window for each channel;
+* the bias of values into what comes behind, since the weights of attention sum up to 1, and the
+  bias of keys into nothing, since softmax does not feel it.
+
+Each block is made of one of :mod:`.efficientvit` in eval mode, under ``torch.no_grad``, and shares
+no weight with it.
+"""
+
+from collections.abc import Iterable
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from ..efficientvit import KEY_CHANNELS, AttentionHead, LocalMixing, PatchMerging, WindowAttention
+from ..windows import merge_tokens, split_tokens
+from . import triton_attention
+from .folding import folded
+from .layers import FastConv
+
+
+class FastLocalMixing(nn.Module):
+    """Computes :class:`~.efficientvit.LocalMixing`: ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        block: The block that it computes.
+    """
+
+    def __init__(self, block: LocalMixing) -> None:
+        super().__init__()
+        interaction = folded(block.interaction.branch)
+        _add_identity(interaction)
+        expand, reduce = map(folded, block.ffn.branch)
+        expand.bias += expand.weight.flatten(1) @ interaction.bias
+        reduce.bias += interaction.bias
+        interaction.bias = None
+        self.interaction = FastConv(interaction)
+        self.expand, self.reduce = FastConv(expand, relu=True), FastConv(reduce)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.interaction(x)
+        return self.reduce(self.expand(x), x)
+
+
+class FastAttentionHead(nn.Module):
+    """Computes :class:`~.efficientvit.AttentionHead`, for n windows of w * w tokens:
+    ``(n, w * w, C) -> (n, w * w, C)``.
+
+    Args:
+        head: The head that it computes.
+        bias: What it adds to the logits, ``(w * w, w * w)``.
+        window_size: Side of a window, w.
+        offset: What the input lacks of that of ``head``, in each token, ``(C,)``.
+
+    Attributes:
+        offset: What the output lacks of that of ``head``, ``(C,)``.
+    """
+
+    def __init__(self, head: AttentionHead, bias: Tensor, window_size: int, offset: Tensor) -> None:
+        super().__init__()
+        qkv = folded(head.qkv)
+        weight = qkv.weight.flatten(1)
+        self.qkv = linear_layer(weight)
+        self.widths = head.widths
+        query_bias, _, self.offset = (qkv.bias + weight @ offset).split(head.widths)
+        conv = folded(head.query_conv)
+        impulses = torch.eye(window_size**2).to(bias).view(-1, 1, window_size, window_size)
+        responses = conv2d(
+            impulses.expand(-1, KEY_CHANNELS, -1, -1), conv.weight, None, 1, conv.padding, 1,
+            KEY_CHANNELS)
+        constant = conv(query_bias.view(1, -1, 1, 1).expand(-1, -1, window_size, window_size))
+        scale = KEY_CHANNELS**-.5
+        self.query_mixing = _frozen(responses.flatten(2).transpose(0, 1) * scale)  # (16, w^2, w^2)
+        self.query_bias = _frozen(constant.flatten(2).transpose(0, 1) * scale)  # (16, 1, w * w)
+        self.bias = _frozen(bias)
+        self.reach = min(conv.kernel_size[0] // 2, window_size - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(*self.qkv(x).split(self.widths, dim=2))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """``query``, ``key``: (n, w * w, 16); ``value``: (n, w * w, C)."""
+        query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
+        query = torch.baddbmm(self.query_bias, query, self.query_mixing)
+        logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
+        return torch.bmm(logits.softmax(dim=-1), value)
+
+    def taps(self, reach: int) -> Tensor:
+        """The query's depthwise kernel, times the scale of attention, channels last:
+        ``(2 * reach + 1, 2 * reach + 1, 16)``."""
+        window_size = isqrt(self.bias.shape[0])
+        mixing = self.query_mixing.unflatten(2, (window_size, -1)).unflatten(1, (window_size, -1))
+        offset = torch.arange(-reach, reach + 1)
+        source, target = offset.clamp(min=0), (-offset).clamp(min=0)
+        taps = mixing[:, source[:, None], source, target[:, None], target]
+        return taps.permute(1, 2, 0).contiguous()
+
+
+class FastWindowAttention(nn.Module):
+    """Computes :class:`~.efficientvit.WindowAttention` and the residual connection around it:
+    ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        block: The block that it computes, without the residual connection.
+    """
+
+    def __init__(self, block: WindowAttention) -> None:
+        super().__init__()
+        self.window_size = block.window_size
+        attention = block.attention
+        biases = attention.bias_table[:, attention.bias_index]
+        self.widths = [head.widths[2] for head in attention.heads]
+        offsets = [biases.new_zeros(self.widths[0])]
+        self.heads = nn.ModuleList()
+        for head, bias in zip(attention.heads, biases):
+            self.heads.append(FastAttentionHead(head, bias, self.window_size, offsets[-1]))
+            offsets.append(self.heads[-1].offset)
+        offsets = torch.cat(offsets[1:])
+        # relu(x + offset) = max(x, -offset) + offset
+        self.floor = _frozen(-offsets)
+        proj = folded(attention.proj)
+        proj.bias += proj.weight.flatten(1) @ offsets
+        self.proj = FastConv(proj)
+        self._stacked = None  # all heads' weights, from the kernel's first call until they change
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_kernel = triton_attention.takes(x, self.floor, self.window_size)
+        attend = self._by_one_kernel if by_kernel else self._head_by_head
+        return self.proj(attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x)
+
+    def _head_by_head(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
+        channels = self.proj.in_channels
+        height, width = tokens.shape[1:3]
+        tokens = split_tokens(tokens, self.window_size, channels)
+        tokens = cascade(self.heads, tokens.split(self.widths, dim=2))
+        tokens = merge_tokens(tokens, self.window_size, height, width, channels)
+        return torch.maximum(tokens, self.floor)
+
+    def _by_one_kernel(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
+        if self._stacked is None:
+            self._stacked = self._stack()
+        return triton_attention.attend(tokens, self._stacked, self.window_size)
+
+    def _stack(self) -> triton_attention.Weights:
+        reach = max(head.reach for head in self.heads)
+        qkv, taps, query_bias, bias = map(torch.stack, zip(*(
+            (head.qkv.weight, head.taps(reach), head.query_bias.squeeze(1), head.bias)
+            for head in self.heads)))
+        reaches = torch.tensor([head.reach for head in self.heads], dtype=torch.int32)
+        return triton_attention.Weights(
+            qkv, taps, query_bias, bias, self.floor, reaches.to(self.floor.device))
+
+    def _apply(self, *args, **kwargs) -> nn.Module:
+        self._stacked = None
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args) -> None:
+        self._stacked = None
+        super()._load_from_state_dict(*args)
+
+
+class FastPatchMerging(nn.Module):
+    """Computes :class:`~.efficientvit.PatchMerging`:
+    ``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``.
+
+    Args:
+        block: The block that it computes.
+    """
+
+    def __init__(self, block: PatchMerging) -> None:
+        super().__init__()
+        self.expand, self.reduce = (
+            FastConv(folded(part), relu=True) for part in (block.expand, block.reduce))
+        fc1, fc2 = (
+            linear_layer(conv.weight.flatten(1), conv.bias)
+            for conv in (block.squeeze_excite.fc1, block.squeeze_excite.fc2))
+        self.squeeze_excite = nn.Sequential(fc1, nn.ReLU(), fc2, nn.Sigmoid())
+        self.project = FastConv(folded(block.project))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(self.expand(x))
+        scale = self.squeeze_excite(x.mean(dim=(2, 3)))
+        return self.project(x.mul_(scale[:, :, None, None]))
+
+
+def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
+    """Gives each head its group of channels, ``(n, w * w, C)``, plus what the head before returns:
+    ``(n, w * w, heads * C)``."""
+    outputs = []
+    for head, group in zip(heads, groups):
+        outputs.append(head(group + outputs[-1] if outputs else group))
+    return torch.cat(outputs, dim=2)
+
+
+def linear_layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A layer with frozen copies of a weight, (C', C), and a bias."""
+    layer = nn.Linear(*weight.shape[::-1], device='meta')
+    layer.weight, layer.bias = _frozen(weight), None if bias is None else _frozen(bias)
+    return layer
+
+
+def _frozen(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format), False)
+
+
+def _add_identity(conv: nn.Conv2d) -> None:
+    """Makes a depthwise convolution add its input, in place."""
+    centre = conv.kernel_size[0] // 2
+    conv.weight[:, 0, centre, centre] += 1

@@ -1,0 +1,101 @@
+"""A copy of a model for inference: the same outputs, sooner."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ..backbone import Backbone
+from ..efficientvit import LocalMixing, PatchMerging, Residual, WindowAttention
+from ..layers import ConvNorm, replace_modules
+from ..trt_vit import BottleNeck, Transformer
+from .efficientvit import FastLocalMixing, FastPatchMerging, FastWindowAttention
+from .folding import fold_pairs, folded
+from .layers import FastConv, FastStem, replace_linear
+from .trt_vit import FastBottleNeck, FastTransformer
+
+FAST_BLOCKS = {
+    LocalMixing: FastLocalMixing,
+    PatchMerging: FastPatchMerging,
+    BottleNeck: FastBottleNeck,
+    Transformer: FastTransformer,
+}
+
+
+class FusedBackbone(Backbone):
+    """What :func:`fuse` makes of a backbone. It returns the same maps, and cannot be trained.
+
+    Args:
+        backbone: The backbone, in eval mode; it is used up. It may be one of these already.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        last = backbone.out_indices[-1]
+        super().__init__(
+            FastStem(*backbone.stem),
+            backbone.stages[:last + 1],
+            dict(zip(backbone.out_indices, backbone.out_channels)),
+            dict(zip(backbone.out_indices, backbone.out_strides)),
+            backbone.out_indices)
+        _replace_blocks(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``x``: pictures in any precision, which the maps have, too; the weights' decides in which
+        they are computed."""
+        dtype = self.stem[0].weight.dtype
+        if x.dtype == dtype:
+            return super().forward(x)
+        return tuple(each.to(x.dtype) for each in super().forward(x.to(dtype)))
+
+    def train(self, mode: bool = True) -> 'FusedBackbone':
+        if mode:
+            raise UserError('a fused copy only predicts: train the model that it was made of')
+        return super().train(False)
+
+    def _load_from_state_dict(self, *args) -> None:
+        super(Backbone, self)._load_from_state_dict(*args)  # its names are no one else's
+
+
+@torch.no_grad()
+def fuse(model: nn.Module) -> nn.Module:
+    """A copy of a backbone, a detector or a segmentor that computes the same, faster.
+
+    The backbones of this package get blocks made for inference, every other BatchNorm is folded
+    into the convolution in front of it where :mod:`.folding` knows the pair, and all weights are in
+    the memory format ``channels_last``. Outputs are those of ``model`` in eval mode but for
+    rounding.
+
+    Args:
+        model: Any model; it stays as it is. One that is fused already gives an equal copy.
+
+    Returns:
+        The copy, in eval mode and without gradients. Its state dict has names of its own: it loads
+        into a fused copy of the same model.
+    """
+    fused = replace_backbones(copy.deepcopy(model).eval(), FusedBackbone)
+    fold_pairs(fused)
+    replace_linear(fused)
+    return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) -> nn.Module:
+    """Returns a model with another backbone in place of each, which is changed in place unless it
+    is a backbone itself."""
+    if isinstance(model, Backbone):
+        return make(model)
+    replace_modules(model, Backbone, make)
+    return model
+
+
+def _replace_blocks(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) in FAST_BLOCKS:
+            setattr(module, name, FAST_BLOCKS[type(child)](child))
+        elif type(child) is ConvNorm:
+            setattr(module, name, FastConv(folded(child), relu=hasattr(child, 'act')))
+        elif isinstance(child, Residual) and isinstance(child.branch, WindowAttention):
+            setattr(module, name, FastWindowAttention(child.branch))
+        else:
+            _replace_blocks(child)

@@ -1,0 +1,179 @@
+"""Fused copies as ONNX Runtime computes them soonest on a CPU: the same numbers by other operators.
+
+From one convolution to the next ONNX Runtime keeps maps in blocks of channels. It uses all threads
+for some operators and one for others, and copies where PyTorch returns a view.
+
+* Before it tells the size of such a map, it brings it into another order. Here sizes follow from
+  that of the pictures.
+* Maps with fewer channels than a block come in another order, too. Those of the stem get channels
+  of zeros.
+* Pad, Transpose, Split and Slice copy a map one after the other, on one thread. A convolution that
+  adds a border of zeros, a Gather for each head and one behind the windows do the same, on all.
+* Query, key and value are products of their own, since Split copies here, too.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from ..backbone import Backbone
+from ..layers import replace_modules
+from .efficientvit import (
+    FastAttentionHead,
+    FastPatchMerging,
+    FastWindowAttention,
+    cascade,
+    linear_layer,
+)
+from .fusion import FusedBackbone, replace_backbones
+from .layers import FastConv
+
+BLOCK = 16  # channels, on processors with AVX-512
+
+
+@torch.no_grad()
+def for_onnxruntime(fused: nn.Module) -> nn.Module:
+    """Makes the graph of a fused copy faster in ONNX Runtime, in single precision on a CPU.
+
+    Args:
+        fused: What :func:`.fuse` returns; it is used up. EfficientViT is changed, all else stays as
+            it is.
+
+    Returns:
+        A model with the same outputs but for rounding. PyTorch computes it too, but not sooner.
+    """
+    return replace_backbones(fused, OnnxBackbone).requires_grad_(False).eval()
+
+
+class OnnxBackbone(FusedBackbone):
+    """What :func:`for_onnxruntime` makes of a fused backbone: it returns the same maps.
+
+    Args:
+        backbone: The fused backbone; it is used up.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        for conv, following in zip(self.stem, self.stem[1:]):
+            _widen(conv, following)
+        stride = 2**len(self.stem)
+        for stage in self.stages:
+            stride *= 2**sum(isinstance(block, FastPatchMerging) for block in stage)
+            replace_modules(
+                stage, FastWindowAttention, partial(OnnxWindowAttention, stride=stride))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
+        grids = {}
+        for each in attentions:
+            kind = each.stride, each.window_size, len(each.heads)
+            if kind not in grids:
+                grids[kind] = Grid.of(x, *kind)
+            each.grid = grids[kind]
+        try:
+            return super().forward(x)
+        finally:
+            for each in attentions:
+                each.grid = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the tokens of a map are in its windows.
+
+    Attributes:
+        height: Height of the map, H.
+        width: Width of the map, W.
+        split: For each head, index of its channels of each token of each window, in a map with a
+            border of one token: (T,), below (H + 2) * (W + 2) * heads. Tokens that fill up the last
+            windows are taken from the border.
+        merge: Index of each token of the map in the windows: (H * W,), below T.
+    """
+
+    height: int
+    width: int
+    split: list[Tensor]
+    merge: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, stride: int, window_size: int, heads: int) -> 'Grid':
+        """The grid of the maps of a stride, in pixels of the pictures ``x``, (B, C, H', W')."""
+        height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
+        rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
+
+        y, z = (torch.arange(count * window_size).clamp(max=side) + 1
+                for count, side in ((rows, height), (columns, width)))
+        split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
+        split = split.view(-1).to(x.device) * heads
+
+        y, z = (torch.arange(side) for side in (height, width))
+        row = y // window_size * columns * window_size**2 + y % window_size * window_size
+        merge = row.view(-1, 1) + (z // window_size * window_size**2 + z % window_size)
+        merge = merge.view(-1).to(x.device)
+        return cls(height, width, [split + head for head in range(heads)], merge)
+
+
+class OnnxWindowAttention(nn.Module):
+    """Computes :class:`.FastWindowAttention`: ``(B, C, H, W) -> (B, C, H, W)``.
+
+    Args:
+        block: The block; it is used up.
+        stride: Stride of the map, in pixels of the pictures.
+
+    Attributes:
+        grid: That of the next map; None for what its size says.
+    """
+
+    def __init__(self, block: FastWindowAttention, stride: int) -> None:
+        super().__init__()
+        self.window_size, self.stride = block.window_size, stride
+        self.heads = nn.ModuleList(map(OnnxAttentionHead, block.heads))
+        self.floor, self.proj = block.floor, block.proj
+        channels = block.proj.in_channels
+        self.border = nn.Conv2d(channels, channels, 1, padding=1, groups=channels, bias=False)
+        nn.init.ones_(self.border.weight)
+        self.grid: Grid | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads, channels = len(self.heads), self.proj.in_channels
+        grid = self.grid or Grid.of(x, 1, self.window_size, heads)
+        tokens = self.border(x).permute(0, 2, 3, 1)
+        rows = (grid.height + 2) * (grid.width + 2) * heads
+        groups = tokens.reshape(-1, rows, channels // heads)
+        windows = cascade(self.heads, (
+            groups.index_select(1, index).reshape(-1, self.window_size**2, channels // heads)
+            for index in grid.split))
+        tokens = windows.reshape(-1, grid.split[0].shape[0], channels)
+        tokens = tokens.index_select(1, grid.merge)
+        tokens = torch.maximum(tokens, self.floor)
+        tokens = tokens.reshape(-1, grid.height, grid.width, channels)
+        return self.proj(tokens.permute(0, 3, 1, 2), x)
+
+
+class OnnxAttentionHead(nn.Module):
+    """Computes :class:`.FastAttentionHead`: ``(n, w * w, C) -> (n, w * w, C)``.
+
+    Args:
+        head: The head; it is used up.
+    """
+
+    def __init__(self, head: FastAttentionHead) -> None:
+        super().__init__()
+        self.query, self.key, self.value = map(linear_layer, head.qkv.weight.split(head.widths))
+        del head.qkv
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head.attend(self.query(x), self.key(x), self.value(x))
+
+
+def _widen(conv: FastConv, following: FastConv) -> None:
+    """Gives the map between two convolutions channels of zeros up to a block, in place."""
+    missing = max(BLOCK - conv.out_channels, 0)
+    conv.weight, conv.bias, following.weight = (
+        nn.Parameter(pad(weight, (0, 0) * axes + (0, missing)), requires_grad=False)
+        for weight, axes in ((conv.weight, 3), (conv.bias, 0), (following.weight, 2)))
+    conv.out_channels = following.in_channels = conv.out_channels + missing

@@ -1,0 +1,34 @@
+"""Opens a graph by the suffix of its file."""
+
+from pathlib import Path
+
+from ...errors import UserError
+from .base import Session, device_number
+from .onnx import OnnxSession
+
+ENGINES = '.engine', '.plan', '.trt'
+
+
+def open_session(path: str | Path, device: str | None = None, threads: int = 0) -> Session:
+    """Loads a graph by the suffix of its file.
+
+    Args:
+        path: An ``.onnx`` file or a TensorRT engine.
+        device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, and the first GPU for
+            engines, which run on no CPU.
+        threads: Threads of one operator on the CPU; 0 for one per core.
+
+    Raises:
+        UserError: If it cannot be loaded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.')
+    if path.suffix in ENGINES:
+        from .tensorrt import EngineSession
+
+        return EngineSession(path, device_number(device or 'cuda:0'))
+    if path.suffix != '.onnx':
+        raise UserError(f'{path} is no model by its name, expected *.onnx, *{", *".join(ENGINES)}.')
+    return OnnxSession(path, device or 'cpu', threads)

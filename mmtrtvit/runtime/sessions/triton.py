@@ -1,0 +1,63 @@
+"""A model on an NVIDIA Triton server as a session: the pictures stay here, the graph runs there."""
+
+import numpy as np
+
+from ...errors import UserError
+from .base import Arrays, Profile, Tensor
+
+
+class TritonSession:
+    """A model on a Triton server, over gRPC.
+
+    Args:
+        address: Host and port of the server's gRPC service, ``'localhost:8001'``.
+        name: Name of the model.
+        timeout: Seconds that an answer may take.
+
+    Raises:
+        UserError: If tritonclient is not installed, or the server does not answer, or does not know
+            the model.
+    """
+
+    def __init__(self, address: str, name: str, timeout: float = 60.) -> None:
+        try:
+            from tritonclient import grpc, utils
+        except ImportError as error:
+            raise UserError(f'a Triton server needs its client: pip install "tritonclient[grpc]" '
+                            f'({error}).') from error
+        self._grpc, self._utils = grpc, utils
+        self._name, self._address, self._timeout = name, address, timeout
+        self._client = grpc.InferenceServerClient(address)
+        metadata = self._ask('get_model_metadata', name)
+        config = self._ask('get_model_config', name).config
+        self.inputs = tuple(self._tensor(each) for each in metadata.inputs)
+        self.outputs = tuple(self._tensor(each) for each in metadata.outputs)
+        shape = next((each.shape for each in self.inputs if each.name == 'input'), (None,))
+        batch = config.max_batch_size or shape[0]
+        least = tuple(side or 1 for side in shape)
+        if config.max_batch_size:
+            least = (1, *least[1:])
+        self.profiles = Profile(least, (batch, *shape[1:])),
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        values = []
+        for tensor in self.inputs:
+            array = np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
+            value = self._grpc.InferInput(
+                tensor.name, array.shape, self._utils.np_to_triton_dtype(tensor.dtype))
+            value.set_data_from_numpy(array)
+            values.append(value)
+        answer = self._ask('infer', self._name, values)
+        return {tensor.name: answer.as_numpy(tensor.name) for tensor in self.outputs}
+
+    def _ask(self, method: str, *arguments: object) -> object:
+        try:
+            return getattr(self._client, method)(*arguments, client_timeout=self._timeout)
+        except self._utils.InferenceServerException as error:
+            raise UserError(f'the Triton server at {self._address} says about the model '
+                            f'{self._name}: {error.message()}') from error
+
+    def _tensor(self, metadata: object) -> Tensor:
+        shape = tuple(side if side >= 0 else None for side in metadata.shape)
+        return Tensor(
+            metadata.name, shape, np.dtype(self._utils.triton_to_np_dtype(metadata.datatype)))

@@ -1,0 +1,102 @@
+"""Graphs of known outputs behind the interface of the hosts' models."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmtrtvit.deploy.verify.evaluation import HostPreprocessor, deployed
+from mmtrtvit.engine.predictor import load
+from mmtrtvit.errors import UserError
+
+
+class KnownGraph:
+    """A runner that gives the same outputs for every input and keeps the inputs."""
+
+    name, max_batch = 'known', None
+
+    def __init__(self, shape, **outputs):
+        self.inputs = 'input', 'sizes'
+        self.shapes = dict(input=shape, sizes=(shape[0], 2))
+        self.outputs = tuple(outputs)
+        self.values = outputs
+        self.seen = []
+
+    def infer(self, inputs):
+        self.seen.append(inputs)
+        return self.values
+
+
+def sample(kind, size, scale=(1., 1.)):
+    if kind == 'fpn':
+        from mmseg.structures import SegDataSample as Sample
+    else:
+        from mmdet.structures import DetDataSample as Sample
+    original = tuple(round(side / factor) for side, factor in zip(size, reversed(scale)))
+    return Sample(metainfo=dict(img_shape=size, ori_shape=original, scale_factor=scale))
+
+
+def predict(small_models, kind, graph, size, count=1, scale=(1., 1.)):
+    model = load(small_models / f'{kind}.py', small_models / f'{kind}.pth', 'cpu').model
+    data = dict(
+        inputs=[torch.full((3, *size), 7, dtype=torch.uint8)] * count,
+        data_samples=[sample(kind, size, scale) for _ in range(count)])
+    return deployed(model, graph).test_step(data)
+
+
+def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
+    logits = np.zeros((1, 4, 32, 40), np.float32)
+    logits[:, 0] = .5
+    logits[:, 1, :, :12] = 1  # 48 of 160 columns, which is half of the picture's 96
+    graph = KnownGraph((1, 3, 128, 160), output=logits)
+    found, = predict(small_models, 'fpn', graph, (64, 96))
+    labels = found.pred_sem_seg.data[0]
+    assert labels.shape == (64, 96)
+    assert (labels[:, :47] == 1).all() and (labels[:, 49:] == 0).all()
+    assert graph.seen[0]['input'].shape == (1, 3, 128, 160)
+    assert not graph.seen[0]['input'][..., 64:, :].any()
+
+
+def test_boxes_return_to_the_original_picture(small_models):
+    dets = np.zeros((1, 5, 5), np.float32)
+    dets[0, :2] = [[10, 20, 30, 40, .9], [0, 0, 5, 5, .8]]
+    graph = KnownGraph(
+        (None, 3, None, None), num_dets=np.array([[2]], np.int32), dets=dets,
+        labels=np.array([[2, 0, -1, -1, -1]], np.int32))
+    found, = predict(small_models, 'retinanet', graph, (64, 96), scale=(2., 4.))
+    instances = found.pred_instances
+    assert instances.bboxes.tolist() == [[5, 5, 15, 10], [0, 0, 2.5, 1.25]]
+    assert instances.labels.tolist() == [2, 0]
+    assert instances.scores.tolist() == pytest.approx([.9, .8])
+    assert graph.seen[0]['sizes'].tolist() == [[64, 96]]
+
+
+def test_a_batch_in_parts_of_what_the_graph_takes(small_models):
+    graph = KnownGraph((2, 3, 64, 96), output=np.zeros((2, 4, 16, 24), np.float32))
+    assert len(predict(small_models, 'fpn', graph, (64, 96), count=3)) == 3
+    assert [len(inputs['input']) for inputs in graph.seen] == [2, 2]
+
+
+def test_graphs_that_take_pictures_get_their_pixels(small_models):
+    graph = KnownGraph((1, 64, 96, 3), output=np.zeros((1, 4, 16, 24), np.float32))
+    predict(small_models, 'fpn', graph, (64, 96))
+    pictures = graph.seen[0]['input']
+    assert pictures.shape == (1, 64, 96, 3) and pictures.dtype == np.uint8 and (pictures == 7).all()
+
+
+def test_a_picture_larger_than_the_graph(small_models):
+    graph = KnownGraph((1, 3, 32, 32), output=np.zeros((1, 4, 8, 8), np.float32))
+    with pytest.raises(UserError, match=r'takes pictures of 32 x 32 \(H x W\); one has 64 x 96'):
+        predict(small_models, 'fpn', graph, (64, 96))
+
+
+def test_a_graph_cannot_be_trained(small_models):
+    model = load(small_models / 'fpn.py', small_models / 'fpn.pth', 'cpu').model
+    graph = KnownGraph((1, 3, 32, 32), output=np.zeros((1, 4, 8, 8), np.float32))
+    with pytest.raises(UserError, match='a deployed model can predict, but not loss'):
+        deployed(model, graph)(torch.zeros(1, 3, 32, 32), [], mode='loss')
+
+
+def test_the_models_own_preprocessor_stays_as_it_is(small_models):
+    own = load(small_models / 'fpn.py', small_models / 'fpn.pth', 'cpu').model.data_preprocessor
+    HostPreprocessor(own, (1, 64, 96, 3))
+    assert own._enable_normalize and own._channel_conversion
