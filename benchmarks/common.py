@@ -110,9 +110,9 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser = new_parser(doc)
     add = parser.add_argument
     add('--sizes', nargs='+', type=size, default=[(512, 512), (800, 1344)], metavar='HxW',
-        help='height and width of the pictures (default: 512x512 800x1344)')
+        help='height and width of the images (default: 512x512 800x1344)')
     add('--batches', nargs='+', type=int, default=[1], metavar='N',
-        help='pictures at a time (default: 1)')
+        help='images at a time (default: 1)')
     add('--rounds', type=int, default=15, help='rounds of which medians are taken (default: 15)')
     add('--threads', type=int, help='threads on the CPU (default: PyTorch\'s)')
     add('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')

@@ -86,7 +86,7 @@ def densities(
             model = fuse(model) if name in OURS else model
             if mode == 'onnx':
                 file = Path(folder) / f'{name}.onnx'
-                export(model, dict(picture=x), file, ['map'])
+                export(model, dict(image=x), file, ['map'])
                 functions[name] = onnx_session(file, x, settings)
             else:
                 functions[name] = settings.inference(settings.place(model), x)

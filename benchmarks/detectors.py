@@ -7,8 +7,8 @@ Models are our configs and MMDetection's `retinanet_r50_fpn_1x_coco` and `mask-r
              backbones are put into it, all else is autocast. Without weights the number of
              candidates says nothing: with a --score-threshold of 0 there are more of them than
              ever, with 0.05 hardly any.
-  training   milliseconds of a loss and its gradients, with 8 random boxes in each picture, and
-             pictures per second.
+  training   milliseconds of a loss and its gradients, with 8 random boxes in each image, and
+             images per second.
 With --compile, the backbone alone goes through torch.compile.
 
 Examples:
@@ -53,7 +53,7 @@ PARTS = 'backbone', 'neck', 'head'
 COLUMNS = dict(
     inference=('model', 'score_threshold', 'batch', 'height', 'width', 'milliseconds', *PARTS,
                'behind'),
-    training=('model', 'batch', 'height', 'width', 'milliseconds', 'pictures_per_second'))
+    training=('model', 'batch', 'height', 'width', 'milliseconds', 'images_per_second'))
 
 
 def parse_args() -> argparse.Namespace:
@@ -146,7 +146,7 @@ def training(
         yield dict(
             model=name, implementation='channels_last' if channels_last else 'contiguous',
             milliseconds=timing.milliseconds, fastest=timing.fastest, spread=timing.spread,
-            pictures_per_second=len(inputs) / timing.milliseconds * 1000)
+            images_per_second=len(inputs) / timing.milliseconds * 1000)
 
 
 def build(name: str, threshold: float = 0.) -> nn.Module:

@@ -1,6 +1,6 @@
-"""How latency and memory of a backbone grow with the area of the picture and with the batch.
+"""How latency and memory of a backbone grow with the area of the image and with the batch.
 
-Measures fused copies, each picture size and batch in turn, and fits cost ~ amount ** exponent by
+Measures fused copies, each image size and batch in turn, and fits cost ~ amount ** exponent by
 least squares over the logarithms: 1 is linear, 2 quadratic. The memory is the peak, on the CPU of
 a process of its own, beyond model and input. TRT-ViT's attention sees the whole map, so that its
 time grows faster than the area; its memory must not.
@@ -72,7 +72,7 @@ def build(name: str) -> nn.Module:
 
 def growths(rows: list[dict]) -> list[dict]:
     """Exponents of time and memory over the area, for the smallest batch, and over the batch, for
-    the smallest picture."""
+    the smallest image."""
     found = []
     for name in dict.fromkeys(row['model'] for row in rows):
         own = [row for row in rows if row['model'] == name]

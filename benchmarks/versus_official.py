@@ -2,8 +2,8 @@
 
 On the CPU each model has a process of its own for each size, as in versus_timm.py.
 The official backbone is the one of the detectors, fused by its own `replace_batchnorm`, once in
-PyTorch's default memory format and once in channels_last, as ours, pictures included. It fails at
-pictures whose last map is smaller than a window but not as large as one, such as 256x256. Get it
+PyTorch's default memory format and once in channels_last, as ours, images included. It fails at
+images whose last map is smaller than a window but not as large as one, such as 256x256. Get it
 with
   git clone https://github.com/microsoft/Cream
 

@@ -6,7 +6,7 @@ one process, turn by turn.
 
 Example:
   python benchmarks/versus_plain_export.py configs/demo/retinanet_trtvit_b.py \\
-      work_dirs/demo/retinanet_trtvit_b --picture data/shapes/images/validation/00000000.jpg \\
+      work_dirs/demo/retinanet_trtvit_b --image data/shapes/images/validation/00000000.jpg \\
       --size 512 512
 """
 
@@ -55,15 +55,15 @@ def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def compare(
-    config: str, checkpoint: str, picture: str, size: Sequence[int], runs: int, threads: int
+    config: str, checkpoint: str, image: str, size: Sequence[int], runs: int, threads: int
 ) -> tuple[dict[str, Timing], dict[str, int], float]:
     """Exports a model in both ways and times both files.
 
     Args:
         config: Config of a RetinaNet or of a segmentor.
         checkpoint: Its weights, or the work dir of its training.
-        picture: File of the picture to look at: the number of candidates for NMS depends on it.
-        size: Height and width of the input; the picture is stretched to it.
+        image: File of the image to look at: the number of candidates for NMS depends on it.
+        size: Height and width of the input; the image is stretched to it.
         runs: Timed runs of each file.
         threads: Threads of ONNX Runtime.
 
@@ -81,7 +81,7 @@ def compare(
     calls, nodes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         plain, ours = Path(folder) / 'plain.onnx', Path(folder) / 'end2end.onnx'
-        feeds = _inputs(predictor, picture, size)
+        feeds = _inputs(predictor, image, size)
         start = time.perf_counter()
         export_model(predictor.model, DeploySettings(), ours)
         seconds = time.perf_counter() - start
@@ -92,11 +92,11 @@ def compare(
         return time_side_by_side(calls, runs, warmup=5), nodes, seconds
 
 
-def _inputs(predictor: object, picture: str, size: Sequence[int]) -> dict[str, np.ndarray]:
+def _inputs(predictor: object, image: str, size: Sequence[int]) -> dict[str, np.ndarray]:
     import cv2
 
-    image = cv2.resize(predictor.read(picture), tuple(size)[::-1])
-    tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    resized = cv2.resize(predictor.read(image), tuple(size)[::-1])
+    tensor = torch.from_numpy(resized.transpose(2, 0, 1).copy())
     data = predictor.model.data_preprocessor(dict(inputs=[tensor], data_samples=None), False)
     return dict(input=data['inputs'].numpy(), sizes=np.array([size], np.float32))
 
@@ -105,7 +105,7 @@ def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('config', help='config of a RetinaNet or of a segmentor')
     parser.add_argument('checkpoint', help='its weights, or the work dir of its training')
-    parser.add_argument('--picture', required=True, help='picture to run on')
+    parser.add_argument('--image', required=True, help='image to run on')
     parser.add_argument(
         '--size', type=int, nargs=2, default=(512, 512), metavar=('HEIGHT', 'WIDTH'),
         help='size of the input (default: 512 512)')
@@ -117,7 +117,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     timings, nodes, seconds = compare(
-        args.config, args.checkpoint, args.picture, args.size, args.runs, args.threads)
+        args.config, args.checkpoint, args.image, args.size, args.runs, args.threads)
     print(f'exported end to end in {seconds:.1f} s')
     print(f'{"file":>8} {"nodes":>6} {"median ms":>10} {"fastest ms":>11}')
     for name, timing in timings.items():

@@ -7,7 +7,7 @@ large maps.
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
   onnx_fixed the same, exported for one size
-  training   forward and backward in training mode; our model and its pictures are put into
+  training   forward and backward in training mode; our model and its images are put into
              channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 
 Examples:
@@ -127,15 +127,15 @@ def build(arch: str) -> dict[str, nn.Module]:
 
 
 def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:
-    """Exports a backbone, as PyTorch's exporter writes it, for pictures of the number and size of
+    """Exports a backbone, as PyTorch's exporter writes it, for images of the number and size of
     ``x``, or of any."""
     names = 'map0', 'map1', 'map2'
     axes = {}
     if x is None:
         axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('picture', *names)}
+                for name in ('image', *names)}
         x = torch.randn(2, 3, 480, 512)
-    export(model, dict(picture=x), file, names, axes, slimmed=False)
+    export(model, dict(image=x), file, names, axes, slimmed=False)
 
 
 def count_nodes(file: Path) -> dict[str, int]:

@@ -57,7 +57,7 @@ def roi_align_forward(
     input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
     aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
     pool_mode: int, aligned: bool,
-) -> None:  # yapf: disable
+) -> None:
     """RoIAlign with average pooling.
 
     Args:
@@ -85,7 +85,7 @@ def roi_align_backward(
     grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
     aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
     pool_mode: int, aligned: bool,
-) -> None:  # yapf: disable
+) -> None:
     """Gradient of :func:`roi_align_forward` by its input.
 
     Args:

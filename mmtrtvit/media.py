@@ -1,4 +1,4 @@
-"""Pictures, videos and webcams as one stream of frames, and the files that results go to."""
+"""Images, videos and webcams as one stream of frames, and the files that results go to."""
 
 import glob
 import math
@@ -18,14 +18,14 @@ import numpy as np
 from .errors import UserError, did_you_mean
 from .files import whole_file
 
-PICTURES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 DEFAULT_FPS = 25.
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A picture, a video or a webcam.
+    """An image, a video or a webcam.
 
     Attributes:
         source: The file, or the number of the webcam.
@@ -47,12 +47,12 @@ class Medium:
         return isinstance(self.source, int)
 
     @property
-    def is_picture(self) -> bool:
-        return not self.is_camera and self.source.suffix.lower() in PICTURES
+    def is_image(self) -> bool:
+        return not self.is_camera and self.source.suffix.lower() in IMAGES
 
     def count(self, max_frames: int | None = None) -> int | None:
         """Returns the number of frames as the file tells it, None for an endless webcam."""
-        if self.is_picture:
+        if self.is_image:
             return 1
         if self.is_camera:
             return max_frames
@@ -63,7 +63,7 @@ class Medium:
 
 
 class Frame(NamedTuple):
-    """A picture by itself, or one of a video or webcam.
+    """An image by itself, or one of a video or webcam.
 
     Attributes:
         image: ``(H, W, 3)``, BGR.
@@ -81,7 +81,7 @@ class Frame(NamedTuple):
 def find_media(
         inputs: Iterable[str | Path],
         exclude: Path | None = None) -> tuple[list[Medium], list[str]]:
-    """Finds the pictures and videos that inputs stand for.
+    """Finds the images and videos that inputs stand for.
 
     Args:
         inputs: Files, folders with all below them, glob patterns (``**`` for any folders), and
@@ -119,9 +119,9 @@ def find_media(
 
 
 def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields the pictures and videos of a file, folder or pattern, with their paths below it."""
+    """Yields the images and videos of a file, folder or pattern, with their paths below it."""
     if path.is_file():
-        if path.suffix.lower() in PICTURES + VIDEOS:
+        if path.suffix.lower() in IMAGES + VIDEOS:
             yield path, Path(path.name)
     elif path.is_dir():
         for file in sorted(path.rglob('*')):
@@ -135,12 +135,12 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
 
 def _why_nothing(path: Path) -> str:
     if path.is_file():
-        return (f'is neither a picture ({" ".join(PICTURES)}) nor a video '
+        return (f'is neither an image ({" ".join(IMAGES)}) nor a video '
                 f'({" ".join(VIDEOS)}), by its name.')
     if path.is_dir():
-        return 'has no pictures or videos in it.'
+        return 'has no images or videos in it.'
     if glob.has_magic(str(path)):
-        return 'matches no pictures or videos.'
+        return 'matches no images or videos.'
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
     return f'does not exist.{did_you_mean(path.name, (other.name for other in siblings))}'
 
@@ -169,8 +169,8 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
         raise UserError(f'{medium} {"does not answer" if camera else "cannot be read as a video"}.')
 
 
-def write_picture(path: Path, image: np.ndarray) -> Path:
-    """Writes a picture in the format of the name, or as ``<name>.png`` where that has no colours.
+def write_image(path: Path, image: np.ndarray) -> Path:
+    """Writes an image in the format of the name, or as ``<name>.png`` where that has no colours.
 
     Args:
         path: File to write.
@@ -211,7 +211,7 @@ def open_video(path: Path, fps: float, size: tuple[int, int]) -> Iterator[cv2.Vi
 
 
 class DrawnMedia:
-    """Writes frames under the names of their media: pictures as such, all else as mp4 videos.
+    """Writes frames under the names of their media: images as such, all else as mp4 videos.
 
     Used in a ``with`` statement; a video in which an error occurs is removed. One of odd width or
     height gets one pixel more, since the codec takes even sizes only. A webcam's video has each
@@ -235,8 +235,8 @@ class DrawnMedia:
     def write(self, medium: Medium, frame: Frame, image: np.ndarray) -> None:
         """Writes what was drawn on a frame, ``(H, W, 3)``, BGR, after all of the media before."""
         path = self.folder / medium.name
-        if medium.is_picture:
-            write_picture(path, image)
+        if medium.is_image:
+            write_image(path, image)
             return
         height, width = image.shape[:2]
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -256,7 +256,7 @@ def open_window(title: str) -> Iterator[Callable[[np.ndarray], bool]]:
     """Opens a window on the screen.
 
     Yields:
-        A function that shows a picture, ``(H, W, 3)``, BGR, and returns whether the user wants
+        A function that shows an image, ``(H, W, 3)``, BGR, and returns whether the user wants
         more of them, which the keys q and Esc deny.
 
     Raises:
@@ -281,7 +281,7 @@ def open_window(title: str) -> Iterator[Callable[[np.ndarray], bool]]:
 
 
 def show(path: Path) -> None:
-    """Shows a picture on the screen until the key q or Esc is pressed.
+    """Shows an image on the screen until the key q or Esc is pressed.
 
     Raises:
         UserError: As :func:`open_window`.

@@ -168,15 +168,15 @@ def build(config):
 
 
 def inputs_for(scope):
-    """Two pictures with their annotations."""
+    """Two images with their annotations."""
     if scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
         return demo_mm_inputs(2, [[3, 64, 96], [3, 96, 64]], num_classes=80)
     from mmseg.structures import SegDataSample
-    pictures = [torch.randint(256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    images = [torch.randint(256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
     labels = [PixelData(data=torch.randint(150, (1, 64, 64))) for _ in range(2)]
     shapes = dict(img_shape=(64, 64), ori_shape=(64, 64))
-    return dict(inputs=pictures, data_samples=[
+    return dict(inputs=images, data_samples=[
         SegDataSample(gt_sem_seg=label, metainfo=shapes) for label in labels])
 
 

@@ -18,7 +18,7 @@ from mmtrtvit.media import (
     find_media,
     open_window,
     read_frames,
-    write_picture,
+    write_image,
 )
 
 
@@ -89,7 +89,7 @@ def test_a_folder_with_all_below_it(folder):
 
 
 def test_results_are_not_read_again(folder):
-    touch('in/a.png', 'in/infer/pictures/a.png')
+    touch('in/a.png', 'in/infer/images/a.png')
     assert names_of(['in'], exclude=Path('in/infer'))[0] == [('in/a.png', 'a.png')]
 
 
@@ -134,8 +134,8 @@ def test_what_is_not_there_is_told(folder):
     assert found == []
     for problem, part in zip(problems, [
             'in/stret.jpg does not exist. Did you mean street.jpg?',
-            'in/notes.txt is neither a picture (.bmp .jpeg',
-            'empty has no pictures or videos', '*.jpg matches no pictures', 'no/a.jpg does not']):
+            'in/notes.txt is neither an image (.bmp .jpeg',
+            'empty has no images or videos', '*.jpg matches no images', 'no/a.jpg does not']):
         assert problem.startswith(part)
     assert len(problems) == 5
 
@@ -281,12 +281,12 @@ def test_no_encoder_is_told(folder, monkeypatch):
             drawn.write(found, Frame(image), image)
 
 
-@pytest.mark.parametrize('suffix', media.PICTURES)
-def test_pictures_of_every_format(folder, suffix):
+@pytest.mark.parametrize('suffix', media.IMAGES)
+def test_images_of_every_format(folder, suffix):
     image = np.zeros((20, 30, 3), np.uint8)
     image[:, :15] = 200, 100, 50
     for name in (f'äx{suffix}', f'Y{suffix.upper()}'):
-        path = write_picture(Path('my out', name), image)
+        path = write_image(Path('my out', name), image)
         assert path.suffix.lower() == suffix.replace('.pgm', '.png')
         back = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
         assert np.abs(back.astype(int) - image)[:, 5:10].max() < 12

@@ -2,14 +2,14 @@
 
 Examples:
     python tools/analyze.py curves work_dirs/retinanet_trtvit_b
-    python tools/analyze.py sheet pictures --count 8     # what tools/test.py --show-dir wrote
+    python tools/analyze.py sheet images --count 8     # what tools/test.py --show-dir wrote
 """
 
 import argparse
 from pathlib import Path
 
 from mmtrtvit.analysis.curves import draw_curves
-from mmtrtvit.analysis.sheets import draw_sheet, find_pictures
+from mmtrtvit.analysis.sheets import draw_sheet, find_images
 from mmtrtvit.engine.command_line import run_tool
 
 
@@ -20,9 +20,9 @@ def parse_args() -> argparse.Namespace:
     curves = commands.add_parser('curves', help='losses and validation metrics of a training')
     curves.add_argument('work_dir', help='work directory of tools/train.py')
     curves.add_argument('--out', metavar='FILE.png', help='default: WORK_DIR/curves.png')
-    sheet = commands.add_parser('sheet', help='pictures of truth and prediction on one sheet')
+    sheet = commands.add_parser('sheet', help='images of truth and prediction on one sheet')
     sheet.add_argument('folder', help='folder that tools/test.py --show-dir wrote')
-    sheet.add_argument('--count', type=int, default=8, help='pictures (default: %(default)s)')
+    sheet.add_argument('--count', type=int, default=8, help='images (default: %(default)s)')
     sheet.add_argument('--out', metavar='FILE.png', help='default: FOLDER.png')
     return parser.parse_args()
 
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         folder = Path(args.folder)
         out = draw_sheet(
-            find_pictures(folder, args.count), args.out or folder.with_suffix('.png'),
+            find_images(folder, args.count), args.out or folder.with_suffix('.png'),
             'ground truth (left) and prediction (right)')
     print(f'written: {out}')
 

@@ -6,7 +6,7 @@ Examples:
   python tools/benchmark.py end2end.onnx --layers --json times.json    # where the time goes
 
 A time is from arrays in memory to arrays in memory, on noise: a detector's NMS has less to do than
-on pictures. The models take turns. Layers are those of the runtime: ONNX Runtime's on the CPU,
+on images. The models take turns. Layers are those of the runtime: ONNX Runtime's on the CPU,
 measured by its profiler, and an engine's, measured by TensorRT's; their sum is more than the time
 without the profiler.
 """
@@ -34,10 +34,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='config of the weights')
     parser.add_argument(
         '--shape', type=size, default=(480, 640), metavar='HxW',
-        help='height and width of the pictures (default: 480x640)')
+        help='height and width of the images (default: 480x640)')
     parser.add_argument(
         '--batch', type=positive, nargs='+', default=[1], metavar='N',
-        help='pictures at once, one or several numbers (default: 1)')
+        help='images at once, one or several numbers (default: 1)')
     parser.add_argument(
         '--rounds', type=positive, default=50, metavar='N', help='default: %(default)s')
     parser.add_argument(

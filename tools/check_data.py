@@ -6,7 +6,7 @@ Examples:
   python tools/check_data.py CONFIG --count 0      # draws nothing
 
 Ends with exit code 1 if a training would fail or learn something wrong. All that was found is
-written to findings.json beside the pictures.
+written to findings.json beside the images.
 """
 
 import argparse
@@ -26,13 +26,13 @@ def parse_args() -> argparse.Namespace:
     add_cfg_options(parser)
     parser.add_argument(
         '--out-dir', metavar='DIR', type=Path,
-        help='folder for the pictures and findings.json (default: work_dirs/<config name>/data)')
+        help='folder for the images and findings.json (default: work_dirs/<config name>/data)')
     parser.add_argument(
         '--count', type=int, default=8, metavar='N',
-        help='pictures to draw of each split, those with findings first (default: %(default)s)')
+        help='images to draw of each split, those with findings first (default: %(default)s)')
     parser.add_argument(
         '--workers', type=int, metavar='N',
-        help='threads that read pictures (default: one per core, at most 16)')
+        help='threads that read images (default: one per core, at most 16)')
     return parser.parse_args()
 
 
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
 
     config = read_config(args.config, args.cfg_options)
     out = args.out_dir or Path(config.work_dir, 'data')
-    inspection = inspect_data(config, args.workers, partial(tqdm, unit='picture', leave=False))
+    inspection = inspect_data(config, args.workers, partial(tqdm, unit='image', leave=False))
     written = [write_findings(inspection, out / 'findings.json')]
     print(format_counts(inspection.splits), end='\n\n')
     for line in format_findings(inspection.findings, SHOWN):

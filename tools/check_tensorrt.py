@@ -4,9 +4,9 @@ Examples:
   python tools/check_tensorrt.py work_dirs/retinanet_trtvit_b/deploy data/shapes/images/validation/*
   python tools/check_tensorrt.py WORK_DIR a.jpg --precisions fp32 tf32 fp16 --config CONFIG
 
-Each engine is compared with ONNX Runtime on the pictures and timed on the first; with --config, the
+Each engine is compared with ONNX Runtime on the images and timed on the first; with --config, the
 metrics of both on the test data are compared as well. An engine takes sizes between those of the
-smallest and the largest picture that is given. The report has the versions, the options, the
+smallest and the largest image that is given. The report has the versions, the options, the
 differences, the times of all stages and the errors: please attach it to a bug report.
 
 Ends with exit code 0 if all engines agree, 2 if one differs or failed, 3 if there is no TensorRT or
@@ -27,7 +27,7 @@ DIFFERENT, UNAVAILABLE = 2, 3
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('work_dir', help='folder that tools/deploy.py wrote')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='pictures to compare on')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='images to compare on')
     parser.add_argument(
         '--precisions', nargs='+', choices=PRECISIONS, metavar='NAME',
         help=f'of {", ".join(PRECISIONS)}; default: that of the ONNX file')

@@ -4,7 +4,7 @@ Examples:
   python tools/convert_data.py yolo /path/to/data data/mine
   python tools/convert_data.py voc VOCdevkit/VOC2012 data/voc --classes person dog cat
 
-The pictures stay where they are, unless --copy is given. Prints a config for the converted data.
+The images stay where they are, unless --copy is given. Prints a config for the converted data.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from mmtrtvit.engine.command_line import new_parser, run_tool
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     formats = parser.add_subparsers(dest='format', required=True)
-    yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per picture')
+    yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per image')
     yolo.add_argument('source', help='folder with data.yaml, or such a file of another name')
-    voc = formats.add_parser('voc', help='an .xml file per picture')
+    voc = formats.add_parser('voc', help='an .xml file per image')
     voc.add_argument('source', help='folder with Annotations, JPEGImages and ImageSets/Main, or '
                      'with a folder per split')
     voc.add_argument(
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     for command in (yolo, voc):
         command.add_argument('out', help='folder for train.json, val.json and test.json')
         command.add_argument(
-            '--copy', action='store_true', help='copy the pictures into OUT, too')
+            '--copy', action='store_true', help='copy the images into OUT, too')
         command.add_argument(
             '--overwrite', action='store_true', help='replace files of these names in OUT')
     return parser.parse_args()
@@ -49,9 +49,9 @@ def main(args: argparse.Namespace) -> None:
     files = (
         find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes))
     converted = convert(
-        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='picture', leave=False))
+        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='image', leave=False))
     splits = converted.splits
-    below = {'pictures': {name: split.pictures for name, split in splits.items()},
+    below = {'images': {name: split.images for name, split in splits.items()},
              'without objects': {name: split.empty for name, split in splits.items()},
              'boxes without polygon': {name: split.boxes_only for name, split in splits.items()}}
     print(format_table(

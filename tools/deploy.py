@@ -1,7 +1,7 @@
 """Exports a trained model to ONNX or TensorRT and compares what the files find with PyTorch.
 
 Examples:
-  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT picture.jpg
+  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT image.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \\
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
@@ -30,15 +30,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('deploy_cfg', help='deploy config, e.g. one of configs/deploy')
     parser.add_argument('model_cfg', help='config of the model')
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
-    parser.add_argument('img', nargs='?', help='picture to compare on and to draw')
+    parser.add_argument('img', nargs='?', help='image to compare on and to draw')
     parser.add_argument(
-        '--test-img', nargs='+', default=[], metavar='IMG', help='more pictures to compare on')
+        '--test-img', nargs='+', default=[], metavar='IMG', help='more images to compare on')
     parser.add_argument(
         '--work-dir', metavar='DIR',
         help='folder of the results (default: work_dirs/<config name>/deploy)')
     parser.add_argument(
         '--calib-dataset-cfg', metavar='CFG',
-        help='config whose training pictures calibrate INT8 (default: the config of the model)')
+        help='config whose training images calibrate INT8 (default: the config of the model)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
     parser.add_argument(
         '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch')
@@ -71,8 +71,8 @@ def main(args: argparse.Namespace) -> None:
         print(f'\n{format_differences(result.differences, result.judged)}')
     for note in result.notes:
         print(f'\n{note}')
-    if args.show and result.pictures:
-        show(result.pictures[-1])
+    if args.show and result.images:
+        show(result.images[-1])
     if not result.verified:
         print(f'\n{result.onnx} finds something else than PyTorch; all files were kept.')
         raise SystemExit(2)

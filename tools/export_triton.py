@@ -3,7 +3,7 @@
 Examples:
   python tools/export_triton.py work_dirs/retinanet_trtvit_b/deploy models --name shapes
   python tools/export_triton.py WORK_DIR models --gpus 0 1 --instances 2 --max-batch-size 16
-  python tools/export_triton.py WORK_DIR models --preprocessing   # clients send uint8 pictures
+  python tools/export_triton.py WORK_DIR models --preprocessing   # clients send uint8 images
 
 Then, with the server's gRPC port (pip install "tritonclient[grpc]"):
   python -m mmtrtvit.runtime WORK_DIR IMAGE --server localhost:8001 --model-name shapes
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--name', help='of the model (default: the name of the work dir)')
     parser.add_argument(
         '--max-batch-size', type=positive, default=Serving.max_batch_size, metavar='N',
-        help='most pictures at once (default: %(default)s)')
+        help='most images at once (default: %(default)s)')
     parser.add_argument(
         '--instances', type=positive, default=Serving.instances, metavar='N',
         help='copies of the model on each GPU, or on the CPU (default: %(default)s)')
@@ -33,10 +33,10 @@ def parse_args() -> argparse.Namespace:
         help='numbers of the GPUs (default: 0 for an engine, none for an ONNX file)')
     parser.add_argument(
         '--queue-delay', type=int, default=Serving.queue_delay, metavar='MICROSECONDS',
-        help='time that a picture waits for others to share a batch (default: %(default)s)')
+        help='time that an image waits for others to share a batch (default: %(default)s)')
     parser.add_argument(
         '--preprocessing', action='store_true',
-        help='let clients send uint8 pictures, and the server normalise them')
+        help='let clients send uint8 images, and the server normalise them')
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Draws and writes what a model finds in pictures, videos or the view of a webcam.
+"""Draws and writes what a model finds in images, videos or the view of a webcam.
 
 Examples:
   python tools/infer.py configs/demo/retinanet_trtvit_b.py RUN data/shapes/images
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
     parser.add_argument(
         'inputs', nargs='+', metavar='INPUT',
-        help='picture, video, folder (with all below it), glob pattern or number of a webcam')
+        help='image, video, folder (with all below it), glob pattern or number of a webcam')
     parser.add_argument('--out-dir', metavar='DIR', help='default: work_dirs/<config name>/infer')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, metavar='SCORE',
@@ -32,15 +32,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if there is one)')
     parser.add_argument(
         '--batch-size', type=positive, default=1, metavar='N',
-        help='most pictures at once (default: %(default)s)')
+        help='most images at once (default: %(default)s)')
     parser.add_argument(
         '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
     parser.add_argument(
-        '--no-pictures', dest='pictures', action='store_false', help='write no drawn pictures')
+        '--no-images', '--no-pictures', dest='images', action='store_false', help='write no drawn images')
     parser.add_argument(
         '--no-predictions', dest='predictions', action='store_false',
         help='write no predictions.json and no label maps')
-    parser.add_argument('--show', action='store_true', help='show the pictures on the screen')
+    parser.add_argument('--show', action='store_true', help='show the images on the screen')
     add_cfg_options(parser)
     return parser.parse_args()
 
@@ -52,11 +52,11 @@ def main(args: argparse.Namespace) -> None:
     config = read_config(args.config, args.cfg_options)
     result = infer(
         config, args.checkpoint, args.inputs, args.out_dir or Path(config.work_dir, 'infer'),
-        args.score_thr, args.device, args.batch_size, args.max_frames, args.pictures,
-        args.predictions, args.show, partial(tqdm, unit='picture', leave=False))
+        args.score_thr, args.device, args.batch_size, args.max_frames, args.images,
+        args.predictions, args.show, partial(tqdm, unit='image', leave=False))
     found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
     print(format_table({
-        'pictures': result.frames,
+        'images': result.frames,
         'found': found or f'nothing above {args.score_thr:g}; the best has {result.best_score:.2f}',
         'written to': result.out_dir,
         'skipped': len(result.skipped)}))

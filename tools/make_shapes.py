@@ -22,14 +22,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'root', nargs='?', default='data/shapes',
         help='folder to write: absent, empty or made by this command')
-    parser.add_argument('--train', type=int, default=640, metavar='N', help='training pictures')
-    parser.add_argument('--val', type=int, default=200, metavar='N', help='validation pictures')
+    parser.add_argument('--train', type=int, default=640, metavar='N', help='training images')
+    parser.add_argument('--val', type=int, default=200, metavar='N', help='validation images')
     parser.add_argument(
         '--size', type=int, nargs='+', default=[192], metavar='PIXELS',
-        help='height and width of the pictures, or one number for squares')
+        help='height and width of the images, or one number for squares')
     parser.add_argument(
         '--objects', type=int, nargs=2, default=[2, 6], metavar=('MIN', 'MAX'),
-        help='fewest and most objects in a picture')
+        help='fewest and most objects in an image')
     parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
     parser.add_argument(
         '--overwrite', action='store_true',
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 def print_summary(summary: dict) -> None:
     """Prints one row per split."""
-    rows = [{'split': name, 'pictures': split['images'], **split['instances'], **split['sizes']}
+    rows = [{'split': name, 'images': split['images'], **split['instances'], **split['sizes']}
             for name, split in summary['splits'].items()]
     for row in (rows[0], *(row.values() for row in rows)):
         print(f'{next(iter(row)):<12}' + ''.join(f'{cell:>10}' for cell in list(row)[1:]))
@@ -49,7 +49,7 @@ def print_summary(summary: dict) -> None:
 def main(args: argparse.Namespace) -> None:
     size = args.size[0] if len(args.size) == 1 else args.size
     try:
-        with tqdm(total=args.train + args.val, unit='picture', leave=False) as bar:
+        with tqdm(total=args.train + args.val, unit='image', leave=False) as bar:
             summary = make_shapes(
                 args.root, args.train, args.val, size, args.seed, args.objects, args.overwrite,
                 progress=bar.update)

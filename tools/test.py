@@ -2,7 +2,7 @@
 
 Examples:
   python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
-  python tools/test.py CONFIG CHECKPOINT --show-dir pictures --out predictions.pkl
+  python tools/test.py CONFIG CHECKPOINT --show-dir images --out predictions.pkl
   python tools/test.py CONFIG work_dirs/NAME/deploy/end2end.onnx
   python tools/test.py CONFIG CHECKPOINT --fuse    # sooner, the same metrics
 """
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         help='weights of this model, the work dir of a run, or an exported .onnx or .engine file')
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument(
-        '--show-dir', metavar='DIR', help='folder for pictures of the predictions')
+        '--show-dir', metavar='DIR', help='folder for images of the predictions')
     parser.add_argument(
         '--fuse', action='store_true',
         help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model')

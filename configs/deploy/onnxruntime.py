@@ -1,4 +1,4 @@
-# One ONNX file for every height, width and number of pictures.
+# One ONNX file for every height, width and number of images.
 # A graph of one size: --cfg-options onnx_config.input_shape="[640,480]" (width, height)
 onnx_config = dict(
     type='onnx',
@@ -12,4 +12,4 @@ onnx_config = dict(
 codebase_config = dict(with_argmax=False)
 backend_config = dict(
     type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))
-calib_config = dict(num_pictures=100, method='minmax', exclude=[], exclude_worst=0)
+calib_config = dict(num_images=100, method='minmax', exclude=[], exclude_worst=0)

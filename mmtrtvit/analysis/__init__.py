@@ -1,1 +1,1 @@
-"""Measuring and looking: curves of a training, pictures of results."""
+"""Measuring and looking: curves of a training, images of results."""

@@ -18,7 +18,7 @@ def save_figure(figure: Figure, out: str | Path) -> Path:
     kind = out.suffix[1:].lower() or 'png'
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
-        raise UserError(f'{out}: no format of pictures; expected one of {", ".join(sorted(kinds))}')
+        raise UserError(f'{out}: no format of images; expected one of {", ".join(sorted(kinds))}')
     with whole_file(out) as part:
         figure.savefig(part, dpi=120, format=kind)
     return out

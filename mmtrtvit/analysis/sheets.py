@@ -1,4 +1,4 @@
-"""Pictures of results on one sheet."""
+"""Images of results on one sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,44 +12,44 @@ from .figures import save_figure
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
-def find_pictures(folder: str | Path, count: int) -> list[Path]:
-    """``count`` pictures of a folder, evenly spread over their sorted names.
+def find_images(folder: str | Path, count: int) -> list[Path]:
+    """``count`` images of a folder, evenly spread over their sorted names.
 
     Raises:
-        UserError: If the folder holds no picture.
+        UserError: If the folder holds no image.
     """
     paths = sorted(path for path in Path(folder).glob('*') if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise UserError(f'{folder}: no pictures ({", ".join(SUFFIXES)}) in it.')
+        raise UserError(f'{folder}: no images ({", ".join(SUFFIXES)}) in it.')
     count = min(count, len(paths))
     return [paths[index * len(paths) // count] for index in range(count)]
 
 
 def draw_sheet(
-        pictures: Sequence[Path],
+        images: Sequence[Path],
         out: str | Path,
         title: str,
         columns: int = 2,
         captions: Sequence[str] | None = None) -> Path:
-    """Tiles pictures into one PNG.
+    """Tiles images into one PNG.
 
     Args:
-        pictures: Picture files, at least one.
+        images: Image files, at least one.
         out: The PNG to write.
         title: Line above the sheet.
-        columns: Pictures side by side.
-        captions: A text above each picture; default: its file name.
+        columns: Images side by side.
+        captions: A text above each image; default: its file name.
     """
-    captions = captions or [path.name for path in pictures]
-    rows = -(-len(pictures) // columns)
-    images = [imread(path) for path in pictures]
-    height, width = images[0].shape[:2]
+    captions = captions or [path.name for path in images]
+    rows = -(-len(images) // columns)
+    loaded = [imread(path) for path in images]
+    height, width = loaded[0].shape[:2]
     figure = Figure(
         figsize=(5 * columns, 5 * rows * height / width + .5), layout='constrained')
     figure.suptitle(title)
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis('off')
-        if index < len(images):
-            axes.imshow(images[index], interpolation='nearest')
+        if index < len(loaded):
+            axes.imshow(loaded[index], interpolation='nearest')
             axes.set_title(captions[index], fontsize='small')
     return save_figure(figure, out)

@@ -1,7 +1,7 @@
 """What the annotations of a data set say, and what is wrong with them.
 
 MMDetection leaves silently out what it cannot use. Here every entry of the annotation files is
-looked at. The picture files are not opened.
+looked at. The image files are not opened.
 """
 
 import json
@@ -28,18 +28,18 @@ KEY = int | str
 
 
 @dataclass(eq=False, slots=True)
-class Picture:
-    """A picture with its annotations.
+class AnnotatedImage:
+    """An image with its annotations.
 
     Attributes:
-        path: The picture file.
+        path: The image file.
         name: Its path as the annotations have it.
         size: Width and height in pixels as the annotations have them, None if they do not.
         boxes: (left, top, right, bottom) in pixels of each instance that a training sees.
         labels: Index of the class of each instance.
         masks: Polygons or RLE of each instance, as COCO has them; None for a box alone.
         label_map: File with the class of each pixel, in semantic segmentation.
-        problems: What is wrong with the picture, and which part of it where it has parts.
+        problems: What is wrong with the image, and which part of it where it has parts.
     """
 
     path: Path
@@ -57,21 +57,21 @@ class DataSet:
     """A data set of a config.
 
     Attributes:
-        source: The annotation file, or the pattern of the picture files.
+        source: The annotation file, or the pattern of the image files.
         classes: Names of the classes.
         palette: A colour (red, green, blue) per class, or None.
-        pictures: All pictures, those without annotations too.
-        problems: What is wrong beyond single pictures, and where.
+        images: All images, those without annotations too.
+        problems: What is wrong beyond single images, and where.
         labels_of_values: For label maps, the class index of each value 0 to 255 of a file: (256,).
         ignored_label: The class index that a training leaves out.
         counts: Instances, or pixels of label maps, by class index.
-        contents: Digest of the bytes of each picture file, and the picture's name.
+        contents: Digest of the bytes of each image file, and the image's name.
     """
 
     source: str
     classes: tuple[str, ...]
     palette: list | None
-    pictures: list[Picture] = field(default_factory=list)
+    images: list[AnnotatedImage] = field(default_factory=list)
     problems: Problems = field(default_factory=list)
     labels_of_values: np.ndarray | None = None
     ignored_label: int = 255
@@ -88,7 +88,7 @@ class Use:
 
 
 def read_annotations(key: str, config: Mapping, scope: str | None, use: Use) -> DataSet:
-    """Reads the annotations of one data set, without its pictures.
+    """Reads the annotations of one data set, without its images.
 
     Args:
         key: Where the data set is in the config, for messages.
@@ -136,27 +136,27 @@ def _read_coco(dataset: Any, data: DataSet, use: Use) -> None:
     data.problems += [
         (Problem.DUPLICATE_ID, f'category name {name}')
         for name, count in names.items() if count > 1]
-    images = _by_id(
+    entries = _by_id(
         'image', content['images'], dict(id=KEY, file_name=str, width=NUMBER, height=NUMBER),
         data.problems)
     folder = Path(dataset.data_prefix.get('img') or '')
-    pictures = {
-        key: Picture(folder / image['file_name'], image['file_name'],
-                     (image['width'], image['height']))
-        for key, image in images.items()}
-    data.pictures += pictures.values()
+    images = {
+        key: AnnotatedImage(folder / entry['file_name'], entry['file_name'],
+                     (entry['width'], entry['height']))
+        for key, entry in entries.items()}
+    data.images += images.values()
     ids = set()
     for annotation in content['annotations']:
-        key, image = annotation.get('id'), annotation.get('image_id')
-        picture = pictures.get(image)
-        place = f'annotation {key}' if picture else f'annotation {key}, image id {image}'
-        problems = picture.problems if picture else data.problems
+        key, image_id = annotation.get('id'), annotation.get('image_id')
+        image = images.get(image_id)
+        place = f'annotation {key}' if image else f'annotation {key}, image id {image_id}'
+        problems = image.problems if image else data.problems
         if key in ids:
             problems.append((Problem.DUPLICATE_ID, place))
         ids.add(key)
         problems += [
             (problem, place + detail)
-            for problem, detail in _coco_problems(annotation, picture, categories, data, use)]
+            for problem, detail in _coco_problems(annotation, image, categories, data, use)]
 
 
 def _load_coco(file: Path) -> dict[str, list[dict]]:
@@ -168,7 +168,7 @@ def _load_coco(file: Path) -> dict[str, list[dict]]:
     except ValueError as error:
         raise UserError(f'{file} is not a JSON file: {error}') from error
     if isinstance(content, dict):
-        content.setdefault('annotations', [])  # lists of test pictures have none
+        content.setdefault('annotations', [])  # lists of test images have none
     for key in ('images', 'annotations', 'categories'):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -192,17 +192,17 @@ def _by_id(kind: str, entries: list[dict], keys: dict[str, Any], problems: Probl
 
 
 def _coco_problems(
-        annotation: dict, picture: Picture | None, categories: dict, data: DataSet, use: Use,
+        annotation: dict, image: AnnotatedImage | None, categories: dict, data: DataSet, use: Use,
 ) -> Iterator[tuple[Problem, str]]:
-    """Yields what is wrong with an annotation, and adds it to its picture if it can be used."""
+    """Yields what is wrong with an annotation, and adds it to its image if it can be used."""
     lacking = _lacking(annotation, use)
     category = annotation.get('category_id')
     if annotation.get('id') == 0 and use.evaluation:
         yield Problem.ID_ZERO, ''
     if lacking:
         yield Problem.INCOMPLETE, f': {", ".join(lacking)}'
-    elif picture is None:
-        yield Problem.UNKNOWN_PICTURE, ''
+    elif image is None:
+        yield Problem.UNKNOWN_IMAGE, ''
     elif category not in categories:
         yield Problem.UNKNOWN_CATEGORY, f': {category}'
     elif categories[category]['name'] not in data.classes:
@@ -210,17 +210,17 @@ def _coco_problems(
     elif not annotation.get('ignore'):
         left, top, width, height = annotation['bbox']
         box = left, top, left + width, top + height
-        if annotation['area'] <= 0 or not _has_area(box, picture.size):
+        if annotation['area'] <= 0 or not _has_area(box, image.size):
             yield Problem.LOST_BOX, ''
             return
-        if _crosses_border(box, picture.size):
+        if _crosses_border(box, image.size):
             yield Problem.BORDER, ''
         mask = annotation.get('segmentation') or None
         if use.masks:
-            yield from _mask_problems(mask, picture.size)
-        picture.boxes.append(box)
-        picture.labels.append(data.classes.index(categories[category]['name']))
-        picture.masks.append(mask)
+            yield from _mask_problems(mask, image.size)
+        image.boxes.append(box)
+        image.labels.append(data.classes.index(categories[category]['name']))
+        image.masks.append(mask)
 
 
 def _lacking(annotation: dict, use: Use) -> list[str]:
@@ -264,39 +264,39 @@ def _read_xml(dataset: Any, data: DataSet, use: Use) -> None:
     root = Path(dataset.sub_data_root)
     for key in list_from_file(dataset.ann_file):
         name = f'{dataset.img_subdir}/{key}.jpg'
-        picture = Picture(root / name, name)
-        data.pictures.append(picture)
+        image = AnnotatedImage(root / name, name)
+        data.images.append(image)
         file = root / dataset.ann_subdir / f'{key}.xml'
         try:
-            _read_xml_file(file, picture, data.classes)
+            _read_xml_file(file, image, data.classes)
         except (OSError, ElementTree.ParseError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            picture.problems.append((Problem.MISSING_XML, f'{file.name}: {reason}'))
+            image.problems.append((Problem.MISSING_XML, f'{file.name}: {reason}'))
         except (AttributeError, TypeError, ValueError):
-            picture.problems.append((Problem.INCOMPLETE, f'name, bndbox or size in {file.name}'))
+            image.problems.append((Problem.INCOMPLETE, f'name, bndbox or size in {file.name}'))
 
 
-def _read_xml_file(file: Path, picture: Picture, classes: tuple[str, ...]) -> None:
+def _read_xml_file(file: Path, image: AnnotatedImage, classes: tuple[str, ...]) -> None:
     annotation = ElementTree.parse(file).getroot()
     size = annotation.find('size')
     if size is not None:
-        picture.size = int(size.find('width').text), int(size.find('height').text)
-    limits = picture.size or (math.inf, math.inf)
+        image.size = int(size.find('width').text), int(size.find('height').text)
+    limits = image.size or (math.inf, math.inf)
     for number, item in enumerate(annotation.findall('object'), 1):
         name, corners = item.find('name').text, item.find('bndbox')
         box = tuple(  # as MMDetection reads them
             int(float(corners.find(tag).text)) - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
         place = f'object {number}'
         if name not in classes:
-            picture.problems.append((Problem.OTHER_CATEGORY, f'{place}: {name}'))
+            image.problems.append((Problem.OTHER_CATEGORY, f'{place}: {name}'))
         elif not _has_area(box, limits):
-            picture.problems.append((Problem.VOID_BOX, place))
+            image.problems.append((Problem.VOID_BOX, place))
         else:
             if _crosses_border(box, limits):
-                picture.problems.append((Problem.BORDER, place))
-            picture.boxes.append(box)
-            picture.labels.append(classes.index(name))
-            picture.masks.append(None)
+                image.problems.append((Problem.BORDER, place))
+            image.boxes.append(box)
+            image.labels.append(classes.index(name))
+            image.masks.append(None)
 
 
 def _read_label_maps(dataset: Any, data: DataSet, use: Use) -> None:
@@ -308,7 +308,7 @@ def _read_label_maps(dataset: Any, data: DataSet, use: Use) -> None:
     for entry in entries:
         path, label_map = Path(entry['img_path']), entry.get('seg_map_path')
         name = path.relative_to(folder) if path.is_relative_to(folder) else path
-        data.pictures.append(Picture(
+        data.images.append(AnnotatedImage(
             path, name.as_posix(), label_map=Path(label_map) if label_map else None))
     data.source = data.source or f'{folder}/*{dataset.img_suffix}'
     labels = np.arange(256)

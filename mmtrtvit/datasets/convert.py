@@ -1,4 +1,4 @@
-"""Data sets with a label file per picture as annotation files in COCO format.
+"""Data sets with a label file per image as annotation files in COCO format.
 
 What the label files of a format are and say is told by :mod:`.yolo` and :mod:`.voc`.
 """
@@ -30,13 +30,13 @@ Read = list[tuple[Path, Size, list[dict[str, Any]]]]
 
 @dataclass
 class LabelFiles:
-    """A data set with a label file per picture.
+    """A data set with a label file per image.
 
     Attributes:
         base: Its folder.
-        splits: Paths of the pictures and of their label files. A picture whose label file does not
+        splits: Paths of the images and of their label files. An image whose label file does not
             exist has no objects.
-        read: Returns the objects of a label file, as :func:`coco_object` makes them, for a picture
+        read: Returns the objects of a label file, as :func:`coco_object` makes them, for an image
             of a width and height in pixels. Raises ValueError if the file cannot be used.
         classes: Names of the classes in their order; None for all that occur, by the alphabet.
     """
@@ -53,14 +53,14 @@ class ConvertedSplit:
 
     Attributes:
         file: The annotation file in COCO format.
-        pictures: Number of pictures.
+        images: Number of images.
         empty: Number of those without an object.
         boxes_only: Number of objects without a polygon.
         counts: Objects by class.
     """
 
     file: Path
-    pictures: int
+    images: int
     empty: int
     boxes_only: int
     counts: dict[str, int]
@@ -71,7 +71,7 @@ class Converted:
     """A converted data set.
 
     Attributes:
-        data_root: The folder that the file names of the pictures start from.
+        data_root: The folder that the file names of the images start from.
         classes: Names of the classes in the order of their category ids, which start from 1.
         splits: What was written of train, val and, if there is one, test.
     """
@@ -94,7 +94,7 @@ def coco_object(
     Args:
         name: The class.
         box: Left, top, right and bottom in pixels: (4,).
-        size: Width and height of the picture in pixels.
+        size: Width and height of the image in pixels.
         polygon: Points x, y in pixels: (N, 2).
         crowd: 1 for an object that training and metric should not count.
     """
@@ -120,8 +120,8 @@ def convert(
 
     Args:
         files: The data set.
-        out: Folder for the annotation files, and for the pictures if they are copied.
-        copy: Copy the pictures, too. Otherwise they stay where they are.
+        out: Folder for the annotation files, and for the images if they are copied.
+        copy: Copy the images, too. Otherwise they stay where they are.
         overwrite: Replace annotation files in ``out``.
         track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``desc``.
 
@@ -137,7 +137,7 @@ def convert(
                         'another folder.')
     for name, pairs in files.splits.items():
         if not any(label.is_file() for _, label in pairs):
-            raise UserError(f'{name}: none of the {len(pairs)} pictures has a label file. For '
+            raise UserError(f'{name}: none of the {len(pairs)} images has a label file. For '
                             f'{pairs[0][0]} it would be {pairs[0][1]}.')
     problems: list[str] = []
     splits = {
@@ -152,14 +152,14 @@ def convert(
         unknown = ', '.join(sorted(names - set(classes)))
         raise UserError(
             f'the labels have classes that are not among {", ".join(classes)}: {unknown}.')
-    pictures = [picture for split in splits.values() for picture, *_ in split]
+    images = [image for split in splits.values() for image, *_ in split]
     root = Path(os.path.commonpath([
-        os.path.abspath(files.base), *(picture.parent for picture in pictures)]))
+        os.path.abspath(files.base), *(image.parent for image in images)]))
     if copy:
-        for picture in track(pictures, desc='copying'):
-            target = out / picture.relative_to(root)
+        for image in track(images, desc='copying'):
+            target = out / image.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(picture, target)
+            shutil.copy2(image, target)
     for name, split in splits.items():
         AtomicBackend().put(json.dumps(_coco(split, classes, root)).encode(), targets[name])
     return Converted(out if copy else root, classes, {
@@ -193,25 +193,25 @@ def config_snippet(converted: Converted) -> str:
 def _read(
         pairs: Iterable[tuple[Path, Path]], files: LabelFiles, problems: list[str],
 ) -> Iterator[tuple[Path, Size, list[dict[str, Any]]]]:
-    """Yields path, size and objects of each picture, and adds to ``problems`` what failed."""
-    for picture, label in pairs:
+    """Yields path, size and objects of each image, and adds to ``problems`` what failed."""
+    for image, label in pairs:
         try:
-            with Image.open(picture) as image:
-                size = upright_size(image)
+            with Image.open(image) as opened:
+                size = upright_size(opened)
             objects = files.read(label, size) if label.is_file() else []
         except OSError as error:  # of Pillow, too
-            problems.append(f'{picture}: {error.strerror or "not a picture"}')
+            problems.append(f'{image}: {error.strerror or "not an image"}')
         except ValueError as error:
             problems.append(f'{label}: {error}')
         else:
-            yield Path(os.path.abspath(picture)), size, objects
+            yield Path(os.path.abspath(image)), size, objects
 
 
 def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:
     images, annotations = [], []
-    for image_id, (picture, (width, height), objects) in enumerate(split, 1):
+    for image_id, (image, (width, height), objects) in enumerate(split, 1):
         images.append(dict(
-            id=image_id, file_name=picture.relative_to(root).as_posix(), width=width,
+            id=image_id, file_name=image.relative_to(root).as_posix(), width=width,
             height=height))
         for item in objects:
             content = {key: value for key, value in item.items() if key != 'name'}

@@ -1,4 +1,4 @@
-"""Draws pictures with their annotations, as MMDetection and MMSegmentation draw them."""
+"""Draws images with their annotations, as MMDetection and MMSegmentation draw them."""
 
 import textwrap
 import warnings
@@ -13,25 +13,25 @@ from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from ..analysis.sheets import draw_sheet
-from .annotations import DataSet, Picture
+from .annotations import AnnotatedImage, DataSet
 from .inspection import Inspection, Split
 from .problems import Problem
 
 UNDRAWABLE = {
-    Problem.MISSING_PICTURE, Problem.UNREADABLE_PICTURE, Problem.MISSING_LABEL_MAP,
+    Problem.MISSING_IMAGE, Problem.UNREADABLE_IMAGE, Problem.MISSING_LABEL_MAP,
     Problem.UNREADABLE_LABEL_MAP, Problem.LABEL_MAP_SIZE}
 UNDRAWABLE_MASKS = {
-    Problem.MISSING_MASK, Problem.MASK_SIZE, Problem.BROKEN_MASK, Problem.PICTURE_SIZE,
+    Problem.MISSING_MASK, Problem.MASK_SIZE, Problem.BROKEN_MASK, Problem.IMAGE_SIZE,
     Problem.INCOMPLETE}
 
 
 def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> list[Path]:
-    """Draws pictures of each split into ``folder/<split>`` and onto ``folder/<split>.png``.
+    """Draws images of each split into ``folder/<split>`` and onto ``folder/<split>.png``.
 
     Args:
         inspection: What :func:`~.inspection.inspect_data` returned.
         folder: Where to; made if need be.
-        count: Pictures of each split. Up to half of them are pictures with a finding, the others
+        count: Images of each split. Up to half of them are images with a finding, the others
             are evenly spread.
 
     Returns:
@@ -45,61 +45,61 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
         target = Path(folder, split.name)
         target.mkdir(parents=True, exist_ok=True)
         drawn, captions = [], []
-        for data, picture in chosen:
-            drawn.append(target / picture.name.replace('/', '_'))
-            captions.append(_caption(picture))
-            draw_picture(data, picture, drawn[-1])
+        for data, image in chosen:
+            drawn.append(target / image.name.replace('/', '_'))
+            captions.append(_caption(image))
+            draw_image(data, image, drawn[-1])
         sheets.append(draw_sheet(
             drawn, Path(folder, f'{split.name}.png'),
-            f'{split.name}: {len(drawn)} of {len(split.pictures)} pictures',
+            f'{split.name}: {len(drawn)} of {len(split.images)} images',
             columns=min(4, len(drawn)), captions=captions))
     return sheets
 
 
-def choose(split: Split, count: int) -> list[tuple[DataSet, Picture]]:
-    """Chooses ``count`` pictures that can be drawn, up to half of them ones with a finding."""
+def choose(split: Split, count: int) -> list[tuple[DataSet, AnnotatedImage]]:
+    """Chooses ``count`` images that can be drawn, up to half of them ones with a finding."""
     drawable = [
-        (data, picture) for data in split.data for picture in data.pictures
-        if not UNDRAWABLE & {problem for problem, _ in picture.problems}]
+        (data, image) for data in split.data for image in data.images
+        if not UNDRAWABLE & {problem for problem, _ in image.problems}]
     flagged = _spread([pair for pair in drawable if pair[1].problems], count // 2)
     others = [pair for pair in drawable if pair not in flagged]
     chosen = flagged + _spread(others, count - len(flagged))
     return [pair for pair in drawable if pair in chosen]
 
 
-def draw_picture(data: DataSet, picture: Picture, out: Path) -> None:
-    """Draws boxes and masks, or the label map, over a picture.
+def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
+    """Draws boxes and masks, or the label map, over an image.
 
     Args:
-        data: The data set that the picture is of, for its classes and colours.
-        picture: The picture.
-        out: The picture file to write.
+        data: The data set that the image is of, for its classes and colours.
+        image: The image.
+        out: The image file to write.
     """
-    image = mmcv.imread(str(picture.path), channel_order='rgb')
+    pixels = mmcv.imread(str(image.path), channel_order='rgb')
     visualizer, sample = (
-        _boxes(picture, image) if picture.label_map is None else _label_map(data, picture))
+        _boxes(image, pixels) if image.label_map is None else _label_map(data, image))
     own = data.palette and len(data.palette) >= len(data.classes)
     visualizer.dataset_meta = dict(classes=data.classes, palette=data.palette if own else 'random')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # MMEngine's, of boxes that end at the border
         visualizer.add_datasample(
-            picture.name, image, sample, draw_pred=False, out_file=str(out))
+            image.name, pixels, sample, draw_pred=False, out_file=str(out))
 
 
-def _boxes(picture: Picture, image: np.ndarray) -> tuple[Any, Any]:
+def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:
     from mmdet.datasets.transforms import LoadAnnotations
     from mmdet.structures import DetDataSample
     from mmdet.visualization import DetLocalVisualizer
 
-    masks = all(picture.masks) and not UNDRAWABLE_MASKS & {
-        problem for problem, _ in picture.problems}
+    masks = all(image.masks) and not UNDRAWABLE_MASKS & {
+        problem for problem, _ in image.problems}
     loaded = LoadAnnotations(with_mask=masks)(dict(
-        ori_shape=image.shape[:2],
+        ori_shape=pixels.shape[:2],
         instances=[
             dict(bbox=box, bbox_label=label, mask=mask, ignore_flag=0)
-            for box, label, mask in zip(picture.boxes, picture.labels, picture.masks)]))
+            for box, label, mask in zip(image.boxes, image.labels, image.masks)]))
     boxes = loaded['gt_bboxes']
-    boxes.clip_(image.shape[:2])  # one over the border would move the picture
+    boxes.clip_(pixels.shape[:2])  # one over the border would move the image
     instances = InstanceData(
         bboxes=boxes.tensor, labels=torch.as_tensor(loaded['gt_bboxes_labels']))
     if masks:
@@ -107,20 +107,20 @@ def _boxes(picture: Picture, image: np.ndarray) -> tuple[Any, Any]:
     return DetLocalVisualizer(line_width=2, alpha=.6), DetDataSample(gt_instances=instances)
 
 
-def _label_map(data: DataSet, picture: Picture) -> tuple[Any, Any]:
+def _label_map(data: DataSet, image: AnnotatedImage) -> tuple[Any, Any]:
     from mmseg.structures import SegDataSample
     from mmseg.visualization import SegLocalVisualizer
 
-    with Image.open(picture.label_map) as image:
-        values = np.asarray(image).astype(np.uint8)
+    with Image.open(image.label_map) as opened:
+        values = np.asarray(opened).astype(np.uint8)
     labels = torch.as_tensor(data.labels_of_values[values][None])
     visualizer = SegLocalVisualizer(alpha=.6)
     return visualizer, SegDataSample(gt_sem_seg=PixelData(data=labels))
 
 
-def _caption(picture: Picture) -> str:
-    texts = dict.fromkeys(problem.text for problem, _ in picture.problems)
-    return '\n'.join([picture.name, *(textwrap.fill(text, 60) for text in texts)])
+def _caption(image: AnnotatedImage) -> str:
+    texts = dict.fromkeys(problem.text for problem, _ in image.problems)
+    return '\n'.join([image.name, *(textwrap.fill(text, 60) for text in texts)])
 
 
 def _spread(items: Sequence, count: int) -> list:

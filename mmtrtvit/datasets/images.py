@@ -1,4 +1,4 @@
-"""Picture files as training sees them."""
+"""Image files as training sees them."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 EXIF_ORIENTATION = 0x0112
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Returns the picture files in a folder and in the folders in it, sorted."""
+def find_images(folder: Path) -> list[Path]:
+    """Returns the image files in a folder and in the folders in it, sorted."""
     return sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Returns width and height in pixels after the turn that the EXIF data ask for.
 
-    MMCV's and OpenCV's readers turn pictures that way.
+    MMCV's and OpenCV's readers turn images that way.
     """
     width, height = image.size
     lies = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)

@@ -20,7 +20,7 @@ from ..engine.checks import check_data
 from ..engine.hosts import import_host
 from ..engine.parts import leaf_datasets
 from ..errors import UserError
-from .annotations import DataSet, Picture, Use, read_annotations
+from .annotations import AnnotatedImage, DataSet, Use, read_annotations
 from .images import upright_size
 from .problems import Problem
 
@@ -45,9 +45,9 @@ class Split:
     same_as: str | None = None
 
     @property
-    def pictures(self) -> list[Picture]:
-        """All pictures, those without annotations too."""
-        return [picture for data in self.data for picture in data.pictures]
+    def images(self) -> list[AnnotatedImage]:
+        """All images, those without annotations too."""
+        return [image for data in self.data for image in data.images]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,11 +98,11 @@ def inspect_data(
         config: Config,
         workers: int | None = None,
         track: Track = lambda items, **_: items) -> Inspection:
-    """Reads all annotations and picture files of a config's splits.
+    """Reads all annotations and image files of a config's splits.
 
     Args:
         config: The config, as :func:`~mmtrtvit.engine.read_config` returns it.
-        workers: Threads that read pictures; default: one per core, at most 16.
+        workers: Threads that read images; default: one per core, at most 16.
         track: Shows progress: called like :func:`tqdm.tqdm` with an iterable, ``total`` and
             ``desc``.
 
@@ -140,7 +140,7 @@ def _read_splits(
             try:
                 if identity not in read:
                     read[identity] = read_annotations(key, options, scope, use)
-                    _read_pictures(read[identity], pool, functools.partial(track, desc=name))
+                    _read_images(read[identity], pool, functools.partial(track, desc=name))
                 split.data.append(read[identity])
             except UserError as error:
                 known = any(place == str(error) or where == name for where, _, place in problems)
@@ -174,53 +174,53 @@ def _loads_masks(config: Config, split: str, dataset: dict) -> bool:
             or any('segm' in (step.get('metric') or ()) for step in steps(metrics)))
 
 
-def _read_pictures(data: DataSet, pool: ThreadPool, track: Track) -> None:
-    """Fills in the counts and contents of a data set and the problems of its pictures."""
-    read = pool.imap(functools.partial(_read_picture, data), data.pictures, chunksize=8)
-    for (digest, counts), picture in zip(track(read, total=len(data.pictures)), data.pictures):
+def _read_images(data: DataSet, pool: ThreadPool, track: Track) -> None:
+    """Fills in the counts and contents of a data set and the problems of its images."""
+    read = pool.imap(functools.partial(_read_image, data), data.images, chunksize=8)
+    for (digest, counts), image in zip(track(read, total=len(data.images)), data.images):
         data.counts += counts
         if digest:
-            data.contents[digest] = picture.name
-        severities = {problem.severity for problem, _ in picture.problems}
+            data.contents[digest] = image.name
+        severities = {problem.severity for problem, _ in image.problems}
         if not counts and 'error' not in severities:
-            picture.problems.append((Problem.EMPTY_PICTURE, ''))
+            image.problems.append((Problem.EMPTY_IMAGE, ''))
 
 
-def _read_picture(data: DataSet, picture: Picture) -> tuple[bytes | None, Counter]:
-    """Adds what is wrong with a picture file and its label map.
+def _read_image(data: DataSet, image: AnnotatedImage) -> tuple[bytes | None, Counter]:
+    """Adds what is wrong with an image file and its label map.
 
     Returns:
         Digest of the file, if there is one, and the instances or pixels by class index.
     """
-    counts = Counter(picture.labels)
+    counts = Counter(image.labels)
     try:
-        content = picture.path.read_bytes()
+        content = image.path.read_bytes()
     except OSError as error:
-        picture.problems.append((Problem.MISSING_PICTURE, error.strerror))
+        image.problems.append((Problem.MISSING_IMAGE, error.strerror))
         return None, counts
     size = None
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            size = upright_size(image)
-            image.draft('L', (1, 1))  # decodes all of a JPEG, but fewer pixels: three times faster
-            image.load()
+        with Image.open(io.BytesIO(content)) as opened:
+            size = upright_size(opened)
+            opened.draft('L', (1, 1))  # decodes all of a JPEG, but fewer pixels: three times faster
+            opened.load()
     except Exception as error:  # Pillow's decoders raise of many kinds
-        picture.problems.append((Problem.UNREADABLE_PICTURE, str(error)))
-    if size and picture.size and size != tuple(picture.size):
-        picture.problems.append((Problem.PICTURE_SIZE, f'{_by(size)}, not {_by(picture.size)}'))
-    if picture.label_map:
-        counts = _read_label_map(data, picture, size)
+        image.problems.append((Problem.UNREADABLE_IMAGE, str(error)))
+    if size and image.size and size != tuple(image.size):
+        image.problems.append((Problem.IMAGE_SIZE, f'{_by(size)}, not {_by(image.size)}'))
+    if image.label_map:
+        counts = _read_label_map(data, image, size)
     return hashlib.blake2b(content, digest_size=16).digest(), counts
 
 
-def _read_label_map(data: DataSet, picture: Picture, size: tuple[int, int] | None) -> Counter:
+def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] | None) -> Counter:
     """Returns the number of pixels by class index, without the ignored ones."""
-    problems, name = picture.problems, picture.label_map.name
+    problems, name = image.problems, image.label_map.name
     try:
-        with Image.open(picture.label_map) as image:
-            values = np.asarray(image)
+        with Image.open(image.label_map) as opened:
+            values = np.asarray(opened)
     except FileNotFoundError:
-        problems.append((Problem.MISSING_LABEL_MAP, str(picture.label_map)))
+        problems.append((Problem.MISSING_LABEL_MAP, str(image.label_map)))
         return Counter()
     except Exception as error:
         problems.append((Problem.UNREADABLE_LABEL_MAP, f'{name}: {error}'))
@@ -258,12 +258,12 @@ def _problems(splits: list[Split]) -> Iterator[tuple[str, Problem, str]]:
     for split in splits:
         for data in split.data:
             yield from ((split.name, problem, place) for problem, place in data.problems)
-            if not data.pictures:
-                yield split.name, Problem.NO_PICTURE, data.source
-        for picture in split.pictures:
-            for problem, detail in picture.problems:
-                yield split.name, problem, picture.name + f' ({detail})' * bool(detail)
-    train = next((split for split in splits if split.name == 'train' and split.pictures), None)
+            if not data.images:
+                yield split.name, Problem.NO_IMAGE, data.source
+        for image in split.images:
+            for problem, detail in image.problems:
+                yield split.name, problem, image.name + f' ({detail})' * bool(detail)
+    train = next((split for split in splits if split.name == 'train' and split.images), None)
     absent = [name for name, count in train.counts.items() if not count] if train else []
     if absent and len(absent) == len(train.counts):
         yield 'train', Problem.NO_INSTANCE, ', '.join(absent)

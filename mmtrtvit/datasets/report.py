@@ -33,13 +33,13 @@ def format_table(
 
 
 def format_counts(splits: Sequence[Split]) -> str:
-    """Returns a table: a row per class, a column per split, pictures and empty ones below."""
+    """Returns a table: a row per class, a column per split, images and empty ones below."""
     shown = [split for split in splits if not split.same_as]
     pixels = any(data.labels_of_values is not None for split in shown for data in split.data)
     table = format_table(
         'pixels of class' if pixels else 'instances of class',
         {split.name: split.counts for split in shown},
-        {'pictures': {split.name: len(split.pictures) for split in shown},
+        {'images': {split.name: len(split.images) for split in shown},
          'without annotations': {split.name: _empty(split) for split in shown}})
     same = [f'{split.name}: the same data as {split.same_as}' for split in splits if split.same_as]
     return '\n'.join([table, *same])
@@ -59,7 +59,7 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
     """Writes counts and all findings as JSON."""
     content = {
         'splits': {
-            split.name: {'same_as': split.same_as, 'pictures': len(split.pictures),
+            split.name: {'same_as': split.same_as, 'images': len(split.images),
                          'without_annotations': _empty(split), 'counts': split.counts}
             for split in inspection.splits},
         'findings': [
@@ -72,8 +72,8 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
 
 def _empty(split: Split) -> int:
     return sum(
-        problem is Problem.EMPTY_PICTURE
-        for picture in split.pictures for problem, _ in picture.problems)
+        problem is Problem.EMPTY_IMAGE
+        for image in split.images for problem, _ in image.problems)
 
 
 def _number(count: int | None) -> str:

@@ -1,6 +1,6 @@
 """Shapes: a generated data set of textured shapes that occlude each other.
 
-One copy of the pictures serves detection and instance segmentation (COCO JSON) and semantic
+One copy of the images serves detection and instance segmentation (COCO JSON) and semantic
 segmentation (label maps in the folders of ADE20K). The class is told by the shape alone; masks
 and boxes are those of the visible part.
 """
@@ -49,18 +49,18 @@ def make_shapes(
 ) -> dict:
     """Writes the data set, whole or not at all; equal arguments give equal bytes.
 
-    A complete data set of the same arguments is left as it is. Asking for more pictures does not
+    A complete data set of the same arguments is left as it is. Asking for more images does not
     change the first ones.
 
     Args:
         root: Folder of the data set: absent, empty or made by this function.
-        train: Training pictures.
-        val: Validation pictures.
-        size: Height and width of the pictures in pixels, or one number for both.
+        train: Training images.
+        val: Validation images.
+        size: Height and width of the images in pixels, or one number for both.
         seed: Seed of all random choices.
-        objects: Fewest and most objects in a picture; a crowded one may hold fewer.
+        objects: Fewest and most objects in an image; a crowded one may hold fewer.
         overwrite: Replace a data set of other arguments; files of other origin stay.
-        progress: Called after each picture.
+        progress: Called after each image.
 
     Returns:
         ``root`` (absolute path), ``written`` (False if the data set was there already) and
@@ -102,7 +102,7 @@ def make_shapes(
 def draw_scene(
     rng: np.random.Generator, size: tuple[int, int], objects: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Draws one picture, the later objects over the earlier ones.
+    """Draws one image, the later objects over the earlier ones.
 
     Args:
         rng: Source of all random choices.
@@ -110,7 +110,7 @@ def draw_scene(
         objects: Fewest and most objects.
 
     Returns:
-        The picture ``(H, W, 3)`` (BGR, uint8), the instance map ``(H, W)`` (uint8, 0 is the
+        The image ``(H, W, 3)`` (BGR, uint8), the instance map ``(H, W)`` (uint8, 0 is the
         background and i the i-th object) and the categories of the objects (1 is the first class).
     """
     image = _background(rng, size)
@@ -165,7 +165,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 def _propose(
     rng: np.random.Generator, name: str, size: tuple[int, int], shrink: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A shape of random size, tilt and place: coverage ``(S, S)`` and its box in the picture.
+    """A shape of random size, tilt and place: coverage ``(S, S)`` and its box in the image.
 
     The box is ``((top, left), (bottom, right))`` and may reach over the border.
     """
@@ -281,7 +281,7 @@ def _annotate(mask: np.ndarray) -> dict:
 def _write_split(
     root: Path, split: str, arguments: dict, progress: Callable[[], object] | None,
 ) -> dict:
-    """Writes pictures, label maps and COCO JSON of one split; returns its part of the summary."""
+    """Writes images, label maps and COCO JSON of one split; returns its part of the summary."""
     height, width = arguments['size']
     for folder in ('images', 'annotations'):
         Path(root, folder, split).mkdir(parents=True)
@@ -311,7 +311,7 @@ def _write_split(
 
 
 def _pairs(root: Path, split: str, arguments: dict) -> list[tuple[Path, Path]]:
-    """Paths of the pictures and of their label maps."""
+    """Paths of the images and of their label maps."""
     images, labels = root / 'images' / split, root / 'annotations' / split
     return [(images / f'{index:08d}.jpg', labels / f'{index:08d}.png')
             for index in range(arguments[SPLITS[split]])]

@@ -1,7 +1,7 @@
-"""YOLO data sets: a ``data.yaml`` and a label file per picture, with boxes or polygons.
+"""YOLO data sets: a ``data.yaml`` and a label file per image, with boxes or polygons.
 
 The ``supervision`` library parses the lines. Polygons are taken over point by point, not through
-its masks: those are rounded to pixels, cut at the border, arrays as large as the picture for each
+its masks: those are rounded to pixels, cut at the border, arrays as large as the image for each
 object, and an object of two parts would come out as a crowd, which MMDetection does not train.
 """
 
@@ -14,22 +14,22 @@ import yaml
 
 from ..errors import UserError, did_you_mean
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .images import SUFFIXES, find_pictures
+from .images import SUFFIXES, find_images
 
-TOLERANCE = .01  # of the picture, for labels that were rounded outwards
+TOLERANCE = .01  # of the image, for labels that were rounded outwards
 
 
 def find_yolo(source: str | Path) -> LabelFiles:
-    """Finds the pictures and label files of a YOLO data set.
+    """Finds the images and label files of a YOLO data set.
 
-    A label file lies beside its picture, or where ``labels`` stands for the last ``images`` in its
+    A label file lies beside its image, or where ``labels`` stands for the last ``images`` in its
     path.
 
     Args:
         source: The folder of ``data.yaml``, or a file like it.
 
     Raises:
-        UserError: If ``data.yaml`` is missing, does not name classes and pictures of train and val,
+        UserError: If ``data.yaml`` is missing, does not name classes and images of train and val,
             or names what does not exist.
     """
     file = _data_yaml(Path(source).absolute())
@@ -42,11 +42,11 @@ def find_yolo(source: str | Path) -> LabelFiles:
     for name, aliases in SPLIT_NAMES.items():
         entry = next((content[alias] for alias in aliases if content.get(alias)), None)
         if entry:
-            pictures = _pictures(entry, base, f'{file} has {name}: {entry}')
-            splits[name] = [(picture, _label(picture)) for picture in pictures]
+            images = _images(entry, base, f'{file} has {name}: {entry}')
+            splits[name] = [(image, _label(image)) for image in images]
     missing = [name for name in ('train', 'val') if name not in splits]
     if missing:
-        raise UserError(f'{file} names no pictures for {" and ".join(missing)}. It should have '
+        raise UserError(f'{file} names no images for {" and ".join(missing)}. It should have '
                         'lines like "train: images/train" and "val: images/val".')
     return LabelFiles(base, splits, partial(_read, classes), classes)
 
@@ -61,7 +61,7 @@ def _data_yaml(source: Path) -> Path:
     if len(likely) != 1:
         there = f' Name one of these instead: {", ".join(map(str, files))}.' if files else ''
         raise UserError(f'{source} has no data.yaml, which names the classes (names) and the '
-                        f'folders of the pictures (train, val) of a YOLO data set.{there}')
+                        f'folders of the images (train, val) of a YOLO data set.{there}')
     return likely[0]
 
 
@@ -87,28 +87,28 @@ def _classes(names: Any, file: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def _pictures(entry: Any, base: Path, place: str) -> list[Path]:
-    pictures = []
+def _images(entry: Any, base: Path, place: str) -> list[Path]:
+    images = []
     for part in map(str, entry if isinstance(entry, list) else [entry]):
         path = base / part
         if not path.exists() and part.startswith('../'):  # Roboflow's paths start one too high
             path = base / part[3:]
         if path.is_dir():
-            pictures += find_pictures(path)
+            images += find_images(path)
         elif path.is_file():
             lines = map(str.strip, path.read_text(encoding='utf-8').splitlines())
-            pictures += [path.parent / line for line in lines if line]
+            images += [path.parent / line for line in lines if line]
         else:
             siblings = path.parent.iterdir() if path.parent.is_dir() else ()
             hint = did_you_mean(path.name, (sibling.name for sibling in siblings))
             raise UserError(f'{place}, but there is no {path}.{hint}')
-    if not pictures:
-        raise UserError(f'{place}, but no pictures are there ({", ".join(SUFFIXES)}).')
-    return pictures
+    if not images:
+        raise UserError(f'{place}, but no images are there ({", ".join(SUFFIXES)}).')
+    return images
 
 
-def _label(picture: Path) -> Path:
-    parts = list(picture.with_suffix('.txt').parts)
+def _label(image: Path) -> Path:
+    parts = list(image.with_suffix('.txt').parts)
     if 'images' in parts:
         parts[len(parts) - 1 - parts[::-1].index('images')] = 'labels'
     return Path(*parts)
@@ -134,7 +134,7 @@ def _read(classes: list[str], label: Path, size: Size) -> list[dict[str, Any]]:
         points = np.array(values[1:1 + 2 * pairs], float).reshape(pairs, 2)
         if points.min() < -TOLERANCE or points.max() > 1 + TOLERANCE:
             raise ValueError(f'line {number}: "{line.strip()}", but what follows the class should '
-                             'be fractions of the picture, from 0 to 1')
+                             'be fractions of the image, from 0 to 1')
         polygon = points * size if pairs > 2 else None
         objects.append(coco_object(classes[index], found.xyxy[0], size, polygon))
     return objects

@@ -88,7 +88,7 @@ def transforms_of(config: Config) -> list[dict[str, Any]]:
     """Test pipeline and data preprocessor of a config as MMDeploy's list of transforms.
 
     Raises:
-        UserError: If there is no pipeline that packs pictures, or an unknown data preprocessor.
+        UserError: If there is no pipeline that packs images, or an unknown data preprocessor.
     """
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
     steps = [_plain(step) for step in dataset.get('pipeline') or ()]
@@ -120,7 +120,7 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
     if settings['type'] == 'DetDataPreprocessor':
         padding = dict(size_divisor=settings.get('pad_size_divisor', 1))
         value = settings.get('pad_value', 0)
-    else:  # pads pictures of the training to `size`, but those of the test by `test_cfg` only
+    else:  # pads images of the training to `size`, but those of the test by `test_cfg` only
         test = settings.get('test_cfg') or {}
         padding = {key: test[key] for key in ('size', 'size_divisor') if test.get(key)}
         if 'size' in padding:

@@ -16,8 +16,8 @@ def format_result(result: DeployResult) -> str:
                 f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)'}
     if result.engine:
         rows['engine'] = result.engine
-    if result.pictures:
-        rows['drawn'] = ', '.join(map(str, result.pictures))
+    if result.images:
+        rows['drawn'] = ', '.join(map(str, result.images))
     rows['seconds'] = ', '.join(
         f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
     return format_table(rows)

@@ -23,7 +23,8 @@ SCHEMA: dict[str, Any] = {
             'version_compatible': None, 'tf32': None},
         'model_inputs': None},
     'calib_config': {
-        'num_pictures': None, 'method': None, 'exclude': None, 'exclude_worst': None},
+        'num_images': None, 'num_pictures': None, 'method': None, 'exclude': None,
+        'exclude_worst': None},
 }
 IGNORED = {
     '': {'ir_config', 'use_efficientnms'},
@@ -56,13 +57,13 @@ class Calibration:
     """How INT8 ranges are found.
 
     Attributes:
-        num_pictures: Pictures of the training data to look at.
+        num_images: Images of the training data to look at.
         method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
         exclude: Parts of the names of layers that stay as they are.
         exclude_worst: How many layers stay as they are besides: those that INT8 harms most.
     """
 
-    num_pictures: int = 100
+    num_images: int = 100
     method: str = 'minmax'
     exclude: tuple[str, ...] = ()
     exclude_worst: int = 0
@@ -76,13 +77,13 @@ class DeploySettings:
         backend: ``'onnxruntime'`` or ``'tensorrt'``.
         save_file: Name of the ONNX file.
         input_shape: Height and width of a graph of fixed size, or None.
-        dynamic_batch: Whether the graph takes any number of pictures.
+        dynamic_batch: Whether the graph takes any number of images.
         dynamic_size: Whether the graph takes any height and width.
         exporter: ``'torchscript'`` or ``'dynamo'``.
         slim: Whether to simplify the graph.
         nms: ``'greedy'`` for the op NonMaxSuppression, or ``'matrix'`` for a graph without it.
         pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
-        preprocessing: Whether the graph takes uint8 pictures ``(B, H, W, 3)``, BGR.
+        preprocessing: Whether the graph takes uint8 images ``(B, H, W, 3)``, BGR.
         with_argmax: Whether a segmentor returns label maps.
         precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
         calibration: For INT8.
@@ -214,11 +215,12 @@ def _size(shape: Any) -> tuple[int, int] | None:
 
 def _calibration(config: dict) -> Calibration:
     calibration = Calibration(
-        num_pictures=config.get('num_pictures', 100), method=config.get('method', 'minmax'),
+        num_images=config.get('num_images', config.get('num_pictures', 100)),  # its older name
+        method=config.get('method', 'minmax'),
         exclude=tuple(config.get('exclude') or ()), exclude_worst=config.get('exclude_worst', 0))
     _one_of('calib_config.method', calibration.method, METHODS)
-    if not isinstance(calibration.num_pictures, int) or calibration.num_pictures < 1:
-        raise UserError(f'calib_config.num_pictures is {calibration.num_pictures!r}, expected a '
+    if not isinstance(calibration.num_images, int) or calibration.num_images < 1:
+        raise UserError(f'calib_config.num_images is {calibration.num_images!r}, expected a '
                         'number of at least 1.')
     if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
         raise UserError(f'calib_config.exclude_worst is {calibration.exclude_worst!r}, expected a '

@@ -57,10 +57,10 @@ class Serving:
     """How a server runs a model.
 
     Attributes:
-        max_batch_size: Most pictures at once.
+        max_batch_size: Most images at once.
         instances: Copies of the model on each GPU, or on the CPU.
         gpus: Numbers of the GPUs; empty for the CPU.
-        queue_delay: Microseconds that a picture waits for others.
+        queue_delay: Microseconds that an image waits for others.
     """
 
     max_batch_size: int = 8
@@ -80,7 +80,7 @@ def export_triton(
         repository: Folder of the models of a server.
         name: Name of the model; default: the name of the work dir.
         serving: How to run it; default: on the CPU, or on the first GPU for an engine.
-        preprocessing: Whether clients send uint8 pictures ``(B, H, W, 3)``, BGR, a quarter of the
+        preprocessing: Whether clients send uint8 images ``(B, H, W, 3)``, BGR, a quarter of the
             bytes, and the server normalises them: an ensemble of two models.
 
     Returns:
@@ -122,7 +122,7 @@ def _tensors(model: WorkDir) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
 
 
 def _batch_size(model: WorkDir, inputs: Sequence[Tensor], serving: Serving) -> int:
-    """Most pictures at once; 0, for Triton, if the graph has the batch among its fixed sides."""
+    """Most images at once; 0, for Triton, if the graph has the batch among its fixed sides."""
     if inputs[0].shape[0] is not None:
         return 0
     sizes = [serving.max_batch_size]
@@ -139,15 +139,15 @@ def _preprocessing(
     import onnx
 
     if inputs[0].dtype != np.float32:
-        raise UserError(f'{model.net.name} takes {inputs[0].dtype} pictures already.')
+        raise UserError(f'{model.net.name} takes {inputs[0].dtype} images already.')
     if not batch:
-        raise UserError(f'{model.net.name} takes {inputs[0].shape[0]} pictures, no more and no '
+        raise UserError(f'{model.net.name} takes {inputs[0].shape[0]} images, no more and no '
                         'fewer. Export it for any number to have the server normalise them.')
     pipeline = Pipeline(model.transforms, model.path / 'pipeline.json')
     padded = any(each.name == 'sizes' for each in inputs)
     if pipeline.padding and not padded:
         raise UserError(
-            f'{model.path / "pipeline.json"} pads pictures, but the graph does not take their '
+            f'{model.path / "pipeline.json"} pads images, but the graph does not take their '
             'sizes, so a server cannot know the padding.')
     value = pipeline.padding.value if pipeline.padding else 0
     text = PREPROCESSING.format(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
-from ..media import write_picture
+from ..media import write_image
 from ..runtime.sessions.onnx import has_cuda
 from .backends.tensorrt.build import EngineUnavailable, build_engine
 from .backends.tensorrt.options import read_options
@@ -31,7 +31,7 @@ from .export.to_onnx import Exported, require_exporter
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DeploySettings, read_settings
-from .verify.calibration import graph_inputs, training_pictures
+from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, compare
 from .verify.evaluation import HostPreprocessor, deployed
 from .verify.runners import OnnxRunner, Runner
@@ -54,7 +54,7 @@ class DeployResult:
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
         differences: Predictions of the file against PyTorch's; empty if not verified.
-        pictures: Drawn predictions.
+        images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
         no_engine: Why there is no engine although one was asked for, and how to build it.
@@ -65,7 +65,7 @@ class DeployResult:
     exported: Exported | None = None
     engine: Path | None = None
     differences: list[Difference] = field(default_factory=list)
-    pictures: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     no_engine: str = ''
@@ -75,47 +75,47 @@ class DeployResult:
         """Whether nothing is further apart than rounding explains."""
         return not self.judged or all(difference.within for difference in self.differences)
 
-    def add(self, differences: list[Difference], pictures: list[Path]) -> None:
+    def add(self, differences: list[Difference], images: list[Path]) -> None:
         """Adds a comparison."""
         self.differences += differences
-        self.pictures += [picture for picture in pictures if picture not in self.pictures]
+        self.images += [image for image in images if image not in self.images]
 
 
 def deploy(
     settings: DeploySettings,
     config: Config,
     checkpoint: str | Path,
-    pictures: Sequence[str | Path],
+    images: Sequence[str | Path],
     work_dir: str | Path,
     device: str = 'cpu',
     verify: bool = True,
     calib_config: Config | None = None,
 ) -> DeployResult:
-    """Exports a trained model, and compares its predictions on pictures with those of the files.
+    """Exports a trained model, and compares its predictions on images with those of the files.
 
     Args:
         settings: What to make of it, see :func:`read_deploy_config`.
         config: Config of the model.
         checkpoint: Its weights, or the work dir of its training.
-        pictures: Files to compare on; the first is drawn.
+        images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
         verify: Whether to compare.
-        calib_config: Config whose training pictures calibrate INT8; default: that of the model.
+        calib_config: Config whose training images calibrate INT8; default: that of the model.
 
     Raises:
-        UserError: If the config, the weights or a picture cannot be used, or a part of the model
+        UserError: If the config, the weights or an image cannot be used, or a part of the model
             cannot be exported.
     """
     require_exporter(settings.exporter)
-    if verify and not pictures:
-        raise UserError('there is no picture to compare on: name one, or pass --no-verify.')
+    if verify and not images:
+        raise UserError('there is no image to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
     result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device)
         support.check(predictor.model, settings)
-        images = [predictor.read(picture) for picture in pictures]
+        loaded = [predictor.read(image) for image in images]
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if settings.precision == 'int8':
@@ -123,21 +123,21 @@ def deploy(
                 predictor, settings, result.onnx, calib_config or config, device, about)
             result.notes.append(
                 f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
-                f'were left out; {quantization.batches} pictures gave the ranges.')
+                f'were left out; {quantization.batches} images gave the ranges.')
         else:
             result.exported = export_model(
                 predictor.model, settings, result.onnx, device, about)
     check_rules(result, settings)
     if verify:
-        with _step('verify', f'comparing {len(images)} picture(s) with PyTorch', result):
-            result.add(*verify_on(predictor, onnx_runner(result, device), images, work_dir))
+        with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
+            result.add(*verify_on(predictor, onnx_runner(result, device), loaded, work_dir))
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 runner = TensorRTRunner(result.engine, device)
-                result.add(*verify_on(predictor, runner, images, work_dir))
+                result.add(*verify_on(predictor, runner, loaded, work_dir))
     describe_into(result, config, settings, predictor, checkpoint)
     return result
 
@@ -213,8 +213,8 @@ def export_int8(
     predictor: Predictor, settings: DeploySettings, path: Path, config: Config, device: str,
     metadata: Mapping[str, Any],
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 file, with ranges from the training pictures of a config."""
-    files = training_pictures(config, settings.calibration.num_pictures)
+    """Writes a model as an INT8 file, with ranges from the training images of a config."""
+    files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(predictor.model, settings, source, device, metadata)
@@ -230,12 +230,12 @@ def export_int8(
 def verify_on(
     predictor: Predictor, runner: Runner, images: Sequence[np.ndarray], work_dir: Path
 ) -> tuple[list[Difference], list[Path]]:
-    """Compares a graph with PyTorch, and draws both on the first picture.
+    """Compares a graph with PyTorch, and draws both on the first image.
 
     Args:
         predictor: The model in PyTorch.
         runner: The graph.
-        images: Pictures as OpenCV reads them.
+        images: Images as OpenCV reads them.
         work_dir: Folder for ``output_pytorch.jpg``, ``output_onnxruntime.jpg`` and both side by
             side in ``output.jpg``.
 
@@ -253,15 +253,15 @@ def verify_on(
     drawn = {
         name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)
         for name, samples in (('pytorch', expected), (runner.name, found))}
-    pictures = {f'output_{name}.jpg': image for name, image in drawn.items()}
-    pictures['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
-    for name, image in pictures.items():
-        write_picture(work_dir / name, image)
-    return compare(found, expected), [work_dir / name for name in pictures]
+    files = {f'output_{name}.jpg': image for name, image in drawn.items()}
+    files['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
+    for name, image in files.items():
+        write_image(work_dir / name, image)
+    return compare(found, expected), [work_dir / name for name in files]
 
 
 def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """Pictures of one size in a row, ``(H, W, 3)`` each, under a line of text."""
+    """Images of one size in a row, ``(H, W, 3)`` each, under a line of text."""
     framed = [
         cv2.copyMakeBorder(image, CAPTION, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
         for image in images]

@@ -242,32 +242,32 @@ def check_batch(config: Config, world_size: int = 1) -> None:
     """Refuses a training whose batch of one cannot feed a BatchNorm behind pooling to 1x1.
 
     Raises:
-        UserError: If the model pools whole pictures, as UPerNet does, and the batch is one.
+        UserError: If the model pools whole images, as UPerNet does, and the batch is one.
     """
     head = (config.model.get('decode_head') or {}) if isinstance(config.model, dict) else {}
     pools = isinstance(head, dict) and 1 in (head.get('pool_scales') or ())
     if pools and config.train_dataloader.get('batch_size') == 1 and world_size == 1:
         raise UserError(
-            f'{head.type} pools each picture to one value per channel, so that BatchNorm needs two '
-            'pictures at least. Set --cfg-options train_dataloader.batch_size=2')
+            f'{head.type} pools each image to one value per channel, so that BatchNorm needs two '
+            'images at least. Set --cfg-options train_dataloader.batch_size=2')
 
 
 def check_epoch(loop: BaseLoop) -> None:
     """Refuses a training whose epochs would be empty.
 
     Raises:
-        UserError: If a process has fewer pictures than a batch, and ``drop_last`` is set, or none.
+        UserError: If a process has fewer images than a batch, and ``drop_last`` is set, or none.
     """
     if not isinstance(loop, EpochBasedTrainLoop) or len(loop.dataloader):
         return
     batches = loop.dataloader.batch_sampler
-    pictures = len(batches.sampler)
-    if not pictures:
-        raise UserError('train_dataloader.dataset has no picture')
+    images = len(batches.sampler)
+    if not images:
+        raise UserError('train_dataloader.dataset has no image')
     raise UserError(
-        f'train_dataloader.batch_size={batches.batch_size} is more than the pictures of a process, '
-        f'{pictures}, and drop_last leaves out what is no whole batch. Set --cfg-options '
-        f'train_dataloader.batch_size={pictures}')
+        f'train_dataloader.batch_size={batches.batch_size} is more than the images of a process, '
+        f'{images}, and drop_last leaves out what is no whole batch. Set --cfg-options '
+        f'train_dataloader.batch_size={images}')
 
 
 def check_widths(config: Config, backbone: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints, pictures and predictions that are whole or not there at all."""
+"""Checkpoints, images and predictions that are whole or not there at all."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmengine.visualization import LocalVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
 from ..files import naming, whole_file
-from ..media import write_picture
+from ..media import write_image
 
 
 @register_backend('atomic', force=True)
@@ -40,14 +40,14 @@ class AtomicBackend(LocalBackend):
             raise
 
 
-@VISBACKENDS.register_module()
-class PictureBackend(LocalVisBackend):
-    """MMEngine's backend for pictures, but one that cannot be written is an error."""
+@VISBACKENDS.register_module(name='PictureBackend')
+class ImageBackend(LocalVisBackend):
+    """MMEngine's backend for images, but one that cannot be written is an error."""
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
         """Writes ``<name>_<step>.png``; ``image`` is ``(H, W, 3)`` RGB."""
-        write_picture(Path(self._img_save_dir, f'{name}_{step}.png'), image[..., ::-1])
+        write_image(Path(self._img_save_dir, f'{name}_{step}.png'), image[..., ::-1])
 
 
 def make_dump(kind: str, out: Path) -> BaseMetric:

@@ -1,4 +1,4 @@
-"""Predicts on pictures, videos and webcams, and writes what comes out into a folder."""
+"""Predicts on images, videos and webcams, and writes what comes out into a folder."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 
 from ..errors import UserError
 from ..files import whole_file
-from ..media import DrawnMedia, Frame, Medium, find_media, open_window, read_frames, write_picture
+from ..media import DrawnMedia, Frame, Medium, find_media, open_window, read_frames, write_image
 from ..weights.checkpoints import checkpoint_file
 from .predictor import Predictor, batches, label_map, load
 
@@ -24,7 +24,7 @@ class InferenceResult:
 
     Attributes:
         out_dir: Folder of the results.
-        frames: Number of pictures and frames that there are predictions for.
+        frames: Number of images and frames that there are predictions for.
         found: Number of detections by class; for label maps, of frames that have the class.
         best_score: Highest score of all detections, also of those up to the threshold.
         skipped: A sentence on each input that could not be used.
@@ -56,11 +56,11 @@ def infer(
         device: str | None = None,
         batch_size: int = 1,
         max_frames: int | None = None,
-        pictures: bool = True,
+        images: bool = True,
         predictions: bool = True,
         show: bool = False,
         track: Callable[..., Iterable] = lambda items, total: items) -> InferenceResult:
-    """Predicts on pictures, videos and webcams, and writes pictures and predictions.
+    """Predicts on images, videos and webcams, and writes images and predictions.
 
     One frame after the other is read, predicted, drawn and written. Ctrl-C ends it early, with
     whole files.
@@ -69,14 +69,14 @@ def infer(
         config: The config, as :func:`~.config.read_config` returns it.
         checkpoint: As for :func:`load`.
         inputs: As for :func:`~.media.find_media`.
-        out_dir: Folder to write ``pictures/``, ``predictions.json`` and ``label_maps/`` to.
-        score_thr: Detections up to this score are left out of pictures and predictions.
+        out_dir: Folder to write ``images/``, ``predictions.json`` and ``label_maps/`` to.
+        score_thr: Detections up to this score are left out of images and predictions.
         device: As for :func:`load`.
         batch_size: Most frames at once, consecutive ones of one size.
         max_frames: Most frames of each video and webcam.
-        pictures: Whether to write pictures and videos with the predictions drawn.
+        images: Whether to write images and videos with the predictions drawn.
         predictions: Whether to write predictions.json and label maps.
-        show: Whether to show each picture on the screen, where the key q ends it.
+        show: Whether to show each image on the screen, where the key q ends it.
         track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``total``, None
             where a webcam has no end.
 
@@ -95,7 +95,7 @@ def infer(
         header = dict(
             config=str(config.filename), checkpoint=str(checkpoint), classes=predictor.classes)
         record = stack.enter_context(_open_records(out_dir, header)) if predictions else None
-        drawn = stack.enter_context(DrawnMedia(out_dir / 'pictures')) if pictures else None
+        drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
         counts = [medium.count(max_frames) for medium in media]
         total = None if None in counts else sum(counts)
         results = _predictions(predictor, media, batch_size, max_frames, skipped)
@@ -139,7 +139,7 @@ def _prepared(
         skipped: list[str]) -> Iterator[tuple[tuple[Medium, Frame], dict[str, Any]]]:
     for medium in media:
         try:
-            frames = [Frame(predictor.read(medium.source))] if medium.is_picture else (
+            frames = [Frame(predictor.read(medium.source))] if medium.is_image else (
                 read_frames(medium, max_frames))
             for frame in frames:
                 yield (medium, frame), predictor.prepare(frame.image)
@@ -166,13 +166,13 @@ def _open_records(out_dir: Path, header: Mapping[str, Any]) -> Iterator[Callable
             nonlocal separator
             record = dict(file=str(medium))
             name = f'{medium.stem}.png'
-            if not medium.is_picture:
+            if not medium.is_image:
                 record.update(frame=frame.index, time=round(frame.time, 3))
                 name = f'{medium.stem}/{frame.index:06d}.png'
             record.update(description)
             if 'pred_sem_seg' in sample:
                 record['label_map'] = Path('label_maps', name).as_posix()
-                write_picture(out_dir / record['label_map'], label_map(sample))
+                write_image(out_dir / record['label_map'], label_map(sample))
             file.write(separator + json.dumps(record))
             separator = ',\n'
 

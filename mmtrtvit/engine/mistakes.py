@@ -25,7 +25,7 @@ def explaining(config: Config) -> Iterator[None]:
     """Turns errors of what is built in the block into a UserError that names the key at fault.
 
     These are types that are not registered, arguments that a type does not have or lacks, and data
-    sets without a picture. Everything else, and what cannot be traced to a key, stays as it is.
+    sets without an image. Everything else, and what cannot be traced to a key, stays as it is.
 
     Args:
         config: What is built from.
@@ -44,7 +44,7 @@ def _explanation(config: Config, error: Exception) -> str | None:
     places = {frame.name for frame in extract_tb(error.__traceback__)}
     if '_serialize_data' in places and 'at least one array' in text:  # a data set packs its list
         keys = [f'{key}.dataset' for key in config if key.endswith('_dataloader') and config[key]]
-        return (f'{" or ".join(keys)} has no picture left: its files list none, or filter_cfg '
+        return (f'{" or ".join(keys)} has no image left: its files list none, or filter_cfg '
                 'drops all of them, as those without objects. tools/check_data.py counts them.')
     content = config.to_dict()
     parts = list(_parts(content))

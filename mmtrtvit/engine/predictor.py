@@ -1,4 +1,4 @@
-"""A trained model for pictures from anywhere: predictions as objects, as numbers and drawn."""
+"""A trained model for images from anywhere: predictions as objects, as numbers and drawn."""
 
 import copy
 import warnings
@@ -29,7 +29,7 @@ VISUALIZERS_BY_SCOPE = {
     'mmdet': dict(type='DetLocalVisualizer'),
     'mmseg': dict(type='SegLocalVisualizer', alpha=0.5),
 }
-NAMED_SHARE = 0.01  # of the picture: smaller classes of a label map are drawn without their name
+NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def load(
@@ -97,32 +97,32 @@ class Predictor:
         self._transforms = transforms
 
     def __call__(
-            self, pictures: Iterable[str | Path | np.ndarray],
+            self, images: Iterable[str | Path | np.ndarray],
             batch_size: int = 1) -> list[BaseDataElement]:
-        """Predicts on pictures.
+        """Predicts on images.
 
         Args:
-            pictures: Files, or arrays ``(H, W, 3)`` as OpenCV reads them: uint8, BGR.
-            batch_size: Most pictures at once. Only consecutive ones of one size share a batch, so
+            images: Files, or arrays ``(H, W, 3)`` as OpenCV reads them: uint8, BGR.
+            batch_size: Most images at once. Only consecutive ones of one size share a batch, so
                 that no prediction depends on the others.
 
         Returns:
             ``DetDataSample`` with ``pred_instances``, or ``SegDataSample`` with ``pred_sem_seg``,
-            one per picture, on the CPU.
+            one per image, on the CPU.
 
         Raises:
-            UserError: If a file cannot be read, or a picture is too small for the model.
+            UserError: If a file cannot be read, or an image is too small for the model.
         """
-        images = (
-            picture if isinstance(picture, np.ndarray) else self.read(picture)
-            for picture in pictures)
-        inputs = ((None, self.prepare(image)) for image in images)
+        arrays = (
+            image if isinstance(image, np.ndarray) else self.read(image)
+            for image in images)
+        inputs = ((None, self.prepare(array)) for array in arrays)
         return [
             sample for batch in batches(inputs, batch_size)
             for sample in self.predict([data for _, data in batch])]
 
     def read(self, path: str | Path) -> np.ndarray:
-        """Reads a picture as the pipeline of the config does: ``(H, W, 3)``, BGR.
+        """Reads an image as the pipeline of the config does: ``(H, W, 3)``, BGR.
 
         Raises:
             UserError: If that is not possible.
@@ -130,10 +130,10 @@ class Predictor:
         try:
             return self._loader(str(path))['img']
         except Exception as error:  # of a decoder, the pipeline or the file system
-            raise UserError(f'{path} cannot be read as a picture.') from error
+            raise UserError(f'{path} cannot be read as an image.') from error
 
     def prepare(self, image: np.ndarray) -> dict[str, Any]:
-        """Makes the input of the model from a picture, ``(H, W, 3)``, BGR.
+        """Makes the input of the model from an image, ``(H, W, 3)``, BGR.
 
         Raises:
             UserError: If the pipeline cannot resize it.
@@ -151,7 +151,7 @@ class Predictor:
         """Predicts on a batch of what :meth:`prepare` returns."""
         samples = self.model.test_step(pseudo_collate(inputs))
         for sample in samples:
-            sample.pop('seg_logits', None)  # one map per class in the size of the picture
+            sample.pop('seg_logits', None)  # one map per class in the size of the image
         return [sample.cpu() for sample in samples]
 
     def describe(self, sample: BaseDataElement, score_thr: float = 0.3) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Predictor:
             score_thr: Detections up to this score are left out.
 
         Returns:
-            ``width`` and ``height`` of the picture in pixels, and either ``detections``, the best
+            ``width`` and ``height`` of the image in pixels, and either ``detections``, the best
             first, or ``classes`` of the label map, the largest first.
         """
         height, width = sample.ori_shape
@@ -189,7 +189,7 @@ class Predictor:
     def draw(
             self, image: np.ndarray, sample: BaseDataElement,
             score_thr: float = 0.3) -> np.ndarray:
-        """Draws a prediction onto its picture.
+        """Draws a prediction onto its image.
 
         Args:
             image: ``(H, W, 3)``, BGR; stays as it is.
@@ -197,7 +197,7 @@ class Predictor:
             score_thr: Detections up to this score are left out.
 
         Returns:
-            A picture of the same shape, uint8, BGR.
+            An image of the same shape, uint8, BGR.
         """
         options = dict(pred_score_thr=score_thr)
         if 'pred_sem_seg' in sample:
@@ -295,7 +295,7 @@ def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
     if not steps or str(steps[0]['type']).split('.')[-1] != 'LoadImageFromFile':
         raise UserError(
             f'{config.filename} has no test_dataloader whose pipeline starts with '
-            'LoadImageFromFile, which says how to read and resize pictures.')
+            'LoadImageFromFile, which says how to read and resize images.')
     steps[0]['type'] = 'InferencerLoader'  # of both hosts: a file or an array
     return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 

@@ -84,7 +84,7 @@ def evaluate(
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
             None if a hook brings a model.
         out: Pickle file to write the predictions to.
-        show_dir: Folder for pictures of the predictions.
+        show_dir: Folder for images of the predictions.
         hooks: Further hooks of the test, such as :class:`~.fusion.FuseHook`.
 
     Returns:
@@ -123,7 +123,7 @@ def evaluate(
     if not metrics:
         raise UserError(
             f'{checkpoint or config.filename}: the evaluator gave no metric. Detectors get none if '
-            'they find nothing in any picture: train longer, or lower model.test_cfg.score_thr.')
+            'they find nothing in any image: train longer, or lower model.test_cfg.score_thr.')
     return metrics
 
 
@@ -243,7 +243,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
     """
     if config.get('launcher', 'none') != 'none':
         raise UserError('--show-dir: of several processes, MMEngine lets only the first one draw, '
-                        'and its pictures alone. Use tools/test.py without --launcher.')
+                        'and its images alone. Use tools/test.py without --launcher.')
     folder = str(Path(folder).absolute())
     scope = config.get('default_scope')
     hooks = config.get('default_hooks') or {}

@@ -21,9 +21,9 @@ class SpeedHook(Hook):
     """Prepares a model before it is trained, validated or tested.
 
     Args:
-        channels_last: Whether weights and pictures, and with them the maps, are in the memory
+        channels_last: Whether weights and images, and with them the maps, are in the memory
             format ``channels_last``, in which oneDNN and cuDNN have their fastest convolutions.
-        compile: Parts of the model that go through ``torch.compile`` for any size of picture, such
+        compile: Parts of the model that go through ``torch.compile`` for any size of image, such
             as ``('backbone', 'neck')``. What mmdet and mmseg do behind a head's layers depends on
             what they find and is better left out.
 

@@ -22,10 +22,10 @@ class Backbone(BaseModule):
     width and the stride of every stage; choosing outputs, freezing and checkpointing happen here.
 
     Args:
-        stem: Module that takes the picture, ``(B, 3, H, W)``.
+        stem: Module that takes the image, ``(B, 3, H, W)``.
         stages: One ``nn.Sequential`` of blocks per stage, each fed with the output of the last.
         channels: Width of each stage's output, by the number of the stage.
-        strides: Stride of each stage's output, in pixels of the picture.
+        strides: Stride of each stage's output, in pixels of the image.
         out_indices: Stages whose outputs are returned, finest first, each in ``[0, stages)``.
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages. Frozen
             parts need no gradient and stay in eval mode, their statistics and drop path included.
@@ -161,7 +161,7 @@ def _check_size(x: Tensor) -> None:
     height, width = x.shape[-2:]
     if not torch.jit.is_tracing() and (height < MIN_SIZE or width < MIN_SIZE):
         raise UserError(
-            f'the picture is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}')
+            f'the image is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}')
 
 
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class ConvNorm(nn.Sequential):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Pictures in the memory format ``channels_last``, ``(B, C, H, W)``: for a few channels,
+    """Images in the memory format ``channels_last``, ``(B, C, H, W)``: for a few channels,
     stacking them is PyTorch's fastest way there."""
     if x.is_contiguous(memory_format=torch.channels_last):
         return x

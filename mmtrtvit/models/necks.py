@@ -30,7 +30,7 @@ class EfficientViTFPN(BaseModule):
     From maps of strides s, ..., t it makes ``num_outs`` maps, finest first: one of half the stride
     per transposed convolution (s / 2, s / 4, ...), one of each input's stride, and one of twice
     the stride for each that is left (2 * t, ...). A transposed map has exactly twice the rows and
-    columns of the one it comes from, which is one more than ``ceil(H / stride)`` for some pictures;
+    columns of the one it comes from, which is one more than ``ceil(H / stride)`` for some images;
     heads that take their sizes from the maps, as those of MMDetection and MMSegmentation, work
     with either.
 

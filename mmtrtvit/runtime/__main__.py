@@ -1,4 +1,4 @@
-"""Draws and writes what an exported model finds in pictures, videos or the view of a webcam.
+"""Draws and writes what an exported model finds in images, videos or the view of a webcam.
 
 Examples:
   python -m mmtrtvit.runtime work_dirs/export data/shapes/images/validation
@@ -29,17 +29,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
     parser.add_argument(
         'inputs', nargs='+', metavar='IMAGE',
-        help='picture, video, folder (with all below it), glob pattern or number of a webcam')
+        help='image, video, folder (with all below it), glob pattern or number of a webcam')
     parser.add_argument('--out-dir', metavar='DIR', help='default: MODEL_DIR/results')
     parser.add_argument(
         '--score-thr', type=float, default=.3, metavar='SCORE',
         help='leave out detections up to this score (default: %(default)s)')
     parser.add_argument(
         '--batch-size', type=positive, default=1, metavar='N',
-        help='most pictures, or tiles of one, at once (default: %(default)s)')
+        help='most images, or tiles of one, at once (default: %(default)s)')
     parser.add_argument(
         '--tile', type=height_and_width, metavar='WIDTHxHEIGHT',
-        help='look at larger pictures in parts of this size')
+        help='look at larger images in parts of this size')
     parser.add_argument(
         '--overlap', type=float, default=.2, metavar='SHARE',
         help='least share of a tile that its neighbour has, too (default: %(default)s)')
@@ -47,9 +47,9 @@ def parse_args() -> argparse.Namespace:
         '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
     parser.add_argument(
         '--annotations', metavar='JSON',
-        help='COCO annotations whose numbers of pictures and categories predictions.json takes')
+        help='COCO annotations whose numbers of images and categories predictions.json takes')
     parser.add_argument(
-        '--no-pictures', dest='pictures', action='store_false', help='write no drawn pictures')
+        '--no-images', '--no-pictures', dest='images', action='store_false', help='write no drawn images')
     parser.add_argument(
         '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)')
     parser.add_argument(
@@ -87,7 +87,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
 def print_summary(result: RunResult) -> None:
     found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
-    print(f'pictures    {result.frames}')
+    print(f'images    {result.frames}')
     print(f'found       {found or "nothing"}')
     print(f'written to  {result.out_dir}')
     for note, count in result.notes.items():
@@ -101,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     ids = Ids.of_file(args.annotations) if args.annotations else None
     result = run(
         open_model(args), args.inputs, args.out_dir or Path(args.model_dir, 'results'),
-        args.score_thr, args.batch_size, args.tile, args.overlap, args.max_frames, args.pictures,
+        args.score_thr, args.batch_size, args.tile, args.overlap, args.max_frames, args.images,
         ids)
     print_summary(result)
     if result.stopped:

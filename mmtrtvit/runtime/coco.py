@@ -1,4 +1,4 @@
-"""Detections in COCO's format: a file of pictures, categories and annotations with scores."""
+"""Detections in COCO's format: a file of images, categories and annotations with scores."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ from .results import Detections
 
 @dataclass(frozen=True)
 class Ids:
-    """Numbers of pictures and categories in a data set.
+    """Numbers of images and categories in a data set.
 
     Attributes:
-        pictures: By file name; others are numbered from 1 in their order.
+        images: By file name; others are numbered from 1 in their order.
         categories: By class name; others have their label plus 1.
     """
 
-    pictures: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
     categories: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -41,9 +41,9 @@ class Ids:
 
 
 class CocoFile:
-    """Writes detections picture by picture; :meth:`open` makes one.
+    """Writes detections image by image; :meth:`open` makes one.
 
-    Nothing but the pictures' names and sizes stays in memory. The list ``annotations`` is what
+    Nothing but the images' names and sizes stays in memory. The list ``annotations`` is what
     ``pycocotools.coco.COCO.loadRes`` takes.
 
     Args:
@@ -75,7 +75,7 @@ class CocoFile:
             file.write(f'\n], {rest[1:]}\n')
 
     def add(self, name: str, result: Detections, **extra: Any) -> None:
-        """Adds a picture.
+        """Adds an image.
 
         Args:
             name: Its file name.
@@ -83,7 +83,7 @@ class CocoFile:
             extra: What else to say about it, such as the number of a frame.
         """
         height, width = result.size
-        number = self._ids.pictures.get(name, len(self._images) + 1)
+        number = self._ids.images.get(name, len(self._images) + 1)
         self._images.append(dict(id=number, file_name=name, width=width, height=height, **extra))
         for index in range(len(result)):
             record = json.dumps(self._annotation(result, index, number))

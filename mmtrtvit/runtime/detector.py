@@ -34,7 +34,7 @@ class Detector(Model):
     def tiles(
         self, size: tuple[int, int], tile: tuple[int, int], overlap: float
     ) -> list[Tile]:
-        """Tiles, and the whole picture for what is larger than the overlap of two tiles."""
+        """Tiles, and the whole image for what is larger than the overlap of two tiles."""
         tiles = super().tiles(size, tile, overlap)
         whole = [Tile(0, 0, *size)] if len(tiles) > 1 and self.pipeline.resize else []
         return tiles + whole

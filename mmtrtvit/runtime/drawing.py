@@ -1,4 +1,4 @@
-"""Results drawn onto their pictures."""
+"""Results drawn onto their images."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from .results import Detections, LabelMap
 from .work_dir import WorkDir
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-NAMED_SHARE = .01  # of the picture: smaller classes of a label map are drawn without their name
+NAMED_SHARE = .01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def draw(
     image: np.ndarray, result: Detections | LabelMap, names: WorkDir, opacity: float = .5
 ) -> np.ndarray:
-    """Draws a result onto its picture.
+    """Draws a result onto its image.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR; stays as it is.
@@ -24,7 +24,7 @@ def draw(
         opacity: Of masks and label maps.
 
     Returns:
-        A picture of the same shape, uint8, BGR. OpenCV has no letters but ASCII.
+        An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII.
     """
     kind = _draw_labels if isinstance(result, LabelMap) else _draw_boxes
     return kind(image, result, names, opacity)
@@ -84,7 +84,7 @@ def _middle(mask: np.ndarray) -> tuple[int, int]:
 def _write(
     image: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int]
 ) -> None:
-    """Writes on a plate whose lower left corner is given, as far as the picture has room."""
+    """Writes on a plate whose lower left corner is given, as far as the image has room."""
     scale = max(sum(image.shape[:2]) / 2400, .4)
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     x = min(max(corner[0], 0), max(image.shape[1] - width, 0))

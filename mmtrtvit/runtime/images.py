@@ -1,4 +1,4 @@
-"""Pictures from files and arrays, as ``LoadImageFromFile`` of the training pipeline reads them."""
+"""Images from files and arrays, as ``LoadImageFromFile`` of the training pipeline reads them."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import numpy as np
 
 from ..errors import UserError
 
-Picture = str | Path | np.ndarray
+ImageSource = str | Path | np.ndarray
 
 
-def read_picture(picture: Picture) -> np.ndarray:
-    """Returns a picture as OpenCV reads it.
+def read_image(image: ImageSource) -> np.ndarray:
+    """Returns an image as OpenCV reads it.
 
     A file is turned upright by its EXIF data, grey becomes colour, transparency is dropped, and of
     16 bits the upper 8 are kept. Arrays are treated in the same way.
 
     Args:
-        picture: A file, or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``,
+        image: A file, or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``,
             uint8 or uint16, with channels in the order blue, green, red, alpha.
 
     Returns:
@@ -26,7 +26,7 @@ def read_picture(picture: Picture) -> np.ndarray:
     Raises:
         UserError: If the file cannot be decoded, or the array is of another kind.
     """
-    return _from_array(picture) if isinstance(picture, np.ndarray) else _from_file(Path(picture))
+    return _from_array(image) if isinstance(image, np.ndarray) else _from_file(Path(image))
 
 
 def _from_file(path: Path) -> np.ndarray:
@@ -38,24 +38,24 @@ def _from_file(path: Path) -> np.ndarray:
         raise UserError(f'{path} is empty.')
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:  # such as a picture of more pixels than OpenCV allows
+    except cv2.error as error:  # such as an image of more pixels than OpenCV allows
         raise UserError(f'{path} cannot be decoded: {error.err}.') from error
     if image is None:
-        raise UserError(f'{path} cannot be decoded as a picture.')
+        raise UserError(f'{path} cannot be decoded as an image.')
     return image
 
 
 def _from_array(image: np.ndarray) -> np.ndarray:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise UserError(f'the picture has the shape {image.shape}, expected (H, W), (H, W, 1), '
+        raise UserError(f'the image has the shape {image.shape}, expected (H, W), (H, W, 1), '
                         '(H, W, 3) or (H, W, 4).')
     if not image.size:
-        raise UserError(f'the picture has the shape {image.shape}: it has no pixels.')
+        raise UserError(f'the image has the shape {image.shape}: it has no pixels.')
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise UserError(f'the picture holds {image.dtype}, expected uint8 or uint16.')
+        raise UserError(f'the image holds {image.dtype}, expected uint8 or uint16.')
     if channels == 1:
         return cv2.cvtColor(image.reshape(image.shape[:2]), cv2.COLOR_GRAY2BGR)
     return np.ascontiguousarray(image[..., :3])

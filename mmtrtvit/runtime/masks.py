@@ -1,4 +1,4 @@
-"""Masks of boxes in whole pictures, and their run lengths as COCO writes them."""
+"""Masks of boxes in whole images, and their run lengths as COCO writes them."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ import numpy as np
 def paste(
     cells: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float
 ) -> np.ndarray:
-    """Pastes the mask of a box into a picture, as MMDetection does.
+    """Pastes the mask of a box into an image, as MMDetection does.
 
     Args:
         cells: Probabilities of the parts of the box, ``(h, w)``, float32.
         box: Left, top, right and bottom, ``(4,)``, float32.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         threshold: Least probability of a pixel that belongs to the mask.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What exported detectors and segmentors share: from pictures through the graph to results."""
+"""What exported detectors and segmentors share: from images through the graph to results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .images import Picture, read_picture
+from .images import ImageSource, read_image
 from .pipeline import Pipeline, Prepared
 from .sessions.base import Profile, Session, Tensor, require
 from .sessions.opening import open_session
@@ -18,8 +18,8 @@ from .work_dir import read_work_dir
 
 
 @dataclass(frozen=True)
-class BadPicture:
-    """Stands for the result of a picture that cannot be used.
+class BadImage:
+    """Stands for the result of an image that cannot be used.
 
     Attributes:
         reason: Why.
@@ -41,7 +41,7 @@ class Model(ABC):
     Attributes:
         work_dir: What the folder says.
         session: What runs the graph.
-        pipeline: Prepares pictures.
+        pipeline: Prepares images.
 
     Raises:
         UserError: If the folder, the file or the device cannot be used.
@@ -62,75 +62,75 @@ class Model(ABC):
         source = self.work_dir.net
         require(self.session.inputs, self.input_names, 'inputs', source)
         require(self.session.outputs, self.output_names, 'outputs', source)
-        picture = next(each for each in self.session.inputs if each.name == 'input')
-        uint8 = _takes_uint8(picture, source)
-        self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of a picture's shape
+        image = next(each for each in self.session.inputs if each.name == 'input')
+        uint8 = _takes_uint8(image, source)
+        self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of an image's shape
         self._limits = _limits(self.session.profiles, self._sides)
         self.pipeline = Pipeline(
             self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8)
 
     def __call__(
-        self, picture: Picture, tile: tuple[int, int] | None = None, overlap: float = .2,
+        self, image: ImageSource, tile: tuple[int, int] | None = None, overlap: float = .2,
         batch_size: int = 1,
     ) -> Any:
-        """Predicts on one picture.
+        """Predicts on one image.
 
         Args:
-            picture: A file, or an array as OpenCV reads it.
-            tile: Height and width of the parts in which a larger picture is looked at, each as if
-                it were a picture of its own.
+            image: A file, or an array as OpenCV reads it.
+            tile: Height and width of the parts in which a larger image is looked at, each as if
+                it were an image of its own.
             overlap: Least share of a tile that its neighbour has, too.
             batch_size: Most tiles at once.
 
         Raises:
-            UserError: If the picture cannot be used, see :func:`~.pictures.read_picture`.
+            UserError: If the image cannot be used, see :func:`~.images.read_image`.
         """
-        image = read_picture(picture)
-        size = image.shape[:2]
+        pixels = read_image(image)
+        size = pixels.shape[:2]
         tiles = self.tiles(size, tile, overlap) if tile else []
         if len(tiles) < 2:
-            return self.infer([self.prepare(image)])[0]
-        parts = (self.prepare(image[top:bottom, left:right]) for top, left, bottom, right in tiles)
+            return self.infer([self.prepare(pixels)])[0]
+        parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
         results = [
             result for batch in batches(parts, batch_size) for result in self.infer(batch)]
         return self.merge(results, tiles, size)
 
     def predict(
-        self, pictures: Iterable[Picture], batch_size: int = 1,
+        self, images: Iterable[ImageSource], batch_size: int = 1,
         tile: tuple[int, int] | None = None, overlap: float = .2,
     ) -> Iterator[Any]:
-        """Predicts on one picture after the other.
+        """Predicts on one image after the other.
 
         Args:
-            pictures: Files, or arrays as OpenCV reads them.
-            batch_size: Most pictures, or tiles of one, at once. Only consecutive ones of one size
+            images: Files, or arrays as OpenCV reads them.
+            batch_size: Most images, or tiles of one, at once. Only consecutive ones of one size
                 share a batch, so that no result depends on the others.
             tile: As in a call.
             overlap: As in a call.
 
         Yields:
-            A result for each picture in their order, :class:`BadPicture` for those that cannot be
+            A result for each image in their order, :class:`BadImage` for those that cannot be
             used.
         """
         if tile:
             yield from (
-                _or_bad(self, picture, tile, overlap, batch_size) for picture in pictures)
+                _or_bad(self, image, tile, overlap, batch_size) for image in images)
             return
-        prepared = (_or_bad(self.prepare, picture) for picture in pictures)
+        prepared = (_or_bad(self.prepare, image) for image in images)
         for batch in batches(prepared, batch_size):
             results = iter(self.infer([each for each in batch if isinstance(each, Prepared)]))
             yield from (next(results) if isinstance(each, Prepared) else each for each in batch)
 
-    def prepare(self, picture: Picture) -> Prepared:
-        """Makes the input of the graph from a picture.
+    def prepare(self, image: ImageSource) -> Prepared:
+        """Makes the input of the graph from an image.
 
         Raises:
             UserError: If it cannot be read, or its size cannot be used.
         """
-        return self.pipeline(read_picture(picture), self._limits)
+        return self.pipeline(read_image(image), self._limits)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Any]:
-        """Runs the graph on pictures of one size, in parts of what it takes at once."""
+        """Runs the graph on images of one size, in parts of what it takes at once."""
         if not batch:
             return []
         shape = batch[0].image.shape
@@ -155,20 +155,20 @@ class Model(ABC):
         """What the outputs of the graph mean.
 
         Args:
-            outputs: Of one picture, without the axis of the batch.
-            prepared: The picture.
+            outputs: Of one image, without the axis of the batch.
+            prepared: The image.
             size: Height and width of the graph's input.
         """
 
     def tiles(
         self, size: tuple[int, int], tile: tuple[int, int], overlap: float
     ) -> list[Tile]:
-        """Parts in which a picture of a size is looked at, see :func:`~.tiles.tiles_of`."""
+        """Parts in which an image of a size is looked at, see :func:`~.tiles.tiles_of`."""
         return tiles_of(size, tile, overlap)
 
     @abstractmethod
     def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
-        """Makes one result of those of all tiles of a picture."""
+        """Makes one result of those of all tiles of an image."""
 
     def _inputs(self, batch: Sequence[Prepared], shape: Sequence[int]) -> dict[str, np.ndarray]:
         values = np.zeros((len(batch), *shape), batch[0].image.dtype)
@@ -180,10 +180,10 @@ class Model(ABC):
 
 
 def batches(
-    items: Iterable[Prepared | BadPicture], size: int
-) -> Iterator[list[Prepared | BadPicture]]:
-    """Groups consecutive pictures of one shape, with the bad ones among them, to batches."""
-    batch: list[Prepared | BadPicture] = []
+    items: Iterable[Prepared | BadImage], size: int
+) -> Iterator[list[Prepared | BadImage]]:
+    """Groups consecutive images of one shape, with the bad ones among them, to batches."""
+    batch: list[Prepared | BadImage] = []
     shape = None
     for item in items:
         if isinstance(item, Prepared):
@@ -203,16 +203,16 @@ def _or_bad(function: Callable, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except UserError as error:
-        return BadPicture(str(error))
+        return BadImage(str(error))
 
 
-def _takes_uint8(picture: Tensor, source: str | Path) -> bool:
-    """Whether pictures are ``(B, H, W, 3)``, uint8, or ``(B, 3, H, W)``, float32."""
+def _takes_uint8(image: Tensor, source: str | Path) -> bool:
+    """Whether images are ``(B, H, W, 3)``, uint8, or ``(B, 3, H, W)``, float32."""
     kinds = {np.dtype('float32'): 1, np.dtype('uint8'): 3}
-    channels = kinds.get(picture.dtype)
-    if channels is None or len(picture.shape) != 4 or picture.shape[channels] not in (3, None):
+    channels = kinds.get(image.dtype)
+    if channels is None or len(image.shape) != 4 or image.shape[channels] not in (3, None):
         raise UserError(
-            f'{source}: the input is {picture.dtype} of shape {picture.shape}, expected float32 '
+            f'{source}: the input is {image.dtype} of shape {image.shape}, expected float32 '
             '(B, 3, H, W) or uint8 (B, H, W, 3).')
     return channels == 3
 

@@ -1,4 +1,4 @@
-"""From a picture to the input of a graph, to the bit what the test pipeline of the config and the
+"""From an image to the input of a graph, to the bit what the test pipeline of the config and the
 data preprocessor of the model make of it with the same OpenCV."""
 
 import math
@@ -36,13 +36,13 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture for the graph.
+    """An image for the graph.
 
     Attributes:
         image: ``(3, H, W)``, float32, or ``(H, W, 3)``, uint8, if the graph normalises by itself.
         size: Height and width without the padding behind the normalisation.
         resized: Height and width without any padding.
-        original: Height and width of the picture as it came.
+        original: Height and width of the image as it came.
         note: What was done to it that the pipeline does not say, or nothing.
     """
 
@@ -68,7 +68,7 @@ class Resize:
     interpolation: str = 'bilinear'
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a picture of this height and width gets."""
+        """Height and width that an image of this height and width gets."""
         if not self.keep_ratio:
             return self.size[1], self.size[0]
         scale = min(max(self.size) / max(height, width), min(self.size) / min(height, width))
@@ -85,7 +85,7 @@ class Pad:
     value: float | tuple[float, ...] = 0
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a picture of this height and width gets; never less."""
+        """Height and width that an image of this height and width gets; never less."""
         if self.size is not None:
             return max(self.size[1], height), max(self.size[0], width)
         if self.square:
@@ -95,12 +95,12 @@ class Pad:
 
 
 class Pipeline:
-    """Prepares pictures.
+    """Prepares images.
 
     Args:
         transforms: As in ``pipeline.json``.
         source: Where they come from, for messages.
-        normalise: False for a graph that takes uint8 pictures and normalises by itself.
+        normalise: False for a graph that takes uint8 images and normalises by itself.
 
     Raises:
         UserError: If a transform, or a value of one, is none of those that are known.
@@ -141,15 +141,15 @@ class Pipeline:
     def __call__(
         self, image: np.ndarray, limits: Sequence[tuple[int, int]] = ()
     ) -> Prepared:
-        """Prepares a picture.
+        """Prepares an image.
 
         Args:
             image: ``(H, W, 3)``, uint8, BGR.
-            limits: Heights and widths that the graph takes at most, if there are limits. A picture
+            limits: Heights and widths that the graph takes at most, if there are limits. An image
                 that fits into none of them is shrunk to the one that leaves most of it.
 
         Raises:
-            UserError: If a side of the picture would vanish, or it cannot fit.
+            UserError: If a side of the image would vanish, or it cannot fit.
         """
         original = image.shape[:2]
         wanted = resized = self.resize.target(*original) if self.resize else original
@@ -173,7 +173,7 @@ class Pipeline:
         return Prepared(self._normalised(image), image.shape[:2], resized, original, note)
 
     def _normalised(self, image: np.ndarray) -> np.ndarray:
-        """``(3, H, W)``, float32, with the padding; or as it is, for a graph of uint8 pictures."""
+        """``(3, H, W)``, float32, with the padding; or as it is, for a graph of uint8 images."""
         padding = self.padding or Pad()
         if not self.normalise:
             return _padded(image, replace(padding, value=0))
@@ -198,7 +198,7 @@ class Pipeline:
         final = _through(smaller, pads)
         if not _fits(final, most):
             raise UserError(
-                f'the pipeline pads pictures to {final[1]} x {final[0]} pixels, but the model '
+                f'the pipeline pads images to {final[1]} x {final[0]} pixels, but the model '
                 f'takes at most {most[1]} x {most[0]}.')
         return smaller
 

@@ -1,4 +1,4 @@
-"""What comes out of a model, in pixels of the original picture."""
+"""What comes out of a model, in pixels of the original image."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,17 +9,17 @@ from .masks import paste
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Boxes in a picture, the best first.
+    """Boxes in an image, the best first.
 
     Attributes:
         boxes: Left, top, right and bottom in pixels, ``(N, 4)``, float32.
         scores: ``(N,)``, float32.
         labels: ``(N,)``, int32.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         cells: Probabilities that the parts of the boxes belong to the objects, ``(N, h, w)``,
             float32; None if the model has no masks.
         mask_threshold: Least probability of a pixel that belongs to a mask.
-        note: What was done to the picture that the pipeline does not say, or nothing.
+        note: What was done to the image that the pipeline does not say, or nothing.
     """
 
     boxes: np.ndarray
@@ -45,7 +45,7 @@ class Detections:
         return self[self.scores > score]
 
     def mask(self, index: int) -> np.ndarray:
-        """Mask of one detection in the whole picture, ``(H, W)``, bool."""
+        """Mask of one detection in the whole image, ``(H, W)``, bool."""
         return paste(self.cells[index], self.boxes[index], self.size, self.mask_threshold)
 
     @property
@@ -59,11 +59,11 @@ class Detections:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """The class of each pixel of a picture.
+    """The class of each pixel of an image.
 
     Attributes:
         labels: ``(H, W)``, uint8, or uint16 for more than 256 classes.
-        note: What was done to the picture that the pipeline does not say, or nothing.
+        note: What was done to the image that the pipeline does not say, or nothing.
     """
 
     labels: np.ndarray
@@ -71,11 +71,11 @@ class LabelMap:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the image."""
         return self.labels.shape
 
     def shares(self) -> dict[int, float]:
-        """Share of the picture of each label that it has, the largest first."""
+        """Share of the image of each label that it has, the largest first."""
         counts = np.bincount(self.labels.ravel())
         order = np.argsort(-counts, kind='stable')
         return {int(label): counts[label] / self.labels.size for label in order if counts[label]}

@@ -1,4 +1,4 @@
-"""Takes an exported model to pictures, videos and webcams, and writes what it finds."""
+"""Takes an exported model to images, videos and webcams, and writes what it finds."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..media import DrawnMedia, Frame, Medium, find_media, read_frames, write_picture
+from ..media import DrawnMedia, Frame, Medium, find_media, read_frames, write_image
 from .coco import CocoFile, Ids
 from .drawing import draw
-from .images import read_picture
-from .model import BadPicture, Model
+from .images import read_image
+from .model import BadImage, Model
 from .results import Detections, LabelMap
 from .stream import read_ahead
 
@@ -26,10 +26,10 @@ class RunResult:
 
     Attributes:
         out_dir: Folder of the results.
-        frames: Number of pictures and frames that there are results for.
+        frames: Number of images and frames that there are results for.
         found: Number of detections by class; for label maps, of frames that have the class.
         skipped: A sentence on each input that could not be used.
-        notes: What was done to pictures that the pipeline does not say, and to how many.
+        notes: What was done to images that the pipeline does not say, and to how many.
         stopped: Whether Ctrl-C ended it before all files were done.
     """
 
@@ -50,25 +50,25 @@ def run(
     tile: tuple[int, int] | None = None,
     overlap: float = .2,
     max_frames: int | None = None,
-    pictures: bool = True,
+    images: bool = True,
     ids: Ids | None = None,
 ) -> RunResult:
-    """Predicts on pictures, videos and webcams, and writes pictures and predictions.
+    """Predicts on images, videos and webcams, and writes images and predictions.
 
     Ctrl-C ends it early, with whole files.
 
     Args:
         model: A detector or segmentor.
         inputs: Files, folders, glob patterns and numbers of webcams.
-        out_dir: Folder to write ``pictures/``, and ``predictions.json`` in COCO's format or
+        out_dir: Folder to write ``images/``, and ``predictions.json`` in COCO's format or
             ``label_maps/`` to.
         score_thr: Detections up to this score are left out.
         batch_size: Most frames, or tiles of one, at once.
         tile: Height and width of tiles, see :class:`Model`.
         overlap: Of tiles.
         max_frames: Most frames of each video and webcam.
-        pictures: Whether to write pictures and videos with the results drawn.
-        ids: Numbers of pictures and categories in ``predictions.json``.
+        images: Whether to write images and videos with the results drawn.
+        ids: Numbers of images and categories in ``predictions.json``.
 
     Raises:
         UserError: If there is no input, or none can be used.
@@ -79,7 +79,7 @@ def run(
         raise UserError('\n'.join(['there is nothing to look at.', *skipped]))
     result = RunResult(out_dir, skipped=skipped)
     with ExitStack() as stack:
-        drawn = stack.enter_context(DrawnMedia(out_dir / 'pictures')) if pictures else None
+        drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
         coco = None
         if model.task == 'Detector':
             coco = stack.enter_context(
@@ -93,7 +93,7 @@ def run(
                 if coco:
                     coco.add(medium.name.as_posix(), found, **_frame_number(medium, frame))
                 else:
-                    write_picture(out_dir / 'label_maps' / _map_name(medium, frame), found.labels)
+                    write_image(out_dir / 'label_maps' / _map_name(medium, frame), found.labels)
                 if drawn:
                     drawn.write(medium, frame, draw(frame.image, found, model.work_dir))
         except KeyboardInterrupt:
@@ -110,8 +110,8 @@ def _frames(
 ) -> Iterator[tuple[Medium, Frame]]:
     for medium in media:
         try:
-            if medium.is_picture:
-                yield medium, Frame(read_picture(medium.source))
+            if medium.is_image:
+                yield medium, Frame(read_image(medium.source))
             else:
                 yield from ((medium, frame) for frame in read_frames(medium, max_frames))
         except UserError as error:
@@ -131,7 +131,7 @@ def _results(
 
     for found in model.predict(images(), batch_size, tile, overlap):
         medium, frame = begun.popleft()
-        if isinstance(found, BadPicture):
+        if isinstance(found, BadImage):
             skipped.append(f'{medium}: {found.reason}')
         else:
             yield medium, frame, found
@@ -150,8 +150,8 @@ def _count(result: RunResult, model: Model, found: Detections | LabelMap) -> Non
 
 
 def _frame_number(medium: Medium, frame: Frame) -> dict[str, float]:
-    return {} if medium.is_picture else dict(frame=frame.index, time=round(frame.time, 3))
+    return {} if medium.is_image else dict(frame=frame.index, time=round(frame.time, 3))
 
 
 def _map_name(medium: Medium, frame: Frame) -> str:
-    return f'{medium.stem}.png' if medium.is_picture else f'{medium.stem}/{frame.index:06d}.png'
+    return f'{medium.stem}.png' if medium.is_image else f'{medium.stem}/{frame.index:06d}.png'

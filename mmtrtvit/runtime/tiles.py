@@ -1,4 +1,4 @@
-"""Large pictures in tiles that overlap, and one result of theirs."""
+"""Large images in tiles that overlap, and one result of theirs."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ COVERED = .5  # share of a cut box that another tile's box must cover to replace
 
 
 class Tile(NamedTuple):
-    """A part of a picture, in pixels; the ends do not belong to it."""
+    """A part of an image, in pixels; the ends do not belong to it."""
 
     top: int
     left: int
@@ -23,11 +23,11 @@ class Tile(NamedTuple):
 
 
 def tiles_of(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
-    """Covers a picture with the fewest tiles of one size, spread evenly.
+    """Covers an image with the fewest tiles of one size, spread evenly.
 
     Args:
-        size: Height and width of the picture.
-        tile: Height and width of a tile; no more than the picture's are used.
+        size: Height and width of the image.
+        tile: Height and width of a tile; no more than the image's are used.
         overlap: Least share of a tile that its neighbour has, too.
 
     Raises:
@@ -60,7 +60,7 @@ def merge_detections(
     Args:
         results: Of each tile, in its own pixels.
         tiles: The tiles.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         iou_threshold: Of NMS.
     """
     first = results[0]
@@ -111,7 +111,7 @@ def _seams(spans: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
 
 
 def _cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
-    """Whether boxes, in pixels of the tile, touch a border of it that is none of the picture."""
+    """Whether boxes, in pixels of the tile, touch a border of it that is none of the image."""
     left, top, right, bottom = boxes.T
     return (
         (left < BORDER) & (tile.left > 0) | (top < BORDER) & (tile.top > 0)

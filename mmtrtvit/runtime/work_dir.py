@@ -18,7 +18,7 @@ class WorkDir:
         path: The folder.
         task: ``'Detector'`` or ``'Segmentor'``.
         net: The ONNX file or the TensorRT engine.
-        transforms: What happens to a picture before the graph, in MMDeploy's words.
+        transforms: What happens to an image before the graph, in MMDeploy's words.
         params: What it takes to understand the graph's outputs.
         classes: Names by label; empty if ``pipeline.json`` has none.
         palette: Colours by label, RGB; empty if ``pipeline.json`` has none.

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmtrtvit.analysis.curves import draw_curves, read_scalars
-from mmtrtvit.analysis.sheets import draw_sheet, find_pictures
+from mmtrtvit.analysis.sheets import draw_sheet, find_images
 from mmtrtvit.errors import UserError
 
 
@@ -42,8 +42,8 @@ def test_scalars_of_a_resumed_training(work_dir):
 
 
 def test_curves_are_drawn(work_dir, tmp_path):
-    picture = cv2.imread(str(draw_curves(work_dir, tmp_path / 'new' / 'curves.png')))
-    assert picture.shape[0] > 300 and picture.std() > 5
+    image = cv2.imread(str(draw_curves(work_dir, tmp_path / 'new' / 'curves.png')))
+    assert image.shape[0] > 300 and image.std() > 5
 
 
 @pytest.mark.parametrize('name, kind', [('curves', 'PNG'), ('curves.JPG', 'JPEG')])
@@ -51,8 +51,8 @@ def test_figures_go_to_exactly_the_file_that_was_named(work_dir, tmp_path, name,
     path = tmp_path / 'new' / name
     assert draw_curves(work_dir, path) == path
     assert os.listdir(path.parent) == [name]
-    with Image.open(path) as picture:
-        assert picture.format == kind
+    with Image.open(path) as image:
+        assert image.format == kind
 
 
 def test_an_unknown_format_of_a_figure(work_dir, tmp_path):
@@ -65,17 +65,17 @@ def test_no_curves_without_a_training(tmp_path):
         read_scalars(tmp_path)
 
 
-def test_sheet_of_pictures(tmp_path):
+def test_sheet_of_images(tmp_path):
     for index in range(10):
-        picture = np.full((40, 80, 3), 25 * index, np.uint8)
-        cv2.imwrite(str(tmp_path / f'{index}.jpg'), picture)
+        image = np.full((40, 80, 3), 25 * index, np.uint8)
+        cv2.imwrite(str(tmp_path / f'{index}.jpg'), image)
     (tmp_path / 'notes.txt').touch()
-    pictures = find_pictures(tmp_path, 5)
-    assert [path.name for path in pictures] == ['0.jpg', '2.jpg', '4.jpg', '6.jpg', '8.jpg']
-    sheet = cv2.imread(str(draw_sheet(pictures, tmp_path / 'out' / 'sheet.png', 'title')))
+    images = find_images(tmp_path, 5)
+    assert [path.name for path in images] == ['0.jpg', '2.jpg', '4.jpg', '6.jpg', '8.jpg']
+    sheet = cv2.imread(str(draw_sheet(images, tmp_path / 'out' / 'sheet.png', 'title')))
     assert {0, 50, 100, 150, 200} <= set(np.unique(sheet[..., 0]))
 
 
-def test_no_sheet_without_pictures(tmp_path):
-    with pytest.raises(UserError, match='no pictures'):
-        find_pictures(tmp_path, 4)
+def test_no_sheet_without_images(tmp_path):
+    with pytest.raises(UserError, match='no images'):
+        find_images(tmp_path, 4)

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/, on the smallest pictures, and what they have in common."""
+"""The scripts of benchmarks/, on the smallest images, and what they have in common."""
 
 import importlib
 import os
@@ -160,7 +160,7 @@ def test_detectors(module, mode, options, tmp_path):
             assert min(parts) > 0 and sum(parts) == pytest.approx(
                 float(row['milliseconds']), rel=2e-3)
         else:
-            assert float(row['pictures_per_second']) == pytest.approx(
+            assert float(row['images_per_second']) == pytest.approx(
                 1000 / float(row['milliseconds']), rel=2e-3)
 
 

@@ -28,7 +28,7 @@ CLASSES = ['cat', 'dog', 'bird']
 SQUARE = [[10, 8], [30, 8], [30, 20], [10, 20]]
 TO_BORDER = [[50, 30], [64, 30], [64, 48]]  # touches the right and the lower border
 TWO_PARTS = [[2, 30], [8, 30], [8, 36], [5, 36], [5, 40], [8.5, 40], [8.5, 45.25], [2, 45.25]]
-# by split and picture: width, height and objects as (class, box as x, y, width, height, polygon)
+# by split and image: width, height and objects as (class, box as x, y, width, height, polygon)
 OBJECTS = {
     'train': {
         'a.jpg': (64, 48, [(0, [10, 8, 20, 12], SQUARE), (2, [50, 30, 14, 18], TO_BORDER)]),
@@ -39,17 +39,17 @@ OBJECTS = {
 }
 
 
-def write_picture(path, width, height):
+def write_image(path, width, height):
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3))
     assert cv2.imwrite(str(path), colours.astype(np.uint8))
 
 
 def write_yolo(root, images='images/{}', labels='labels/{}', objects=OBJECTS):
-    for split, pictures in objects.items():
-        for name, (width, height, items) in pictures.items():
-            picture = root / images.format(split) / name
-            write_picture(picture, width, height)
+    for split, entries in objects.items():
+        for name, (width, height, items) in entries.items():
+            image = root / images.format(split) / name
+            write_image(image, width, height)
             lines = []
             for label, (x, y, w, h), polygon in items:
                 points = [[x + w / 2, y + h / 2], [w, h]] if polygon is None else polygon
@@ -70,20 +70,20 @@ def assert_same(converted, objects=OBJECTS):
     """Compares the files with what was written, through pycocotools and MMDetection."""
     import_host('mmdet')
     from mmdet.datasets import CocoDataset
-    for split, pictures in objects.items():
+    for split, images in objects.items():
         file = converted.splits[split].file
         coco = COCO(file)
         assert {item['name']: item['id'] for item in coco.cats.values()} == {
             name: number for number, name in enumerate(converted.classes, 1)}
-        assert min(coco.anns) == 1 and len(coco.imgs) == len(pictures)
+        assert min(coco.anns) == 1 and len(coco.imgs) == len(images)
         dataset = CocoDataset(
             ann_file=str(file), data_root=str(converted.data_root),
             metainfo=dict(classes=converted.classes), data_prefix=dict(img=''),
             test_mode=True, serialize_data=False, pipeline=[])
-        assert len(dataset) == len(pictures)
+        assert len(dataset) == len(images)
         for found in dataset:
-            name = next(name for name in pictures if found['img_path'].endswith('/' + name))
-            width, height, items = pictures[name]
+            name = next(name for name in images if found['img_path'].endswith('/' + name))
+            width, height, items = images[name]
             assert cv2.imread(found['img_path']).shape == (height, width, 3)
             assert (found['width'], found['height']) == (width, height)
             assert len(found['instances']) == len(items)
@@ -110,7 +110,7 @@ def test_yolo(folder, images, labels):
     assert_same(converted)
     train = converted.splits['train']
     assert converted.classes == CLASSES
-    assert (train.pictures, train.empty, train.boxes_only) == (3, 1, 0)
+    assert (train.images, train.empty, train.boxes_only) == (3, 1, 0)
     assert train.counts == dict(cat=1, dog=1, bird=1)
     assert converted.splits['val'].boxes_only == 1
     assert sorted(path.name for path in (folder / 'out').iterdir()) == ['train.json', 'val.json']
@@ -132,7 +132,7 @@ def test_areas_are_those_of_the_masks(folder):
     dict(train=['images/train', 'more'], val='images/val'),
     dict(train='train.txt', val='images/val'),
 ])
-def test_ways_to_name_the_pictures(folder, content):
+def test_ways_to_name_the_images(folder, content):
     root = folder / 'yolo'
     write_yolo(root)
     (root / 'images/train/in').rename(root / 'more')
@@ -155,7 +155,7 @@ def test_numbers_behind_boxes_and_polygons_are_left_out(folder):
     assert_same(convert(find_yolo('yolo'), 'out'))
 
 
-def test_pictures_turned_by_exif(folder):
+def test_images_turned_by_exif(folder):
     from PIL import Image
     write_yolo(folder / 'yolo')
     exif = Image.Exif()
@@ -164,7 +164,7 @@ def test_pictures_turned_by_exif(folder):
     assert_same(convert(find_yolo('yolo'), 'out'))
 
 
-def test_copied_pictures(folder):
+def test_copied_images(folder):
     write_yolo(folder / 'yolo')
     converted = convert(find_yolo('yolo'), 'out', copy=True)
     os.rename(folder / 'yolo', folder / 'gone')
@@ -211,12 +211,12 @@ LABEL = 'labels/train/a.txt'
     (change('data.yaml', 'names: [cat]\nkpt_shape: [4, 2]\ntrain: images/train\n'),
      ['keypoints are not']),
     (change('data.yaml', 'names: [cat]\ntrain: images/train\n'),
-     ['names no pictures for val', '"val: images/val"']),
+     ['names no images for val', '"val: images/val"']),
     (change('data.yaml', 'names: [cat]\ntrain: images/trian\nval: images/val\n'),
      ['has train: images/trian, but there is no', 'Did you mean train?']),
     (change('data.yaml', 'names: [cat]\ntrain: labels/train\nval: images/val\n'),
-     ['has train: labels/train, but no pictures are there']),
-    (remove('labels'), ['train: none of the 3 pictures has a label file',
+     ['has train: labels/train, but no images are there']),
+    (remove('labels'), ['train: none of the 3 images has a label file',
                         'images/train/a.jpg it would be', 'labels/train/a.txt']),
     (change(LABEL, '0 .5 .5 .1 .1\n\n3 .5 .5 .1 .1'),
      ['a.txt: line 3: class 3, but there are the classes 0 to 2: cat, dog, bird']),
@@ -225,8 +225,8 @@ LABEL = 'labels/train/a.txt'
     (change(LABEL, '0 .5 .5 .1'), ['line 1: ', '5 tokens']),
     (change(LABEL, '0 .5 .5 .1 x'), ['line 1: ', "'x'"]),
     (change(LABEL, '0 .5 .5 .1 -.2'), ['line 1: ', 'non-negative']),
-    (change(LABEL, '0 20 14 20 12'), ['line 1: "0 20 14 20 12"', 'fractions of the picture']),
-    (change('images/train/a.jpg', 'no picture'), ['images/train/a.jpg: not a picture']),
+    (change(LABEL, '0 20 14 20 12'), ['line 1: "0 20 14 20 12"', 'fractions of the image']),
+    (change('images/train/a.jpg', 'no image'), ['images/train/a.jpg: not an image']),
 ])
 def test_broken_yolo_is_told_and_nothing_is_written(folder, break_it, parts):
     root = folder / 'yolo'
@@ -261,14 +261,14 @@ def test_another_yaml_file_has_to_be_named(folder):
 def write_voc(root, side_by_side=False):
     """The boxes of OBJECTS, the lower and right ones rounded up to whole pixels."""
     expected = {}
-    for split, pictures in OBJECTS.items():
+    for split, images in OBJECTS.items():
         expected[split] = {}
-        for name, (width, height, items) in pictures.items():
+        for name, (width, height, items) in images.items():
             key = Path(name).stem
-            pictures_in = root / {'train': 'train', 'val': 'valid'}[split] if side_by_side else (
+            images_in = root / {'train': 'train', 'val': 'valid'}[split] if side_by_side else (
                 root / 'JPEGImages')
-            labels_in = pictures_in if side_by_side else root / 'Annotations'
-            write_picture(pictures_in / Path(name).name, width, height)
+            labels_in = images_in if side_by_side else root / 'Annotations'
+            write_image(images_in / Path(name).name, width, height)
             boxes = [(CLASSES[label], [x, y, np.ceil(w), np.ceil(h)])
                      for label, (x, y, w, h), _ in items]
             expected[split][Path(name).name] = width, height, [
@@ -317,15 +317,15 @@ def test_difficult_objects_are_no_training_examples(folder):
 
 
 @pytest.mark.parametrize('break_it, parts', [
-    (remove('ImageSets'), ['has no pictures for train and val', 'no ImageSets/Main/train.txt']),
-    (remove('ImageSets/Main/val.txt'), ['has no pictures for val', 'Main/val.txt']),
-    (remove('Annotations'), ['train: none of the 3 pictures has a label file', 'a.xml']),
+    (remove('ImageSets'), ['has no images for train and val', 'no ImageSets/Main/train.txt']),
+    (remove('ImageSets/Main/val.txt'), ['has no images for val', 'Main/val.txt']),
+    (remove('Annotations'), ['train: none of the 3 images has a label file', 'a.xml']),
     (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg: No such file']),
     (change('Annotations/a.xml', '<annotation>'), ['a.xml: not an XML file']),
     (change('Annotations/a.xml', '<annotation><object><name>cat</name></object></annotation>'),
      ['a.xml: ', 'bndbox']),
     (change('Annotations/a.xml', '<annotation><size><width>640</width><height>48</height></size>'
-            '</annotation>'), ['made for a picture of 640 x 48 pixels, but it has 64 x 48']),
+            '</annotation>'), ['made for an image of 640 x 48 pixels, but it has 64 x 48']),
 ])
 def test_broken_voc_is_told_and_nothing_is_written(folder, break_it, parts):
     root = folder / 'voc'
@@ -371,7 +371,7 @@ def test_the_tool(folder, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, 'yolo', 'yolo', 'out')
     assert code == 0
     rows = [line.split() for line in out.splitlines()]
-    assert ['dog', '1', '1'] in rows and ['pictures', '3', '1'] in rows
+    assert ['dog', '1', '1'] in rows and ['images', '3', '1'] in rows
     assert ['without', 'objects', '1', '0'] in rows
     assert ['boxes', 'without', 'polygon', '0', '1'] in rows
     assert f"data_root = '{folder}/yolo/'" in out

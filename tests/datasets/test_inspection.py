@@ -68,12 +68,12 @@ def test_instances_are_counted_as_pycocotools_counts_them(shapes):
         coco = COCO(shapes / f'annotations/instances_{SPLITS[split.name]}.json')
         assert split.counts == {
             name: len(coco.getAnnIds(catIds=coco.getCatIds([name]))) for name in CLASSES}
-        assert len(split.pictures) == len(coco.imgs)
-        for picture in split.pictures:
-            image, = [item for item in coco.imgs.values() if item['file_name'] == picture.name]
-            boxes = np.array([item['bbox'] for item in coco.imgToAnns[image['id']]])
+        assert len(split.images) == len(coco.imgs)
+        for image in split.images:
+            entry, = [item for item in coco.imgs.values() if item['file_name'] == image.name]
+            boxes = np.array([item['bbox'] for item in coco.imgToAnns[entry['id']]])
             boxes[:, 2:] += boxes[:, :2]
-            assert np.array_equal(picture.boxes, boxes)
+            assert np.array_equal(image.boxes, boxes)
 
 
 def test_pixels_are_counted_as_numpy_counts_them(shapes):
@@ -131,7 +131,7 @@ def test_a_missing_label_map_is_one_finding(copied):
         (Problem.MISSING_LABEL_MAP, 'train')]
 
 
-def test_palette_pictures_are_label_maps(copied):
+def test_palette_images_are_label_maps(copied):
     path = copied / 'annotations/training/00000003.png'
     before = inspect('mmseg', train=map_set(copied)).splits[0].counts
     coloured = Image.open(path).convert('L')
@@ -150,7 +150,7 @@ def test_palette_pictures_are_label_maps(copied):
         type='ConcatDataset', datasets=[one, two])), 17)])
 def test_data_sets_in_wrappers(shapes, wrap, times):
     split, = inspect(train=wrap(coco_set(shapes), coco_set(shapes, 'val'))).splits
-    assert len(split.pictures) == times
+    assert len(split.images) == times
     both = [COCO(shapes / f'annotations/instances_{name}.json') for name in SPLITS.values()]
     assert sum(split.counts.values()) == sum(len(coco.anns) for coco in both[:1 + (times == 17)])
 
@@ -170,7 +170,7 @@ def test_what_two_splits_share_is_read_once(shapes):
     assert not inspection.findings
 
 
-def test_training_pictures_that_are_validated_on(shapes):
+def test_training_images_that_are_validated_on(shapes):
     found = problems(inspect(train=coco_set(shapes), val=coco_set(shapes)))
     assert found == {(Problem.LEAK, 'val'): [
         f'{index:08d}.jpg (train: {index:08d}.jpg)' for index in range(12)]}
@@ -180,7 +180,7 @@ def test_training_pictures_that_are_validated_on(shapes):
     ('jpg', dict(quality=90)), ('jpg', dict(quality=90, progressive=True)), ('png', dict()),
     ('webp', dict()), ('tif', dict(compression='tiff_lzw'))])
 @pytest.mark.parametrize('kept', [.3, .7, .99])
-def test_cut_off_pictures_are_noticed(copied, suffix, options, kept):
+def test_cut_off_images_are_noticed(copied, suffix, options, kept):
     file = copied / 'annotations/instances_training.json'
     content = json.loads(file.read_text())
     content['images'] = content['images'][:2]
@@ -195,10 +195,10 @@ def test_cut_off_pictures_are_noticed(copied, suffix, options, kept):
     data = path.read_bytes()
     path.write_bytes(data[:int(kept * len(data))])
     found = problems(inspect(train=coco_set(copied)))
-    assert len(found[Problem.UNREADABLE_PICTURE, 'train']) == 1
+    assert len(found[Problem.UNREADABLE_IMAGE, 'train']) == 1
 
 
-def test_pictures_turned_by_exif(copied):
+def test_images_turned_by_exif(copied):
     file = copied / 'annotations/instances_training.json'
     content = json.loads(file.read_text())
     content['images'][0].update(width=64, height=80)
@@ -210,7 +210,7 @@ def test_pictures_turned_by_exif(copied):
     assert cv2.imread(str(path)).shape == (80, 64, 3)
     assert inspect(train=coco_set(copied)).trains
     Image.new('RGB', (80, 64)).save(path)
-    assert problems(inspect(train=coco_set(copied)))[Problem.PICTURE_SIZE, 'train'] == [
+    assert problems(inspect(train=coco_set(copied)))[Problem.IMAGE_SIZE, 'train'] == [
         '00000000.jpg (80 x 64, not 64 x 80)']
 
 
@@ -238,8 +238,8 @@ def test_the_order_of_findings_does_not_depend_on_threads(copied):
         inspect(train=coco_set(copied), val=coco_set(copied, 'val'), workers=workers)
         for workers in (1, 4))
     assert problems(one) == problems(four)
-    assert problems(one)[Problem.UNREADABLE_PICTURE, 'train'] == sorted(
-        problems(one)[Problem.UNREADABLE_PICTURE, 'train'])
+    assert problems(one)[Problem.UNREADABLE_IMAGE, 'train'] == sorted(
+        problems(one)[Problem.UNREADABLE_IMAGE, 'train'])
     assert [finding.problem.severity for finding in one.findings] == ['error', 'warning']
 
 
@@ -254,7 +254,7 @@ def test_data_sets_that_cannot_be_inspected(shapes, dataset, part):
     assert part in place and not inspection.trains
 
 
-def test_up_to_half_of_the_drawn_pictures_have_a_finding(copied):
+def test_up_to_half_of_the_drawn_images_have_a_finding(copied):
     file = copied / 'annotations/instances_training.json'
     content = json.loads(file.read_text())
     content['annotations'] = [item for item in content['annotations'] if item['image_id'] < 6]
@@ -263,7 +263,7 @@ def test_up_to_half_of_the_drawn_pictures_have_a_finding(copied):
     split, = inspect(train=coco_set(copied)).splits
 
     def names(count):
-        return [int(Path(picture.name).stem) for _, picture in choose(split, count)]
+        return [int(Path(image.name).stem) for _, image in choose(split, count)]
 
     assert names(0) == [] and names(1) == [0] and names(2) == [0, 7]
     assert names(4) == [0, 4, 7, 9]
@@ -291,7 +291,7 @@ def test_boxes_and_masks_are_drawn_where_they_are(copied, tmp_path):
     assert sheets['boxes'] == tmp_path / 'boxes/train.png' and sheets['boxes'].is_file()
 
 
-def test_a_box_over_the_border_does_not_move_the_picture(copied, tmp_path):
+def test_a_box_over_the_border_does_not_move_the_image(copied, tmp_path):
     file = copied / 'annotations/instances_training.json'
     content = json.loads(file.read_text())
     content['images'], item = content['images'][:1], content['annotations'][0]
@@ -322,9 +322,9 @@ def test_label_maps_are_drawn_in_the_colours_of_the_config(copied, tmp_path):
 
 
 def test_captions_stand_on_the_sheet(shapes, tmp_path):
-    pictures = sorted((shapes / 'images/validation').iterdir())[:2]
+    images = sorted((shapes / 'images/validation').iterdir())[:2]
     plain, captioned = (
-        cv2.imread(str(draw_sheet(pictures, tmp_path / 'sheet.png', 'title', captions=captions)))
+        cv2.imread(str(draw_sheet(images, tmp_path / 'sheet.png', 'title', captions=captions)))
         for captions in (None, ['one', 'two\nlines']))
     assert plain.shape == captioned.shape and (plain != captioned).any()
 
@@ -332,7 +332,7 @@ def test_captions_stand_on_the_sheet(shapes, tmp_path):
 def test_the_table():
     table = format_table(
         'objects of class', {'train': {'cat': 1234567, 'a long name of a class': 0},
-                             'val': {'cat': 5, 'dog': 6}}, {'pictures': {'train': 3, 'val': 2}})
+                             'val': {'cat': 5, 'dog': 6}}, {'images': {'train': 3, 'val': 2}})
     assert table.splitlines() == [
         'objects of class            train  val',
         'cat                     1,234,567    5',
@@ -340,4 +340,4 @@ def test_the_table():
         'dog                                  6',
         '--------------------------------------',
         'all classes             1,234,567   11',
-        'pictures                        3    2']
+        'images                        3    2']

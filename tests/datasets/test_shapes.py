@@ -44,10 +44,10 @@ def test_layout(split):
     for folder, suffix in (('images', '.jpg'), ('annotations', '.png')):
         assert sorted(p.name for p in (root / folder / name).iterdir()) == [
             stem + suffix for stem in stems]
-    for index, image in coco.imgs.items():
-        picture = cv2.imread(str(root / 'images' / name / image['file_name']))
-        assert picture.shape == (*ARGUMENTS['size'], 3) == (image['height'], image['width'], 3)
-        assert abs(picture - scene(name, index)[0].astype(float)).mean() < 12  # JPEG
+    for index, entry in coco.imgs.items():
+        image = cv2.imread(str(root / 'images' / name / entry['file_name']))
+        assert image.shape == (*ARGUMENTS['size'], 3) == (entry['height'], entry['width'], 3)
+        assert abs(image - scene(name, index)[0].astype(float)).mean() < 12  # JPEG
     assert [coco.cats[i]['name'] for i in (1, 2, 3)] == list(CLASSES)
     assert min(coco.anns) == 1 and len(coco.anns) == len(coco.dataset['annotations'])
     assert {'info', 'licenses'} <= coco.dataset.keys()
@@ -117,7 +117,7 @@ def test_objects_contrast_with_what_they_cover(monkeypatch):
     assert len(changes) == 240 and min(changes) > 30 and np.quantile(changes, .02) > 50
 
 
-def test_picture_shows_the_objects_where_the_masks_are(monkeypatch):
+def test_image_shows_the_objects_where_the_masks_are(monkeypatch):
     scenes = [draw_scene(np.random.default_rng(seed), (96, 144), (1, 1)) for seed in range(8)]
     monkeypatch.setattr(shapes, '_paint', lambda *args: None)
     for seed, (image, instances, _) in enumerate(scenes):
@@ -152,18 +152,18 @@ def test_equal_arguments_give_equal_bytes(made, tmp_path):
     assert again['splits'] == made['splits']
 
 
-def test_more_pictures_keep_the_first_ones(made, tmp_path):
+def test_more_images_keep_the_first_ones(made, tmp_path):
     more = make_shapes(tmp_path / 'more', **ARGUMENTS | {'train': 14, 'val': 5})
     first = {name: digest for name, digest in digests(made['root']).items()
              if not name.endswith('.json')}
     assert first.items() <= digests(more['root']).items()
 
 
-def test_all_pictures_differ(made, tmp_path):
+def test_all_images_differ(made, tmp_path):
     other = make_shapes(tmp_path / 'other', **ARGUMENTS | {'seed': 4})
-    pictures = [digest for data in (made, other) for name, digest in digests(data['root']).items()
+    images = [digest for data in (made, other) for name, digest in digests(data['root']).items()
                 if name.endswith('.jpg')]
-    assert len(set(pictures)) == len(pictures) == 32
+    assert len(set(images)) == len(images) == 32
 
 
 def test_complete_data_set_is_left_alone(tmp_path):

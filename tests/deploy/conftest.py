@@ -26,9 +26,9 @@ def build():
 
 
 @pytest.fixture(scope='session')
-def pictures():
-    """Makes a batch, ``(B, 3, H, W)``, of pictures of a size that are padded, and their sizes."""
-    return _pictures
+def images():
+    """Makes a batch, ``(B, 3, H, W)``, of images of a size that are padded, and their sizes."""
+    return _images
 
 
 @pytest.fixture(scope='session')
@@ -49,7 +49,7 @@ def exportable(build):
 
 
 @pytest.fixture(scope='session')
-def export_any_size(pictures):
+def export_any_size(images):
     """Exports a module for every batch and size, and returns what was written."""
     def export_to(module, path, exporter='torchscript', **options):
         from mmtrtvit.deploy.export.to_onnx import export
@@ -57,7 +57,7 @@ def export_any_size(pictures):
         if exporter == 'dynamo':
             pytest.importorskip('torch', minversion='2.7')
         size = (96, 128) if exporter == 'torchscript' else (480, 640)
-        x, sizes = pictures(2, size, size)
+        x, sizes = images(2, size, size)
         inputs = dict(input=x) if 'output' in module.output_names else dict(input=x, sizes=sizes)
         axes = {name: {0: 'batch'} for name in [*inputs, *module.output_names]}
         axes['input'] = {0: 'batch', 2: 'height', 3: 'width'}
@@ -99,7 +99,7 @@ def _build(name):
         return revert_sync_batchnorm(host.MODELS.build(config.model)).eval()
 
 
-def _pictures(batch, size, padded):
+def _images(batch, size, padded):
     x = torch.randn(batch, 3, *padded, generator=torch.Generator().manual_seed(1))
     x[..., size[0]:, :] = 0
     x[..., size[1]:] = 0

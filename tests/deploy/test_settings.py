@@ -74,9 +74,9 @@ def test_values_from_the_command_line():
     settings = read_deploy_config(
         PRESETS / 'onnxruntime.py', 'mmdet',
         {'onnx_config.input_shape': [640, 480], 'backend_config.common_config.int8_mode': True,
-         'calib_config.num_pictures': 7})
+         'calib_config.num_images': 7})
     assert settings.input_shape == (480, 640) and settings.precision == 'int8'
-    assert settings.calibration.num_pictures == 7
+    assert settings.calibration.num_images == 7
 
 
 @pytest.mark.parametrize('config, message', [
@@ -104,7 +104,7 @@ def test_values_from_the_command_line():
     (dict(backend_config=dict(common_config=dict(fp16_mode=True, int8_mode=True))),
      'fp16_mode and int8_mode are both set'),
     (dict(calib_config=dict(method='best')), "calib_config.method is 'best'"),
-    (dict(calib_config=dict(num_pictures=0)), 'num_pictures is 0'),
+    (dict(calib_config=dict(num_images=0)), 'num_images is 0'),
     (dict(backend_config=dict(model_inputs=[dict(input_shapes=dict(input=dict(
         SHAPES, min_shape=[3, 320, 320])))])), 'model_inputs.0.input_shapes.input: min_shape must'),
     (dict(backend_config=dict(model_inputs=[dict(input_shapes=dict(input=dict(

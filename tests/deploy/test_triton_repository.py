@@ -214,7 +214,7 @@ def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_pr
         export_triton(work_dir, tmp_path / 'models', 'shapes', Serving())
 
 
-def test_a_graph_of_one_picture_has_no_dynamic_batches(made, tmp_path, serve, images):
+def test_a_graph_of_one_image_has_no_dynamic_batches(made, tmp_path, serve, images):
     work_dir = made(batch=1)
     folder, = export_triton(work_dir, tmp_path / 'models')
     config = config_of(folder)
@@ -275,8 +275,8 @@ def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(task='Segmentor'), 'pads pictures, but the graph does not take their sizes'),
-    (dict(batch=1), 'takes 1 pictures, no more and no fewer')])
+    (dict(task='Segmentor'), 'pads images, but the graph does not take their sizes'),
+    (dict(batch=1), 'takes 1 images, no more and no fewer')])
 def test_what_no_server_can_normalise(options, message, made, tmp_path):
     with pytest.raises(UserError, match=message):
         export_triton(made(**options), tmp_path / 'models', preprocessing=True)

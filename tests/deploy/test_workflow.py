@@ -44,12 +44,12 @@ def inside(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-def pictures():
+def images():
     return sorted(map(str, Path(SHAPES).iterdir()))
 
 
-def odd_pictures():
-    """Pictures that the pipeline makes inputs of four sizes of, none a multiple of a window."""
+def odd_images():
+    """Images that the pipeline makes inputs of four sizes of, none a multiple of a window."""
     rng = np.random.default_rng(0)
     return [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
             for height, width in ((64, 96), (101, 67), (40, 150), (33, 33))]
@@ -61,7 +61,7 @@ def exported(request, folder):
     name = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        result = deploy(DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', pictures(),
+        result = deploy(DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', images(),
                         f'deployed {name}')
     return name, result
 
@@ -88,7 +88,7 @@ def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
 
     monkeypatch.setattr(workflow.Predictor, '__call__', call)
     config, before = read_config('retinanet.py'), torch.backends.cudnn.allow_tf32
-    deploy(DeploySettings(), config, 'retinanet.pth', pictures()[:1], tmp_path)
+    deploy(DeploySettings(), config, 'retinanet.pth', images()[:1], tmp_path)
     assert seen[0] is False and torch.backends.cudnn.allow_tf32 is before
 
 
@@ -107,7 +107,7 @@ def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
     predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
-    differences, _ = verify_on(predictor, OnnxRunner(result.onnx), odd_pictures(), tmp_path)
+    differences, _ = verify_on(predictor, OnnxRunner(result.onnx), odd_images(), tmp_path)
     assert all(difference.within for difference in differences)
 
 
@@ -120,32 +120,32 @@ def test_the_file_has_the_metric_of_the_weights(exported):
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
-def test_a_graph_of_one_size_takes_smaller_pictures_too(name, tmp_path):
+def test_a_graph_of_one_size_takes_smaller_images_too(name, tmp_path):
     settings = DeploySettings(input_shape=(128, 160), dynamic_size=False, dynamic_batch=False)
     config = read_config(f'{name}.py')
-    result = deploy(settings, config, f'{name}.pth', pictures(), tmp_path)
+    result = deploy(settings, config, f'{name}.pth', images(), tmp_path)
     assert result.verified
     runner = OnnxRunner(result.onnx)
     assert runner.shapes['input'] == (1, 3, 128, 160)
     config.test_dataloader.dataset.pipeline[1].scale = (200, 200)
     predictor = load(config, f'{name}.pth', 'cpu')
-    with pytest.raises(UserError, match=r'takes pictures of 128 x 160 \(H x W\); one has'):
-        verify_on(predictor, runner, odd_pictures(), tmp_path)
+    with pytest.raises(UserError, match=r'takes images of 128 x 160 \(H x W\); one has'):
+        verify_on(predictor, runner, odd_images(), tmp_path)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
-def test_a_picture_without_detections(name, tmp_path):
+def test_a_image_without_detections(name, tmp_path):
     config = read_config(f'{name}.py')
     config.merge_from_dict({
         f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': .9999})
-    result = deploy(DeploySettings(), config, f'{name}.pth', pictures(), tmp_path)
+    result = deploy(DeploySettings(), config, f'{name}.pth', images(), tmp_path)
     assert result.verified and result.differences[0].count == 0
 
 
 def test_label_maps_out_of_the_graph(tmp_path):
     config = read_config('fpn.py')
     settings = DeploySettings(with_argmax=True)
-    result = deploy(settings, config, 'fpn.pth', pictures(), tmp_path)
+    result = deploy(settings, config, 'fpn.pth', images(), tmp_path)
     runner = OnnxRunner(result.onnx)
     output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
@@ -170,8 +170,8 @@ def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
 @pytest.mark.parametrize('name', ['mask_rcnn', 'fpn'])
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
 def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
-    settings = DeploySettings(precision=precision, calibration=Calibration(num_pictures=2))
-    result = deploy(settings, read_config(f'{name}.py'), f'{name}.pth', pictures(), tmp_path)
+    settings = DeploySettings(precision=precision, calibration=Calibration(num_images=2))
+    result = deploy(settings, read_config(f'{name}.py'), f'{name}.pth', images(), tmp_path)
     assert result.verified and not all(each.within for each in result.differences)
     if name == 'fpn':
         assert result.differences[0].mean < .1
@@ -212,7 +212,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
         torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=.05)
     meta = dict(dataset_meta=dict(classes=tuple(map(str, range(80)))))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'stock.pth')
-    result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', pictures()[:2], tmp_path)
+    result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', images()[:2], tmp_path)
     assert result.verified, result.differences
     assert result.differences[0].count > 0
 
@@ -228,15 +228,15 @@ def run(monkeypatch, *arguments):
 
 
 def test_the_tool(monkeypatch, capsys, tmp_path):
-    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', pictures()[0], '--test-img',
-               *pictures()[1:], '--work-dir', tmp_path / 'out', '--dump-info')
+    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', images()[0], '--test-img',
+               *images()[1:], '--work-dir', tmp_path / 'out', '--dump-info')
     out = capsys.readouterr().out
     assert code == 0
     assert re.search(r'share of other labels +\d+ +0 .* ok', out)
     assert str(tmp_path / 'out/end2end.onnx') in out
 
 
-def test_the_pictures_are_shown(monkeypatch, tmp_path):
+def test_the_images_are_shown(monkeypatch, tmp_path):
     shown = []
 
     @contextlib.contextmanager
@@ -244,7 +244,7 @@ def test_the_pictures_are_shown(monkeypatch, tmp_path):
         yield lambda image: shown.append(image.shape)
 
     monkeypatch.setattr(media, 'open_window', open_window)
-    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', pictures()[0], '--work-dir',
+    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', images()[0], '--work-dir',
                tmp_path / 'é', '--show')
     assert code == 0 and shown == [cv2.imread(str(tmp_path / 'é/output.jpg')).shape]
 
@@ -253,7 +253,7 @@ def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
         monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     code = run(monkeypatch, PRESET.with_name('tensorrt_fp32.py'), 'fpn.py', 'fpn.pth',
-               pictures()[0], '--work-dir', tmp_path)
+               images()[0], '--work-dir', tmp_path)
     out = capsys.readouterr().out
     assert code == 3
     assert 'there is no engine' in out and f'trtexec --onnx={tmp_path / "end2end.onnx"}' in out
@@ -279,7 +279,7 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
         return outputs
 
     monkeypatch.setattr(OnnxRunner, 'infer', wrong)
-    code = run(monkeypatch, PRESET, 'retinanet.py', 'retinanet.pth', pictures()[0], '--work-dir',
+    code = run(monkeypatch, PRESET, 'retinanet.py', 'retinanet.pth', images()[0], '--work-dir',
                tmp_path / 'out')
     out = capsys.readouterr().out
     assert code == 2
@@ -288,8 +288,8 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no picture to compare on'),
-    ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as a picture'),
+    ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no image to compare on'),
+    ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as an image'),
     ([PRESET, 'fpn.py', 'upernet.pth', f'{SHAPES}/00000000.jpg'], 'upernet.pth'),
     (['preset.py', 'fpn.py', 'fpn.pth'], 'no config file preset.py'),
     ([PRESET, 'fpn.py', 'fpn.pth', '--cfg-options', 'onnx_config.size=3'],

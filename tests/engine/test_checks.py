@@ -74,11 +74,11 @@ def test_missing_root_is_told_with_its_key_and_the_cure(config, tmp_path):
 
 def test_all_missing_files_are_told(config, tmp_path):
     dataset = config.train_dataloader.dataset.dataset
-    dataset.update(ann_file='trian.json', data_prefix=dict(img='pictures'))
+    dataset.update(ann_file='trian.json', data_prefix=dict(img='images'))
     config.val_evaluator[0].ann_file = 'val.json'
     message = error_of(config)
     assert f'.ann_file: no file {tmp_path}/data/own/trian.json. Did you mean train.json?' in message
-    assert f'.data_prefix.img: no folder {tmp_path}/data/own/pictures' in message
+    assert f'.data_prefix.img: no folder {tmp_path}/data/own/images' in message
     assert f'val_evaluator.0.ann_file: no file {tmp_path}/val.json' in message
 
 
@@ -299,13 +299,13 @@ def test_numbers_are_checked_before_anything_is_built(toy):
         evaluate(config, None)
 
 
-def test_fewer_pictures_than_a_batch(toy):
+def test_fewer_images_than_a_batch(toy):
     config = toy('small')
     config.train_dataloader.update(batch_size=17, drop_last=True)
     with pytest.raises(UserError, match='batch_size=17 is more .* process, 16, .*batch_size=16$'):
         train(config)
     config.train_dataloader.dataset = dict(type='ToyPatches', count=0)
-    with pytest.raises(UserError, match='train_dataloader.dataset has no picture$'):
+    with pytest.raises(UserError, match='train_dataloader.dataset has no image$'):
         train(config)
     config.train_dataloader.dataset.count = 16
     config.train_dataloader.drop_last = False

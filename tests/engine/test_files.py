@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmtrtvit.engine.files import AtomicBackend, PictureBackend, make_dump
+from mmtrtvit.engine.files import AtomicBackend, ImageBackend, make_dump
 
 
 def test_mmengine_finds_the_backend_by_name(tmp_path):
@@ -60,14 +60,14 @@ def test_a_full_disk_is_told_by_the_name_of_the_checkpoint(tmp_path, full_disk):
     assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['x.pth']
 
 
-def test_pictures_are_written_or_an_error_is_raised(tmp_path, full_disk):
-    backend = PictureBackend(save_dir=str(tmp_path), img_save_dir='pictures')
+def test_images_are_written_or_an_error_is_raised(tmp_path, full_disk):
+    backend = ImageBackend(save_dir=str(tmp_path), img_save_dir='images')
     image = np.random.default_rng(0).integers(256, size=(40, 50, 3), dtype=np.uint8)
     backend.add_image('test', image, step=3)
     with full_disk(1000), pytest.raises(OSError):
         backend.add_image('test', image, step=4)
-    assert os.listdir(tmp_path / 'pictures') == ['test_3.png']
-    assert (cv2.imread(str(tmp_path / 'pictures' / 'test_3.png'))[..., ::-1] == image).all()
+    assert os.listdir(tmp_path / 'images') == ['test_3.png']
+    assert (cv2.imread(str(tmp_path / 'images' / 'test_3.png'))[..., ::-1] == image).all()
 
 
 def test_predictions_are_written_whole(tmp_path, full_disk):

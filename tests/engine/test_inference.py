@@ -20,7 +20,7 @@ from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.inference import infer
 from mmtrtvit.engine.predictor import label_map, load
 from mmtrtvit.errors import UserError
-from mmtrtvit.media import write_picture
+from mmtrtvit.media import write_image
 
 ROOT = Path(__file__).parents[2]
 DETECTORS, SEGMENTORS = ('retinanet', 'mask_rcnn'), ('upernet', 'fpn')
@@ -30,7 +30,7 @@ SHAPES = 'data/shapes/images/validation'
 
 @pytest.fixture(scope='module')
 def folder(small_models, tmp_path_factory):
-    """A user's folder: pictures, configs and checkpoints."""
+    """A user's folder: images, configs and checkpoints."""
     return shutil.copytree(small_models, tmp_path_factory.mktemp('user') / 'folder')
 
 
@@ -116,15 +116,15 @@ def test_segmentors_predict_as_with_mmseg(predictors, name):
 def test_batches_do_not_change_predictions(predictors, name):
     predictor, batches = predictors[name], []
     small = np.ascontiguousarray(predictor.read(shapes()[0])[:64, :64])
-    pictures = [*shapes(), small, small, shapes()[0]]
+    images = [*shapes(), small, small, shapes()[0]]
     predict = predictor.predict
     predictor.predict = lambda inputs: batches.append(len(inputs)) or predict(inputs)
     try:
-        together = predictor(pictures, batch_size=2)
+        together = predictor(images, batch_size=2)
     finally:
         del predictor.predict
     assert batches == [2, 1, 2, 1]  # consecutive ones of one size
-    for mine, alone in zip(tensors(together), tensors(predictor(pictures)), strict=True):
+    for mine, alone in zip(tensors(together), tensors(predictor(images)), strict=True):
         for key, value in mine.items():
             if value.is_floating_point():
                 torch.testing.assert_close(value, alone[key], atol=1e-3, rtol=1e-3)
@@ -132,7 +132,7 @@ def test_batches_do_not_change_predictions(predictors, name):
                 assert (value != alone[key]).float().mean() < 0.01
 
 
-def test_arrays_are_pictures_as_opencv_reads_them(predictors):
+def test_arrays_are_images_as_opencv_reads_them(predictors):
     for predictor in predictors.values():
         arrays = [cv2.imread(path) for path in shapes()]
         assert_equal(tensors(predictor(arrays)), tensors(predictor(shapes())))
@@ -287,8 +287,8 @@ def test_a_pipeline_without_a_loader_is_told(folder):
         load('retinanet.py', 'retinanet.pth', options=options)
 
 
-def write_odd_pictures(folder):
-    """Pictures of every kind, by name with the size that they are predicted in."""
+def write_odd_images(folder):
+    """Images of every kind, by name with the size that they are predicted in."""
     folder.mkdir(exist_ok=True)
     color = cv2.imread(shapes()[0])
     alpha = np.dstack([color, np.full(color.shape[:2], 128, np.uint8)])
@@ -300,11 +300,11 @@ def write_odd_pictures(folder):
     cv2.imwrite(str(folder / 'grey.pgm'), color[..., 0])
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
-    picture = Image.fromarray(color[..., ::-1])
-    picture.save(folder / 'turned.jpg', exif=exif, quality=95)
-    picture.convert('P').save(folder / 'palette.png')
-    picture.convert('CMYK').save(folder / 'print.jpg')
-    picture.save(folder / 'with space, bäume 木.webp')
+    image = Image.fromarray(color[..., ::-1])
+    image.save(folder / 'turned.jpg', exif=exif, quality=95)
+    image.convert('P').save(folder / 'palette.png')
+    image.convert('CMYK').save(folder / 'print.jpg')
+    image.save(folder / 'with space, bäume 木.webp')
     return {
         'alpha.png': (96, 64), 'deep.png': (96, 64), 'deep.tif': (96, 64), 'grey.pgm': (96, 64),
         'grey.png': (96, 64), 'palette.png': (96, 64), 'print.jpg': (96, 64), 'tiny.png': (5, 3),
@@ -312,22 +312,22 @@ def write_odd_pictures(folder):
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
-def test_odd_pictures(run, tmp_path, name):
-    expected = write_odd_pictures(tmp_path / 'in')
+def test_odd_images(run, tmp_path, name):
+    expected = write_odd_images(tmp_path / 'in')
     result = run(name, tmp_path / 'in')
     assert (result.frames, result.skipped) == (len(expected), [])
     results = read_results(tmp_path / 'out')['results']
     assert {Path(row['file']).name: (row['width'], row['height']) for row in results} == expected
     for file, (width, height) in expected.items():
-        drawn = tmp_path / 'out/pictures' / file.replace('.pgm', '.pgm.png')
+        drawn = tmp_path / 'out/images' / file.replace('.pgm', '.pgm.png')
         assert cv2.imdecode(np.fromfile(drawn, np.uint8), 1).shape == (height, width, 3)
     for row in results if name == 'fpn' else ():
         labels = np.array(Image.open(tmp_path / 'out' / row['label_map']))
         assert labels.shape == (row['height'], row['width'])
 
 
-def test_a_picture_of_16_bits_is_as_one_of_8(predictors, tmp_path):
-    write_odd_pictures(tmp_path)
+def test_a_image_of_16_bits_is_as_one_of_8(predictors, tmp_path):
+    write_odd_images(tmp_path)
     deep, plain = predictors['fpn']([tmp_path / 'deep.png', shapes()[0]])
     assert_equal(tensors([deep]), tensors([plain]))
 
@@ -338,7 +338,7 @@ def test_unreadable_files_are_skipped(run, tmp_path):
     whole = Path(shapes()[0]).read_bytes()
     (folder / 'b_cut.jpg').write_bytes(whole[:len(whole) // 2])
     (folder / 'c_empty.png').touch()
-    (folder / 'd_text.jpg').write_text('no picture')
+    (folder / 'd_text.jpg').write_text('no image')
     (folder / 'e_clip.mp4').write_text('no video')
     cv2.imwrite(str(folder / 'f_strip.png'), np.zeros((1, 400, 3), np.uint8))
     for name in ('a', 'g'):
@@ -347,37 +347,37 @@ def test_unreadable_files_are_skipped(run, tmp_path):
     assert result.frames == 2 and not result.stopped
     assert [sentence.removeprefix(f'{tmp_path}/') for sentence in result.skipped] == [
         'none.jpg does not exist.',
-        'in/b_cut.jpg cannot be read as a picture.',
-        'in/c_empty.png cannot be read as a picture.',
-        'in/d_text.jpg cannot be read as a picture.',
+        'in/b_cut.jpg cannot be read as an image.',
+        'in/c_empty.png cannot be read as an image.',
+        'in/d_text.jpg cannot be read as an image.',
         'in/e_clip.mp4 cannot be read as a video.',
         'in/f_strip.png: 400 x 1 pixels cannot be resized as the config says: one side would '
         'vanish.']
     rows = read_results(tmp_path / 'out')['results']
     assert [Path(row['file']).name for row in rows] == ['a.jpg', 'g.jpg']
-    assert sorted(os.listdir(tmp_path / 'out/pictures')) == ['a.jpg', 'g.jpg']
+    assert sorted(os.listdir(tmp_path / 'out/images')) == ['a.jpg', 'g.jpg']
 
 
-def test_a_picture_that_is_too_small_for_the_backbone(run, tmp_path):
+def test_a_image_that_is_too_small_for_the_backbone(run, tmp_path):
     cv2.imwrite(str(tmp_path / 'strip.png'), np.zeros((10, 128, 3), np.uint8))
     result = run('fpn', tmp_path / 'strip.png', shapes()[0])
     assert result.frames == 1
     assert result.skipped == [
-        f'{tmp_path}/strip.png: the picture is 10 x 128 (H x W): expected at least 32 x 32']
+        f'{tmp_path}/strip.png: the image is 10 x 128 (H x W): expected at least 32 x 32']
 
 
 def test_nothing_to_predict_is_an_error_without_files(run, tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in/empty.jpg').touch()
     with pytest.raises(UserError, match=(
-            'nothing could be predicted.\n.*in/empty.jpg cannot be read as a picture')):
+            'nothing could be predicted.\n.*in/empty.jpg cannot be read as an image')):
         run('retinanet', tmp_path / 'in')
     assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
     with pytest.raises(UserError, match='nothing to look at.\nx.jpg does not exist'):
         run('retinanet', 'x.jpg')
 
 
-def test_pictures_and_predictions_are_written(run, tmp_path, predictors):
+def test_images_and_predictions_are_written(run, tmp_path, predictors):
     result = run('mask_rcnn', SHAPES, score_thr=0.5)
     data = read_results(tmp_path / 'out')
     assert (data['config'], data['checkpoint'], data['classes']) == (
@@ -390,7 +390,7 @@ def test_pictures_and_predictions_are_written(run, tmp_path, predictors):
     assert result.best_score == pytest.approx(
         max(sample.pred_instances.scores.max().item() for sample in samples))
     for path, sample in zip(shapes(), samples):
-        drawn = cv2.imread(str(tmp_path / 'out/pictures' / Path(path).name))
+        drawn = cv2.imread(str(tmp_path / 'out/images' / Path(path).name))
         expected = predictors['mask_rcnn'].draw(cv2.imread(path), sample, 0.5)
         assert np.abs(drawn.astype(int) - expected).mean() < 5  # JPEG
 
@@ -400,7 +400,7 @@ def test_what_is_below_the_threshold_is_not_drawn(run, tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), image)
     result = run('mask_rcnn', tmp_path / 'a.png', score_thr=1)
     assert not result.found and result.best_score > 0
-    assert np.array_equal(cv2.imread(str(tmp_path / 'out/pictures/a.png')), image)
+    assert np.array_equal(cv2.imread(str(tmp_path / 'out/images/a.png')), image)
 
 
 def test_label_maps_are_written(run, tmp_path, predictors):
@@ -417,18 +417,18 @@ def test_label_maps_are_written(run, tmp_path, predictors):
 def test_label_maps_of_many_classes(tmp_path):
     labels = torch.arange(300).reshape(1, 15, 20)
     sample = SegDataSample(pred_sem_seg=PixelData(data=labels))
-    path = write_picture(tmp_path / 'labels.png', label_map(sample))
+    path = write_image(tmp_path / 'labels.png', label_map(sample))
     assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), labels[0].numpy())
 
 
 def test_what_is_not_wanted_is_not_written(run, tmp_path):
-    run('upernet', shapes()[0], pictures=False)
+    run('upernet', shapes()[0], images=False)
     assert sorted(os.listdir(tmp_path / 'out')) == ['label_maps', 'predictions.json']
 
 
 def test_no_predictions(run, tmp_path):
     run('upernet', shapes()[0], predictions=False)
-    assert sorted(os.listdir(tmp_path / 'out')) == ['pictures']
+    assert sorted(os.listdir(tmp_path / 'out')) == ['images']
 
 
 def write_clip(path, count=5, size=(96, 64)):
@@ -444,14 +444,14 @@ def test_a_video(run, tmp_path, name):
     write_clip(tmp_path / 'clip.mp4')
     result = run(name, tmp_path / 'clip.mp4', shapes()[0], batch_size=2, score_thr=0.6)
     assert (result.frames, result.skipped) == (6, [])
-    capture = cv2.VideoCapture(str(tmp_path / 'out/pictures/clip.mp4'))
+    capture = cv2.VideoCapture(str(tmp_path / 'out/images/clip.mp4'))
     assert [capture.get(key) for key in (
         cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH,
         cv2.CAP_PROP_FRAME_HEIGHT)] == [10, 5, 96, 64]
-    *frames, picture = read_results(tmp_path / 'out')['results']
+    *frames, image = read_results(tmp_path / 'out')['results']
     assert [(row['file'], row['frame'], row['time']) for row in frames] == [
         (str(tmp_path / 'clip.mp4'), index, index / 10) for index in range(5)]
-    assert 'frame' not in picture
+    assert 'frame' not in image
     if name == 'fpn':
         assert [row['label_map'] for row in frames] == [
             f'label_maps/clip/{index:06d}.png' for index in range(5)]
@@ -462,13 +462,13 @@ def test_the_first_frames_of_videos(run, tmp_path):
     for name in ('a.mp4', 'b.mp4'):
         write_clip(tmp_path / name)
     totals = []
-    result = run('retinanet', tmp_path, max_frames=2, pictures=False,
+    result = run('retinanet', tmp_path, max_frames=2, images=False,
                  track=lambda items, total: totals.append(total) or items)
     assert result.frames == 4 and totals == [4]
 
 
 class Webcam:
-    """Stands in for cv2.VideoCapture, since a test has no webcam: a picture without end."""
+    """Stands in for cv2.VideoCapture, since a test has no webcam: an image without end."""
 
     interrupt_at = None
     released = []
@@ -504,7 +504,7 @@ def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, webcam):
     assert [(row['file'], row['frame']) for row in rows] == [
         ('webcam 0', 0), ('webcam 0', 1), ('webcam 0', 2)]
     assert rows[0]['time'] < rows[2]['time']
-    assert (tmp_path / 'out/pictures/webcam_0.mp4').stat().st_size
+    assert (tmp_path / 'out/images/webcam_0.mp4').stat().st_size
 
 
 def test_a_webcam_until_ctrl_c(run, tmp_path, monkeypatch, webcam):
@@ -513,7 +513,7 @@ def test_a_webcam_until_ctrl_c(run, tmp_path, monkeypatch, webcam):
     result = run('retinanet', '0', track=lambda items, total: totals.append(total) or items)
     assert (result.frames, result.stopped, totals) == (2, False, [None])
     assert len(read_results(tmp_path / 'out')['results']) == 2
-    assert os.listdir(tmp_path / 'out/pictures') == ['webcam_0.mp4']
+    assert os.listdir(tmp_path / 'out/images') == ['webcam_0.mp4']
 
 
 def test_a_webcam_until_q(run, monkeypatch):
@@ -523,7 +523,7 @@ def test_a_webcam_until_q(run, monkeypatch):
         monkeypatch.setattr(cv2, name, lambda *args: None)
     monkeypatch.setattr(cv2, 'waitKey', lambda delay: next(keys))
     monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
-    result = run('retinanet', '0', show=True, pictures=False)
+    result = run('retinanet', '0', show=True, images=False)
     assert (result.frames, result.stopped) == (2, False)
 
 
@@ -541,7 +541,7 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path):
                  track=stop_after(3, KeyboardInterrupt))
     assert (result.frames, result.stopped) == (3, True)
     assert len(read_results(tmp_path / 'out')['results']) == 3
-    capture = cv2.VideoCapture(str(tmp_path / 'out/pictures/clip.mp4'))
+    capture = cv2.VideoCapture(str(tmp_path / 'out/images/clip.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
 
 
@@ -551,13 +551,13 @@ def test_an_error_leaves_whole_files_alone(run, tmp_path):
         run('fpn', shapes()[0], tmp_path / 'clip.mp4', track=stop_after(3, ZeroDivisionError()))
     written = {path.relative_to(tmp_path / 'out').as_posix()
                for path in (tmp_path / 'out').rglob('*.*')}
-    picture = Path(shapes()[0])
+    image = Path(shapes()[0])
     assert written == {
-        f'pictures/{picture.name}', f'label_maps/{picture.stem}.png', 'label_maps/clip/000000.png',
+        f'images/{image.name}', f'label_maps/{image.stem}.png', 'label_maps/clip/000000.png',
         'label_maps/clip/000001.png'}
 
 
-def test_results_inside_the_folder_of_the_pictures(run, tmp_path):
+def test_results_inside_the_folder_of_the_images(run, tmp_path):
     (tmp_path / 'a.jpg').write_bytes(Path(shapes()[0]).read_bytes())
     assert [run('retinanet', tmp_path).frames for _ in range(2)] == [1, 1]
 

@@ -107,7 +107,7 @@ def test_what_the_config_does_not_explain_stays(error, config):
     assert caught.value is error
 
 
-def test_a_data_set_without_a_picture(tmp_path):
+def test_a_data_set_without_a_image(tmp_path):
     (tmp_path / 'empty.json').write_text(
         '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}')
     config = dict(train_dataloader=dict(dataset=dict(
@@ -115,4 +115,4 @@ def test_a_data_set_without_a_picture(tmp_path):
     text = explanation(
         lambda config: DATASETS.build(
             dict(config['train_dataloader']['dataset'], _scope_='mmdet')), config)
-    assert text.startswith('train_dataloader.dataset has no picture left')
+    assert text.startswith('train_dataloader.dataset has no image left')

@@ -31,16 +31,16 @@ def test_channels_last_trains_the_same(toy):
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
-def test_pictures_come_in_the_format_of_the_weights(toy, channels_last):
+def test_images_come_in_the_format_of_the_weights(toy, channels_last):
     runner = build_runner(toy())
     SpeedHook(channels_last).before_run(runner)
     model, seen = runner.model.eval(), []
     model.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    pictures, labels = torch.randn(2, 3, 8, 9), torch.tensor([0, 1])
-    outputs = model(pictures, labels), model(inputs=pictures, label=labels, mode='tensor')
+    images, labels = torch.randn(2, 3, 8, 9), torch.tensor([0, 1])
+    outputs = model(images, labels), model(inputs=images, label=labels, mode='tensor')
     assert_close(outputs[0], outputs[1])
     for each in seen:
-        assert torch.equal(each, pictures)
+        assert torch.equal(each, images)
         assert each.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 

@@ -78,7 +78,7 @@ def test_bad_out_indices(small, out_indices):
 
 
 @pytest.mark.parametrize('size', [(31, 64), (64, 31), (1, 1)], ids=str)
-def test_too_small_a_picture(small, size):
+def test_too_small_a_image(small, size):
     with pytest.raises(ValueError, match=f'{size[0]} x {size[1]} .*at least 32 x 32'):
         small()(torch.randn(1, 3, *size))
 
@@ -257,13 +257,13 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
             dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18)
     else:
         axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('picture', *names)}
+                for name in ('image', *names)}
         settings = dict(dynamic_axes=axes, opset_version=17)
     torch.onnx.export(
         model, (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo, verbose=False,
-        input_names=['picture'], output_names=names, **settings)
+        input_names=['image'], output_names=names, **settings)
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     for size in ((2, 3, 96, 160), (1, 3, 75, 101), (3, 3, 33, 47), (1, 3, 32, 32)):
         x = torch.randn(size)
-        actual = tuple(map(torch.from_numpy, session.run(None, {'picture': x.numpy()})))
+        actual = tuple(map(torch.from_numpy, session.run(None, {'image': x.numpy()})))
         assert_close(actual, model(x), rtol=1e-4, atol=1e-4)

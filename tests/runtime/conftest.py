@@ -1,4 +1,4 @@
-"""Exported models with random weights, the same files behind their hosts, and pictures."""
+"""Exported models with random weights, the same files behind their hosts, and images."""
 
 import json
 from types import SimpleNamespace
@@ -19,8 +19,8 @@ SIZES = [(100, 130), (130, 100), (256, 256), (301, 77), (40, 40)]
 
 
 @pytest.fixture(scope='session')
-def pictures():
-    """Pictures of several sizes, ``(H, W, 3)``, uint8, BGR, with something in them."""
+def images():
+    """Images of several sizes, ``(H, W, 3)``, uint8, BGR, with something in them."""
     rng = np.random.default_rng(0)
     found = []
     for height, width in SIZES:

@@ -4,7 +4,7 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime.images import read_picture
+from mmtrtvit.runtime.images import read_image
 
 
 @pytest.fixture(scope='module')
@@ -28,10 +28,10 @@ def test_files_and_arrays_are_read_like_mmcv_reads_files(name, image, tmp_path):
     path = tmp_path / name
     path.write_bytes(cv2.imencode(path.suffix, stored)[1])
     expected = LoadImageFromFile()(dict(img_path=str(path)))['img']
-    np.testing.assert_array_equal(read_picture(path), expected)
-    np.testing.assert_array_equal(read_picture(str(path)), expected)
+    np.testing.assert_array_equal(read_image(path), expected)
+    np.testing.assert_array_equal(read_image(str(path)), expected)
     if path.suffix == '.png':
-        result = read_picture(stored)
+        result = read_image(stored)
         np.testing.assert_array_equal(result, expected)
         assert result.flags['C_CONTIGUOUS'] and result.dtype == np.uint8
 
@@ -43,21 +43,21 @@ def test_a_turned_photo_stands_upright(image, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(image).save(path, exif=exif)
-    assert read_picture(path).shape == (40, 30, 3)
+    assert read_image(path).shape == (40, 30, 3)
 
 
-def test_files_that_are_no_pictures(tmp_path):
+def test_files_that_are_no_images(tmp_path):
     with pytest.raises(UserError, match='none.png cannot be read: No such file'):
-        read_picture(tmp_path / 'none.png')
+        read_image(tmp_path / 'none.png')
     with pytest.raises(UserError, match='cannot be read: Is a directory'):
-        read_picture(tmp_path)
+        read_image(tmp_path)
     path = tmp_path / 'bad.png'
     path.write_bytes(b'')
     with pytest.raises(UserError, match='bad.png is empty'):
-        read_picture(path)
-    path.write_bytes(b'no picture')
+        read_image(path)
+    path.write_bytes(b'no image')
     with pytest.raises(UserError, match='bad.png cannot be decoded'):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif', '.bmp', '.webp'])
@@ -67,7 +67,7 @@ def test_a_file_whose_end_is_missing_is_refused(suffix, share, image, tmp_path):
     path = tmp_path / f'half{suffix}'
     path.write_bytes(data[:int(len(data) * share)])
     with pytest.raises(UserError, match=f'half{suffix} cannot be decoded'):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize('array, message', [
@@ -77,6 +77,6 @@ def test_a_file_whose_end_is_missing_is_refused(suffix, share, image, tmp_path):
     (np.zeros(5, np.uint8), r'\(5,\), expected'),
     (np.zeros((5, 5, 3), np.float32), 'holds float32, expected uint8 or uint16'),
 ])
-def test_arrays_that_are_no_pictures(array, message):
+def test_arrays_that_are_no_images(array, message):
     with pytest.raises(UserError, match=message):
-        read_picture(array)
+        read_image(array)

@@ -80,4 +80,4 @@ def test_the_command_line_on_the_device(device, bright, tmp_path):
     assert 'bright (1)' in result.stdout
     content = json.loads((model_dir / 'results/predictions.json').read_text())
     assert content['annotations'][0]['bbox'] == [30, 10, 20, 10]
-    assert (model_dir / 'results/pictures/street.png').is_file()
+    assert (model_dir / 'results/images/street.png').is_file()

@@ -1,4 +1,4 @@
-"""Graphs of all shapes, bad files, bad pictures, batches and threads."""
+"""Graphs of all shapes, bad files, bad images, batches and threads."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime import BadPicture, Detector, Segmentor
+from mmtrtvit.runtime import BadImage, Detector, Segmentor
 from mmtrtvit.runtime.sessions import base as sessions
 from mmtrtvit.runtime.sessions.base import Profile
 from mmtrtvit.runtime.sessions.opening import open_session
@@ -29,44 +29,44 @@ def boxes_of(found):
     return found.boxes.tolist()
 
 
-def test_a_picture_without_detections(bright):
+def test_a_image_without_detections(bright):
     found = Detector(bright())(np.zeros((60, 80, 3), np.uint8))
     assert len(found) == 0 and found.boxes.shape == (0, 4) and found.labels.dtype == np.int32
 
 
-def test_batches_hold_consecutive_pictures_of_one_size(bright):
+def test_batches_hold_consecutive_images_of_one_size(bright):
     detector = Detector(bright())
     shapes = []
     run = detector.session.run
     detector.session.run = lambda inputs: shapes.append(inputs['input'].shape) or run(inputs)
-    pictures = [with_box(index, 5, index + 9, 20, size) for index, size in enumerate(
+    images = [with_box(index, 5, index + 9, 20, size) for index, size in enumerate(
         [(60, 80)] * 5 + [(80, 60)] * 2 + [(60, 80)])]
-    pictures.insert(2, np.zeros((0, 0, 3), np.uint8))
-    results = list(detector.predict(pictures, batch_size=3))
-    assert isinstance(results.pop(2), BadPicture)
+    images.insert(2, np.zeros((0, 0, 3), np.uint8))
+    results = list(detector.predict(images, batch_size=3))
+    assert isinstance(results.pop(2), BadImage)
     assert [boxes_of(found)[0][0] for found in results] == list(range(8))
     assert shapes == [(2, 3, 60, 80), (3, 3, 60, 80), (2, 3, 80, 60), (1, 3, 60, 80)]
     assert [boxes_of(found) for found in results] == [
-        boxes_of(detector(picture)) for picture in pictures if picture.size]
+        boxes_of(detector(image)) for image in images if image.size]
 
 
-def test_pictures_are_read_when_it_is_their_turn(bright):
+def test_images_are_read_when_it_is_their_turn(bright):
     begun = []
 
-    def pictures():
+    def images():
         for index in range(100):
             begun.append(index)
             yield with_box(1, 1, 9, 9)
 
-    results = Detector(bright()).predict(pictures(), batch_size=4)
+    results = Detector(bright()).predict(images(), batch_size=4)
     next(results)
     assert len(begun) == 4
 
 
 def test_a_graph_of_a_fixed_size_and_batch(bright):
     detector = Detector(bright('3, 3, 64, 96'))
-    pictures = [with_box(index, 1, index + 10, 20, (60, 80)) for index in range(4)]
-    results = list(detector.predict(pictures, batch_size=4))  # three, and one filled up
+    images = [with_box(index, 1, index + 10, 20, (60, 80)) for index in range(4)]
+    results = list(detector.predict(images, batch_size=4))  # three, and one filled up
     assert [boxes_of(found) for found in results] == [
         [[index, 1, index + 10, 20]] for index in range(4)]
     large = detector(with_box(20, 20, 100, 120, (128, 160)))
@@ -137,9 +137,9 @@ def test_many_classes_need_16_bits(made):
 
 def test_threads_share_a_model(bright):
     detector = Detector(bright())
-    pictures = [with_box(index % 30, 3, index % 30 + 20, 30) for index in range(200)]
+    images = [with_box(index % 30, 3, index % 30 + 20, 30) for index in range(200)]
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(detector, pictures))
+        results = list(pool.map(detector, images))
     assert [boxes_of(found)[0][0] for found in results] == [index % 30 for index in range(200)]
 
 
@@ -246,24 +246,24 @@ def test_a_work_dir_that_is_damaged(damage, message, bright):
         Detector(work_dir)
 
 
-def test_ten_thousand_pictures_of_which_some_are_bad(bright, tmp_path):
+def test_ten_thousand_images_of_which_some_are_bad(bright, tmp_path):
     """None is lost, and memory stays where it is."""
     files = [tmp_path / f'{index}.png' for index in range(3)]
     for index, file in enumerate(files):
         cv2.imwrite(str(file), with_box(index + 1, 2, index + 20, 30))
-    (tmp_path / 'bad.jpg').write_bytes(b'no picture')
+    (tmp_path / 'bad.jpg').write_bytes(b'no image')
     bad = [tmp_path / 'bad.jpg', np.zeros((0, 9, 3), np.uint8), np.zeros((5, 5), np.float32),
            tmp_path / 'none.png']
 
-    def pictures():
+    def images():
         for index in range(10_000):
             yield bad[index // 20 % 4] if index % 20 == 7 else files[index % 3]
 
     memory = []
     found = wrong = 0
-    for index, result in enumerate(Detector(bright(), threads=1).predict(pictures(), 4)):
+    for index, result in enumerate(Detector(bright(), threads=1).predict(images(), 4)):
         if index % 20 == 7:
-            assert isinstance(result, BadPicture)
+            assert isinstance(result, BadImage)
             wrong += 1
         else:
             assert boxes_of(result) == [[index % 3 + 1, 2, index % 3 + 20, 30]]

@@ -68,13 +68,13 @@ def reference(config, image):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_the_input_is_that_of_the_host(case, pictures):
+def test_the_input_is_that_of_the_host(case, images):
     config = config_of(*CASES[case])
     pipeline = Pipeline(transforms_of(config), 'pipeline.json')
     rng = np.random.default_rng(0)
     small = [rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), dtype=np.uint8)
              for _ in range(8)]  # of sizes that the resize has to round
-    for image in pictures[:4] + small if case != 'padded to a size' else pictures[:1] + small:
+    for image in images[:4] + small if case != 'padded to a size' else images[:1] + small:
         expected, size, scale = reference(config, image.copy())
         prepared = pipeline(image)
         assert prepared.image.dtype == np.float32
@@ -84,13 +84,13 @@ def test_the_input_is_that_of_the_host(case, pictures):
         assert not prepared.note
 
 
-def test_a_graph_that_normalises_gets_padded_pixels(pictures):
+def test_a_graph_that_normalises_gets_padded_pixels(images):
     config = config_of(*CASES['keep ratio'])
-    prepared = Pipeline(transforms_of(config), 'pipeline.json', normalise=False)(pictures[0])
+    prepared = Pipeline(transforms_of(config), 'pipeline.json', normalise=False)(images[0])
     height, width = prepared.size
     assert prepared.image.dtype == np.uint8 and prepared.image.shape == (224, 288, 3)
     assert not prepared.image[height:].any() and not prepared.image[:, width:].any()
-    normalised = Pipeline(transforms_of(config), 'pipeline.json')(pictures[0]).image
+    normalised = Pipeline(transforms_of(config), 'pipeline.json')(images[0]).image
     pixels = prepared.image[:height, :width, ::-1].astype(np.float32)
     expected = (pixels - np.float32(IMAGENET['mean'])) / np.float32(IMAGENET['std'])
     np.testing.assert_array_equal(
@@ -103,9 +103,9 @@ def test_a_graph_that_normalises_gets_padded_pixels(pictures):
     ([(96, 96), (100, 170), (64, 320)], (96, 96), (96, 96)),
     ([(64, 320), (300, 300)], (200, 200), (224, 224)),
 ])
-def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, pictures):
+def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, images):
     transforms = transforms_of(config_of(*CASES['keep ratio']))
-    prepared = Pipeline(transforms, 'pipeline.json')(pictures[2], limits)
+    prepared = Pipeline(transforms, 'pipeline.json')(images[2], limits)
     assert (prepared.resized, prepared.image.shape[1:]) == (resized, padded)
     assert ('shrunk to' in prepared.note) == (resized != (200, 200))
     assert prepared.scale == pytest.approx(resized[0] / 256)
@@ -140,5 +140,5 @@ def test_a_side_that_vanishes_and_a_size_that_cannot_fit():
     with pytest.raises(UserError, match='1 x 900 pixels cannot be resized to 0 x 100'):
         Pipeline(keep, '')(np.zeros((900, 1, 3), np.uint8))
     padded = Pipeline([dict(type='Pad', size=[300, 200])], '')
-    with pytest.raises(UserError, match='pads pictures to 300 x 200 pixels, but the model takes'):
+    with pytest.raises(UserError, match='pads images to 300 x 200 pixels, but the model takes'):
         padded(np.zeros((10, 10, 3), np.uint8), [(100, 100)])

@@ -28,7 +28,7 @@ def inputs(tmp_path):
     (folder / 'sub').mkdir(parents=True)
     cv2.imwrite(str(folder / 'a.png'), with_box(3))
     cv2.imwrite(str(folder / 'sub/b.png'), with_box(7))
-    (folder / 'c.jpg').write_bytes(b'no picture')
+    (folder / 'c.jpg').write_bytes(b'no image')
     writer = cv2.VideoWriter(
         str(folder / 'd.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
     for index in range(6):
@@ -42,7 +42,7 @@ def test_a_detector_on_a_folder(bright, inputs):
     result = run(Detector(model_dir), [inputs], model_dir / 'out', batch_size=4)
     assert result.frames == 8 and result.found == {'bright': 8}
     assert [sentence.split('/')[-1] for sentence in result.skipped] == [
-        'c.jpg cannot be decoded as a picture.']
+        'c.jpg cannot be decoded as an image.']
     content = json.loads((model_dir / 'out/predictions.json').read_text())
     names = [image['file_name'] for image in content['images']]
     assert names == ['a.png'] + ['d.avi'] * 6 + ['sub/b.png']
@@ -51,17 +51,17 @@ def test_a_detector_on_a_folder(bright, inputs):
     lefts = [each['bbox'][0] for each in content['annotations']]
     assert lefts == pytest.approx([3, 0, 4, 8, 12, 16, 20, 7], abs=1)  # the video is compressed
     written = sorted(
-        path.relative_to(model_dir / 'out/pictures').as_posix()
-        for path in (model_dir / 'out/pictures').rglob('*.*'))
+        path.relative_to(model_dir / 'out/images').as_posix()
+        for path in (model_dir / 'out/images').rglob('*.*'))
     assert written == ['a.png', 'd.avi.mp4', 'sub/b.png']
-    assert cv2.imread(str(model_dir / 'out/pictures/a.png')).shape == (48, 64, 3)
+    assert cv2.imread(str(model_dir / 'out/images/a.png')).shape == (48, 64, 3)
 
 
-def test_a_threshold_no_pictures_and_few_frames(bright, inputs):
+def test_a_threshold_no_images_and_few_frames(bright, inputs):
     model_dir = bright()
     out = model_dir / 'out'
     result = run(Detector(model_dir), [inputs / 'd.avi'], out, score_thr=1., max_frames=2,
-                 pictures=False)
+                 images=False)
     assert result.frames == 2 and not result.found
     assert [path.name for path in out.iterdir()] == ['predictions.json']
 
@@ -90,7 +90,7 @@ def test_nothing_to_look_at_and_nothing_that_can_be_used(bright, inputs):
     assert not (inputs / 'out/predictions.json').exists()
 
 
-def test_a_picture_that_the_pipeline_refuses_is_skipped(bright, inputs):
+def test_a_image_that_the_pipeline_refuses_is_skipped(bright, inputs):
     cv2.imwrite(str(inputs / 'line.png'), np.zeros((1, 900, 3), np.uint8))
     keep = [dict(type='Resize', size=[64, 64], keep_ratio=True)]
     result = run(Detector(bright(transforms=keep)), [inputs / 'line.png', inputs / 'a.png'],
@@ -131,9 +131,9 @@ def exit_code(monkeypatch, *arguments):
 
 
 def test_results_that_cannot_be_written(bright, inputs, monkeypatch):
-    picture = inputs / 'a.png'
-    code = exit_code(monkeypatch, bright(), picture, '--out-dir', picture / 'out')
-    assert code.startswith(f'error: {picture}/out: Not a directory. ')
+    image = inputs / 'a.png'
+    code = exit_code(monkeypatch, bright(), image, '--out-dir', image / 'out')
+    assert code.startswith(f'error: {image}/out: Not a directory. ')
 
 
 def test_ctrl_c_has_an_exit_code(bright, inputs, monkeypatch):
@@ -150,7 +150,7 @@ def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
     call(monkeypatch, model_dir, inputs / 'a.png', inputs / 'large.png', '--annotations',
          annotations, '--out-dir', tmp_path / 'out', '--batch-size', 2, '--threads', 1)
     out = capsys.readouterr().out
-    assert 'pictures    2' in out and 'bright (2)' in out
+    assert 'images    2' in out and 'bright (2)' in out
     assert 'note        1 x shrunk to 64 x 48 pixels instead of 128 x 96' in out
     content = json.loads((tmp_path / 'out/predictions.json').read_text())
     assert content['annotations'][0]['image_id'] == 5

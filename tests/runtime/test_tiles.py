@@ -10,7 +10,7 @@ from mmtrtvit.runtime.tiles import Tile, merge_detections, merge_label_maps, til
 @pytest.mark.parametrize('size, tile, overlap', [
     ((100, 100), (40, 50), .2), ((101, 333), (64, 64), .25), ((30, 40), (50, 50), .5),
     ((50, 50), (50, 50), .9), ((10, 1000), (10, 10), 0), ((97, 64), (32, 32), .99)])
-def test_tiles_cover_the_picture_and_overlap(size, tile, overlap):
+def test_tiles_cover_the_image_and_overlap(size, tile, overlap):
     tiles = tiles_of(size, tile, overlap)
     covered = np.zeros(size, int)
     for each in tiles:
@@ -57,10 +57,10 @@ def test_other_classes_and_places_stay():
 
 
 def test_the_whole_object_replaces_its_cut_part_whatever_the_scores():
-    whole = (30, 10, 70, 30, .5, 0)  # of the right tile, at 90..130 of the picture
+    whole = (30, 10, 70, 30, .5, 0)  # of the right tile, at 90..130 of the image
     cut = (90, 10, 100, 30, .95, 0)  # the left tile ends at 100
     assert merged(boxes(cut), boxes(whole), tiles=[LEFT, RIGHT]) == [(90, 10, 130, 30, .5, 0)]
-    # at the border of the picture nothing is cut, and a small box in a large one is an object
+    # at the border of the image nothing is cut, and a small box in a large one is an object
     inside = (0, 0, 5, 5, .95, 0)
     around = (0, 0, 90, 90, .5, 0)
     assert len(merged(boxes(inside, around), boxes(), tiles=[LEFT, RIGHT])) == 2
@@ -86,7 +86,7 @@ def test_each_pixel_has_the_label_of_the_tile_that_sees_it_best():
     parts = []
     for each in tiles:
         part = truth[each.top:each.bottom, each.left:each.right].astype(np.uint8)
-        # what is near a border that lies within the picture is wrong
+        # what is near a border that lies within the image is wrong
         part[:3 * (each.top > 0)] = part[:, :3 * (each.left > 0)] = 255
         part[len(part) - 3 * (each.bottom < 50):] = 255
         part[:, part.shape[1] - 3 * (each.right < 100):] = 255
@@ -94,7 +94,7 @@ def test_each_pixel_has_the_label_of_the_tile_that_sees_it_best():
     np.testing.assert_array_equal(merge_label_maps(parts, tiles, (50, 100)).labels, truth)
 
 
-def test_a_detector_finds_all_objects_of_a_large_picture(bright):
+def test_a_detector_finds_all_objects_of_a_large_image(bright):
     detector = Detector(bright(params=dict(nms=dict(iou_threshold=.5))))
     image = np.zeros((200, 300, 3), np.uint8)
     objects = [(10, 150, 30, 170), (95, 20, 110, 40), (250, 150, 299, 199)]
@@ -109,7 +109,7 @@ def test_a_detector_finds_all_objects_of_a_large_picture(bright):
     assert small.boxes.tolist() == [[10, 20, 299, 199]]
 
 
-def test_the_whole_picture_finds_what_is_larger_than_a_tile(bright):
+def test_the_whole_image_finds_what_is_larger_than_a_tile(bright):
     resize = dict(type='Resize', size=[50, 50], keep_ratio=True)
     detector = Detector(bright(transforms=[resize]))
     image = np.zeros((200, 200, 3), np.uint8)

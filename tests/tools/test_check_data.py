@@ -98,7 +98,7 @@ def test_sound_data(call, folder, kind):
     assert result.out.endswith('\nA training would work.\n')
     findings = json.loads((folder / f'work_dirs/{kind}/data/findings.json').read_text())
     assert findings['findings'] == []
-    assert findings['splits']['train']['pictures'] == 6
+    assert findings['splits']['train']['images'] == 6
 
 
 def annotations(split='training'):
@@ -167,7 +167,7 @@ def second_image_is_the_first(content):
 
 
 @annotations()
-def no_annotation_of_the_first_picture(content):
+def no_annotation_of_the_first_image(content):
     content['annotations'] = [item for item in content['annotations'] if item['image_id']]
 
 
@@ -204,7 +204,7 @@ def a_category_twice(content):
     content['categories'].append({'id': 3, 'name': 'star'})
 
 
-def a_training_picture_in_validation(root):
+def a_training_image_in_validation(root):
     shutil.copy(root / 'images/training/00000001.jpg', root / 'images/validation/00000002.jpg')
 
 
@@ -217,21 +217,21 @@ def colour_map(values):
     return np.repeat(values[..., None], 3, axis=2)
 
 
-PICTURE = 'images/training/00000000.jpg'
+IMAGE = 'images/training/00000000.jpg'
 MAP = 'annotations/training/00000000.png'
 COCO = 'annotations/instances_training.json'
 XML = 'Annotations/train0.xml'
 RLE = dict(size=[32, 64], counts='abc')
 
 DEFECTS = [  # kind of data, what is done to it, what is found, and where
-    ('boxes', cut(PICTURE), Problem.UNREADABLE_PICTURE, 'train', '00000000.jpg (image file is tr'),
-    ('maps', cut(PICTURE), Problem.UNREADABLE_PICTURE, 'train', '00000000.jpg (image file is tru'),
-    ('boxes', text(PICTURE, 'x'), Problem.UNREADABLE_PICTURE, 'train', '00000000.jpg (cannot id'),
-    ('boxes', remove(PICTURE), Problem.MISSING_PICTURE, 'train', '00000000.jpg (No such file'),
-    ('voc', remove('JPEGImages/val1.jpg'), Problem.MISSING_PICTURE, 'val', 'JPEGImages/val1.jpg'),
-    ('boxes', first(list_name='images', width=74), Problem.PICTURE_SIZE, 'train',
+    ('boxes', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (image file is tr'),
+    ('maps', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (image file is tru'),
+    ('boxes', text(IMAGE, 'x'), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (cannot id'),
+    ('boxes', remove(IMAGE), Problem.MISSING_IMAGE, 'train', '00000000.jpg (No such file'),
+    ('voc', remove('JPEGImages/val1.jpg'), Problem.MISSING_IMAGE, 'val', 'JPEGImages/val1.jpg'),
+    ('boxes', first(list_name='images', width=74), Problem.IMAGE_SIZE, 'train',
      '00000000.jpg (64 x 64, not 74 x 64)'),
-    ('voc', replace(XML, '<width>64', '<width>99'), Problem.PICTURE_SIZE, 'train',
+    ('voc', replace(XML, '<width>64', '<width>99'), Problem.IMAGE_SIZE, 'train',
      'JPEGImages/train0.jpg (64 x 64, not 99 x 64)'),
     ('boxes', first(area=None), Problem.INCOMPLETE, 'train', '00000000.jpg (annotation 1: area)'),
     ('boxes', first(bbox=[1, 2, 3]), Problem.INCOMPLETE, 'train', '(annotation 1: bbox of 4 num'),
@@ -239,7 +239,7 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('boxes', first(list_name='images', width='64'), Problem.INCOMPLETE, 'train',
      'image 00000000.jpg: width'),
     ('boxes', first(category_id=9), Problem.UNKNOWN_CATEGORY, 'train', '(annotation 1: 9)'),
-    ('boxes', first(image_id=99), Problem.UNKNOWN_PICTURE, 'train', 'annotation 1, image id 99'),
+    ('boxes', first(image_id=99), Problem.UNKNOWN_IMAGE, 'train', 'annotation 1, image id 99'),
     ('boxes', second_id_is_the_first, Problem.DUPLICATE_ID, 'train', '(annotation 1)'),
     ('boxes', second_image_is_the_first, Problem.DUPLICATE_ID, 'train', 'image id 0'),
     ('boxes', a_category_twice, Problem.DUPLICATE_ID, 'train', 'category id 3'),
@@ -262,19 +262,19 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('voc', text(XML, '<annotation><object></object></annotation>'), Problem.INCOMPLETE, 'train',
      'train0.jpg (name, bndbox or size in train0.xml)'),
     ('voc', replace(XML, '<name>', '<name>big '), Problem.OTHER_CATEGORY, 'train', '1: big '),
-    ('boxes', no_annotation_of_the_first_picture, Problem.EMPTY_PICTURE, 'train', '00000000.jpg'),
-    ('maps', pixels(MAP, lambda values: values * 0 + 255), Problem.EMPTY_PICTURE, 'train',
+    ('boxes', no_annotation_of_the_first_image, Problem.EMPTY_IMAGE, 'train', '00000000.jpg'),
+    ('maps', pixels(MAP, lambda values: values * 0 + 255), Problem.EMPTY_IMAGE, 'train',
      '00000000.jpg'),
     ('boxes', first('validation', id=0), Problem.ID_ZERO, 'val', '(annotation 0)'),
-    ('boxes', a_training_picture_in_validation, Problem.LEAK, 'val',
+    ('boxes', a_training_image_in_validation, Problem.LEAK, 'val',
      '00000002.jpg (train: 00000001.jpg)'),
-    ('maps', a_training_picture_in_validation, Problem.LEAK, 'val', '00000002.jpg (train: 000'),
+    ('maps', a_training_image_in_validation, Problem.LEAK, 'val', '00000002.jpg (train: 000'),
     ('boxes', no_rings, Problem.ABSENT_CLASS, 'train', 'ring (but in val)'),
     ('boxes', no_rings_at_all, Problem.ABSENT_CLASS, 'train', 'ring\n'),
     ('boxes', no_annotations, Problem.NO_INSTANCE, 'train', 'disc, triangle, ring'),
-    ('boxes', no_images, Problem.NO_PICTURE, 'train', COCO),
+    ('boxes', no_images, Problem.NO_IMAGE, 'train', COCO),
     ('maps', lambda root: [path.unlink() for path in (root / 'images/training').iterdir()],
-     Problem.NO_PICTURE, 'train', 'images/training/*.jpg'),
+     Problem.NO_IMAGE, 'train', 'images/training/*.jpg'),
     ('boxes', text(COCO, '{"images": ['), Problem.CONFIG, '', 'is not a JSON file'),
     ('boxes', text(COCO, '[]'), Problem.UNREADABLE_DATA, 'train', 'no list of images'),
     ('boxes', text(COCO, '{"images": [1], "categories": []}'), Problem.UNREADABLE_DATA, 'train',
@@ -320,18 +320,18 @@ def test_training_needs_no_iscrowd(call, folder):
 
 def test_boxes_of_voc_are_those_that_mmdetection_reads(folder):
     config = read_config('voc.py')
-    pictures = inspect_data(config).splits[0].pictures
+    images = inspect_data(config).splits[0].images
     with DATASETS.switch_scope_and_registry('mmdet') as registry:
         expected = registry.build(dict(config.train_dataloader.dataset, serialize_data=False))
-    assert [picture.boxes for picture in pictures] == [
+    assert [image.boxes for image in images] == [
         [tuple(instance['bbox']) for instance in entry['instances']] for entry in expected]
-    assert [picture.size for picture in pictures] == [
+    assert [image.size for image in images] == [
         (entry['width'], entry['height']) for entry in expected]
 
 
 def test_everything_is_told_at_once(call, folder):
     root = folder / 'data/shapes'
-    for break_it in (cut(PICTURE), first(category_id=9), a_training_picture_in_validation):
+    for break_it in (cut(IMAGE), first(category_id=9), a_training_image_in_validation):
         break_it(root)
     result = call('boxes.py', '--count', 0, '--cfg-options', 'model.bbox_head.num_classes=80')
     found = [line for line in result.out.splitlines() if line.startswith(('error', 'warning'))]
@@ -361,14 +361,14 @@ def test_many_places_are_cut_and_all_are_in_the_file(call, folder):
 
 
 @pytest.mark.parametrize('kind', ['masks', 'maps'])
-def test_pictures_are_drawn(call, folder, kind):
+def test_images_are_drawn(call, folder, kind):
     first(bbox=[-5, 10, 20, 20])(folder / 'data/shapes')
     result = call(f'{kind}.py', '--count', 2, '--out-dir', 'look')
     assert result.code == 0
     for split, original in (('train', 'training'), ('val', 'validation')):
-        pictures = sorted((folder / f'look/{split}').iterdir())
-        assert len(pictures) == 2
-        for path in pictures:
+        images = sorted((folder / f'look/{split}').iterdir())
+        assert len(images) == 2
+        for path in images:
             drawn = np.asarray(Image.open(path), int)
             plain = np.asarray(Image.open(folder / f'data/shapes/images/{original}' / path.name))
             assert drawn.shape == plain.shape and (abs(drawn - plain) > 60).any(2).mean() > .02

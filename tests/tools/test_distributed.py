@@ -30,7 +30,7 @@ TOOLS = ROOT / 'tools'
 SCRIPTS = ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh')
 LIMIT = 200  # seconds that a run may take before it counts as hung
 
-# Nothing random, and BatchNorm frozen: two processes of two pictures do what one does with four.
+# Nothing random, and BatchNorm frozen: two processes of two images do what one does with four.
 DETECTOR = f'''
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(
@@ -160,9 +160,9 @@ def strategy_config(name, base='detector.py'):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """A user's folder: data with 12 training and 5 validation pictures, configs, modules.
+    """A user's folder: data with 12 training and 5 validation images, configs, modules.
 
-    Every training picture has the boxes of the first one: RetinaNet divides its loss by the number
+    Every training image has the boxes of the first one: RetinaNet divides its loss by the number
     of boxes that a process sees, so that other halves of a batch would weigh differently.
     """
     folder = tmp_path_factory.mktemp('user')
@@ -310,8 +310,8 @@ def test_only_the_first_process_reports(two, folder):
     assert two.out.count('Batch size 4') == 1
 
 
-def test_every_picture_is_evaluated_once(two, folder):
-    """Five pictures on two processes, one of which gets a picture twice."""
+def test_every_image_is_evaluated_once(two, folder):
+    """Five images on two processes, one of which gets an image twice."""
     result = run(
         folder, 'dist_test.sh', 'detector.py', 'two', 2, '--work-dir', 'tested', '--out', 'two.pkl')
     assert result.code == 0, result.out
@@ -320,12 +320,12 @@ def test_every_picture_is_evaluated_once(two, folder):
     assert metrics['coco/bbox_mAP'] > 0
     assert result.out.count(format_table(metrics)) == 1
     ours, expected = (pickle.loads((folder / name).read_bytes()) for name in ('two.pkl', 'one.pkl'))
-    assert [picture['img_id'] for picture in ours] == [0, 1, 2, 3, 4]
-    for picture, reference in zip(ours, expected):
-        assert picture['img_path'] == reference['img_path']
+    assert [image['img_id'] for image in ours] == [0, 1, 2, 3, 4]
+    for image, reference in zip(ours, expected):
+        assert image['img_path'] == reference['img_path']
         for key, value in reference['pred_instances'].items():
             torch.testing.assert_close(
-                picture['pred_instances'][key], value, rtol=1e-4, atol=1e-4)
+                image['pred_instances'][key], value, rtol=1e-4, atol=1e-4)
 
 
 def test_a_killed_process_ends_the_training(broken):
@@ -495,7 +495,7 @@ def test_a_folder_of_a_sharded_training(folder):
 
 def test_drawing_needs_one_process(folder):
     with pytest.raises(UserError, match='Use tools/test.py without --launcher'):
-        draw_to(read_config(folder / 'detector.py', launcher='pytorch'), folder / 'pictures')
+        draw_to(read_config(folder / 'detector.py', launcher='pytorch'), folder / 'images')
 
 
 def test_sync_batch_norm_of_a_config_becomes_batch_norm():

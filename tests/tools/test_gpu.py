@@ -10,14 +10,14 @@ import pytest
 from mmtrtvit.datasets import make_shapes
 
 ROOT = Path(__file__).parents[2]
-PICTURES = 'data/shapes/images/validation'
+IMAGES = 'data/shapes/images/validation'
 MODELS = 'retinanet', 'mask_rcnn', 'upernet', 'fpn'
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope='module')
 def folder(small_models, tmp_path_factory):
-    """Where there are small models, and pictures of shapes."""
+    """Where there are small models, and images of shapes."""
     folder = tmp_path_factory.mktemp('gpu')
     for path in small_models.glob('*.p*'):
         (folder / path.name).symlink_to(path)
@@ -61,10 +61,10 @@ def test_a_fused_copy_has_the_same_metrics(model, run, tmp_path):
 
 @pytest.mark.parametrize('model', ['retinanet', 'fpn'])
 def test_what_the_gpu_finds_is_written_and_exported(model, run, folder, tmp_path):
-    run('infer', f'{model}.py', f'{model}.pth', PICTURES, '--out-dir', tmp_path)
+    run('infer', f'{model}.py', f'{model}.pth', IMAGES, '--out-dir', tmp_path)
     assert (tmp_path / 'predictions.json').exists()
-    picture = min((folder / PICTURES).iterdir())
-    run('deploy', ROOT / 'configs/deploy/onnxruntime.py', f'{model}.py', f'{model}.pth', picture,
+    image = min((folder / IMAGES).iterdir())
+    run('deploy', ROOT / 'configs/deploy/onnxruntime.py', f'{model}.py', f'{model}.pth', image,
         '--work-dir', tmp_path / 'deployed', '--device', 'cuda:0')
     graph = tmp_path / 'deployed/end2end.onnx'
     run('test', f'{model}.py', graph, '--work-dir', tmp_path / 'tested')

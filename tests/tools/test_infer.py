@@ -72,16 +72,16 @@ def call(folder, monkeypatch, capfd):
     return call
 
 
-def test_pictures(call, folder):
+def test_images(call, folder):
     result = call('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05')
     assert result.code == 0, result.err
-    assert result.out.splitlines()[0] == 'pictures    2'
+    assert result.out.splitlines()[0] == 'images    2'
     assert result.out.splitlines()[2:] == [
         'written to  work_dirs/detector/infer', 'skipped     0']
-    assert '0/2 [' in result.err and 'picture/s' in result.err  # the bar, with its total
+    assert '0/2 [' in result.err and 'image/s' in result.err  # the bar, with its total
     out = folder / 'work_dirs/detector/infer'
-    assert sorted(os.listdir(out)) == ['pictures', 'predictions.json']
-    assert sorted(os.listdir(out / 'pictures')) == sorted(os.listdir(SHAPES))
+    assert sorted(os.listdir(out)) == ['images', 'predictions.json']
+    assert sorted(os.listdir(out / 'images')) == sorted(os.listdir(SHAPES))
     rows = json.loads((out / 'predictions.json').read_text())['results']
     assert [len(row['detections']) for row in rows] == [3, 3]
 
@@ -95,22 +95,22 @@ def test_nothing_above_the_threshold(call, tmp_path):
 
 
 def test_skipped_files_are_named(call, tmp_path):
-    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'broken.jpg').write_text('no image')
     result = call('detector.py', 'detector.pth', tmp_path, SHAPES, 'none.png', '--out-dir',
-                  tmp_path / 'out', '--no-pictures')
+                  tmp_path / 'out', '--no-images')
     assert result.code == 0
     assert result.out.endswith(
         'skipped     2\n  none.png does not exist.\n'
-        f'  {tmp_path}/broken.jpg cannot be read as a picture.\n')
+        f'  {tmp_path}/broken.jpg cannot be read as an image.\n')
     assert os.listdir(tmp_path / 'out') == ['predictions.json']
 
 
 def test_all_files_fail(call, tmp_path):
-    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'broken.jpg').write_text('no image')
     result = call('detector.py', 'detector.pth', tmp_path, '--out-dir', tmp_path / 'out')
     assert result.code == 1 and result.out == ''
     assert result.err.endswith(
-        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as a picture.')
+        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as an image.')
 
 
 @pytest.mark.parametrize('args, message', [
@@ -137,25 +137,25 @@ def test_a_run_that_was_stopped_has_its_exit_code(call, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tqdm, 'tqdm', stop)
     result = call('detector.py', 'detector.pth', SHAPES, '--out-dir', tmp_path)
-    assert result.code == 130 and 'pictures    1\n' in result.out
+    assert result.code == 130 and 'images    1\n' in result.out
 
 
 def test_a_real_ctrl_c(folder, tmp_path):
-    picture = next((folder / SHAPES).iterdir())
+    image = next((folder / SHAPES).iterdir())
     for index in range(500):
-        shutil.copy(picture, tmp_path / f'{index}.jpg')
+        shutil.copy(image, tmp_path / f'{index}.jpg')
     process = subprocess.Popen(
         [sys.executable, TOOL, 'detector.py', 'detector.pth', tmp_path, '--out-dir', 'stopped'],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
         # a shell's background jobs, these tests perhaps, hand an ignored SIGINT on
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    pictures = folder / 'stopped/pictures'
-    while process.poll() is None and not (pictures.is_dir() and len(os.listdir(pictures)) > 2):
+    images = folder / 'stopped/images'
+    while process.poll() is None and not (images.is_dir() and len(os.listdir(images)) > 2):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, err
     results = json.loads((folder / 'stopped/predictions.json').read_text())['results']
-    assert 2 <= len(results) < 500 and f'pictures    {len(results)}\n' in out
+    assert 2 <= len(results) < 500 and f'images    {len(results)}\n' in out
     assert 'Traceback' not in err

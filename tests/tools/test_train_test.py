@@ -275,13 +275,13 @@ def test_a_full_disk_costs_no_checkpoint(runs, folder, call, full_disk):
     assert 'resumed epoch: 2, iter: 6' in resumed.out
 
 
-def test_a_detector_is_evaluated_with_pictures_and_predictions(runs, folder):
+def test_a_detector_is_evaluated_with_images_and_predictions(runs, folder):
     result = run(folder, 'test.py', 'detector.py', 'whole', '--work-dir', 'tested',
-                 '--show-dir', 'pictures', '--out', 'new/predictions.pkl')
+                 '--show-dir', 'images', '--out', 'new/predictions.pkl')
     assert result.code == 0, result.err
     assert re.search(r'^coco/bbox_mAP_50 +\d\.\d{4}$', result.out, re.M)
     validation = {path.name for path in (folder / 'data/shapes/images/validation').iterdir()}
-    assert {path.name for path in (folder / 'pictures').iterdir()} == validation
+    assert {path.name for path in (folder / 'images').iterdir()} == validation
     predictions = pickle.loads((folder / 'new/predictions.pkl').read_bytes())
     assert len(predictions) == 4 and 'pred_instances' in predictions[0]
 
@@ -389,10 +389,10 @@ def test_a_segmentor_trains_and_is_evaluated(call, folder):
     assert tested.code == 0, tested.err
     assert re.search(r'^mIoU +\d+\.\d+$', tested.out, re.M)
     assert len(list((folder / 'masks').iterdir())) == 4
-    picture = folder / 'taken' / 'test_00000000.jpg_1.png'
-    picture.mkdir(parents=True)
+    image = folder / 'taken' / 'test_00000000.jpg_1.png'
+    image.mkdir(parents=True)
     taken = call('test.py', 'segmentor.py', 'segmented/epoch_1.pth', '--show-dir', 'taken')
-    assert_refused(taken, f'{picture}: Is a directory')
+    assert_refused(taken, f'{image}: Is a directory')
     wrong = call('train.py', 'segmentor.py', '--cfg-options', 'model.decode_head.num_classes=150')
     assert_refused(wrong, 'has 4 classes: background, disc')
 

@@ -1,4 +1,4 @@
-# ADE20K, crops of 512x512 in training, pictures of up to 2048x512 in validation.
+# ADE20K, crops of 512x512 in training, images of up to 2048x512 in validation.
 data_root = 'data/ade/ADEChallengeData2016/'
 
 train_pipeline = [

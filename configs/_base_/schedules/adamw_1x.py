@@ -1,4 +1,4 @@
-# 12 epochs of AdamW at 8x2 pictures, as the authors' next paper (Next-ViT) trains detectors.
+# 12 epochs of AdamW at 8x2 images, as the authors' next paper (Next-ViT) trains detectors.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

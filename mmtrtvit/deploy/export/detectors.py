@@ -1,9 +1,9 @@
-"""Detectors as modules from a picture to boxes: the parts of an MMDetection model, and what its
+"""Detectors as modules from an image to boxes: the parts of an MMDetection model, and what its
 ``predict`` does behind them, on whole batches and with results of fixed shape.
 
 Exact: top-k over pairs of anchor and class, NMS for each class, RPN's NMS for each level, every
-class of a box, clipping at the border of the unpadded picture. What is left to the host is to
-divide the boxes by the pictures' scale factors and to paste the masks.
+class of a box, clipping at the border of the unpadded image. What is left to the host is to
+divide the boxes by the images' scale factors and to paste the masks.
 """
 
 import copy
@@ -29,7 +29,7 @@ from .ops import (
     take,
 )
 
-# What TensorRT's TopK can do at most: no more pairs of box and class go from a level or picture on.
+# What TensorRT's TopK can do at most: no more pairs of box and class go from a level or image on.
 MAX_TOP_K = 3840
 # Ways to write NMS and RoIAlign in ONNX: the ops of these names, or what does without them.
 NMS = {'greedy': keep_by_nms, 'matrix': keep_by_matrix_nms}
@@ -101,8 +101,8 @@ class OneStageDetector(Detector):
         """See :meth:`Detector.results`.
 
         Args:
-            input: Normalised pictures, padded at the right and at the bottom, ``(B, 3, H, W)``.
-            sizes: Height and width of each picture without padding, ``(B, 2)``, float32.
+            input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
+            sizes: Height and width of each image without padding, ``(B, 2)``, float32.
         """
         logits, deltas = self.head(self.neck(self.backbone(input)))
         cfg = self.test_cfg
@@ -147,8 +147,8 @@ class TwoStageDetector(Detector):
         """See :meth:`Detector.results`; masks are probabilities, ``(B, K, 28, 28)``, float32.
 
         Args:
-            input: Normalised pictures, padded at the right and at the bottom, ``(B, 3, H, W)``.
-            sizes: Height and width of each picture without padding, ``(B, 2)``, float32.
+            input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
+            sizes: Height and width of each image without padding, ``(B, 2)``, float32.
         """
         maps = self.neck(self.backbone(input))
         proposals, valid = self.proposals(maps, sizes)

@@ -1,6 +1,6 @@
 """How ops are written down in ONNX for which PyTorch has no way, or no good one.
 
-NonMaxSuppression gives a list of (picture, class, box) as long as there are survivors. They become
+NonMaxSuppression gives a list of (image, class, box) as long as there are survivors. They become
 a mask of fixed shape by ScatterND; one more column takes a dummy, so that the list is never empty.
 """
 
@@ -23,7 +23,7 @@ def _keep_by_nms(g: Any, boxes: Any, scores: Any, iou_threshold: float) -> Any:
     selected = g.op(
         'NonMaxSuppression', boxes, g.op('Unsqueeze', scores, constant([1])),
         constant([NO_LIMIT]), constant([iou_threshold], torch.float), constant([0.], torch.float))
-    survivors = g.op('Gather', selected, constant([0, 2]), axis_i=1)  # (M, 2): picture, box
+    survivors = g.op('Gather', selected, constant([0, 2]), axis_i=1)  # (M, 2): image, box
     shape = g.op('Shape', scores)
     count = g.op('Gather', shape, constant([1]), axis_i=0)
     dummy = g.op('Unsqueeze', g.op('Concat', constant([0]), count, axis_i=0), constant([0]))
@@ -45,9 +45,9 @@ def _roi_align(
     def columns(index: Any) -> Any:
         return g.op('Gather', rois, g.op('Constant', value_t=torch.tensor(index)), axis_i=1)
 
-    pictures = g.op('Cast', columns(0), to_i=torch.onnx.TensorProtoDataType.INT64)
+    images = g.op('Cast', columns(0), to_i=torch.onnx.TensorProtoDataType.INT64)
     return g.op(
-        'RoiAlign', x, columns([1, 2, 3, 4]), pictures, spatial_scale_f=scale,
+        'RoiAlign', x, columns([1, 2, 3, 4]), images, spatial_scale_f=scale,
         output_height_i=height, output_width_i=width, sampling_ratio_i=max(sampling_ratio, 0),
         coordinate_transformation_mode_s='half_pixel' if aligned else 'output_half_pixel')
 

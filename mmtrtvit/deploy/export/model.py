@@ -47,8 +47,8 @@ def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, tor
     batch = 2 if settings.dynamic_batch else 1
     generator = torch.Generator().manual_seed(0)
     if settings.preprocessing:
-        pictures = torch.randint(256, (batch, height, width, 3), generator=generator)
-        inputs = {'input': pictures.to(torch.uint8)}
+        images = torch.randint(256, (batch, height, width, 3), generator=generator)
+        inputs = {'input': images.to(torch.uint8)}
     else:
         inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
     if 'dets' in module.output_names:

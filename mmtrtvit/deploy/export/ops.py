@@ -21,7 +21,7 @@ SAMPLES = 2
 
 @torch.library.custom_op('mmtrtvit::keep_by_nms', mutates_args=())
 def keep_by_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression of each picture; NonMaxSuppression in ONNX.
+    """Greedy non-maximum suppression of each image; NonMaxSuppression in ONNX.
 
     Args:
         boxes: ``(B, N, 4)`` as ``x1, y1, x2, y2``, float32.
@@ -32,10 +32,10 @@ def keep_by_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         1 for a box that stays and 0 for any other, ``(B, N)``, float32.
     """
     keep = torch.zeros_like(scores)
-    for picture, (picture_boxes, picture_scores) in enumerate(zip(boxes, scores)):
-        candidates = (picture_scores > 0).nonzero()[:, 0]
-        chosen = nms(picture_boxes[candidates], picture_scores[candidates], iou_threshold)
-        keep[picture, candidates[chosen]] = 1
+    for image, (image_boxes, image_scores) in enumerate(zip(boxes, scores)):
+        candidates = (image_scores > 0).nonzero()[:, 0]
+        chosen = nms(image_boxes[candidates], image_scores[candidates], iou_threshold)
+        keep[image, candidates[chosen]] = 1
     return keep
 
 
@@ -76,14 +76,14 @@ def separate(boxes: Tensor, groups: Tensor) -> Tensor:
         groups: Number of each box's group, e.g. class or pyramid level, ``(B, N)`` or ``(N,)``.
 
     Returns:
-        ``(B, N, 4)``; as in mmcv, a group is the largest coordinate of the picture plus 1 further.
+        ``(B, N, 4)``; as in mmcv, a group is the largest coordinate of the image plus 1 further.
     """
     stride = boxes.amax(dim=(1, 2), keepdim=True) + 1
     return boxes + groups.to(boxes.dtype).unsqueeze(-1) * stride
 
 
 def best_anchors(logits: Tensor, values: Sequence[Tensor], count: int) -> tuple[Tensor, ...]:
-    """The ``count`` anchors of each picture with the highest score of any class.
+    """The ``count`` anchors of each image with the highest score of any class.
 
     The best ``count`` pairs of anchor and class are among them, whatever their classes. They keep
     their order, so that of equal scores the first counts, as in MMDetection: near 1, different
@@ -105,7 +105,7 @@ def best_anchors(logits: Tensor, values: Sequence[Tensor], count: int) -> tuple[
 
 
 def best_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``count`` best pairs of box and class of each picture, best first.
+    """The ``count`` best pairs of box and class of each image, best first.
 
     Args:
         scores: ``(B, N, C)``.
@@ -127,7 +127,7 @@ def padded(x: Tensor, count: int, value: float = 0.) -> Tensor:
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of each picture: ``(B, N, D), (B, K) -> (B, K, D)``."""
+    """Rows of each image: ``(B, N, D), (B, K) -> (B, K, D)``."""
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
@@ -158,14 +158,14 @@ def decode_boxes(
     sizes: Tensor,
     max_ratio: float = 16 / 1000,
 ) -> Tensor:
-    """Boxes from anchors and what a head predicts of them, cut off at the border of the picture.
+    """Boxes from anchors and what a head predicts of them, cut off at the border of the image.
 
     Args:
         anchors: ``(B, N, 4)`` as ``x1, y1, x2, y2``.
         deltas: ``(B, N, 4)`` as shifts of the centre and logarithms of the growth, normalised.
         means: Means of the four deltas.
         stds: Their standard deviations.
-        sizes: Height and width of each picture, ``(B, 2)``.
+        sizes: Height and width of each image, ``(B, 2)``.
         max_ratio: A side grows or shrinks by no more than this.
 
     Returns:
@@ -181,7 +181,7 @@ def decode_boxes(
 
 
 def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Cuts boxes ``(B, N, 4)`` off at the height and width of their pictures, ``(B, 2)``."""
+    """Cuts boxes ``(B, N, 4)`` off at the height and width of their images, ``(B, 2)``."""
     limits = sizes.to(boxes.dtype).flip(1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
     return torch.minimum(boxes.clamp(min=0), limits)
 
@@ -190,7 +190,7 @@ def pool_by_roi_align(
     x: Tensor, boxes: Tensor, output_size: Sequence[int], scale: float, sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """RoIAlign of the boxes of each picture; RoiAlign in ONNX.
+    """RoIAlign of the boxes of each image; RoiAlign in ONNX.
 
     Args:
         x: Map, ``(B, C, H, W)``.
@@ -201,11 +201,11 @@ def pool_by_roi_align(
         aligned: Whether to shift by half a place, as mmcv's RoIAlign does.
 
     Returns:
-        ``(B * N, C, h, w)``, picture by picture.
+        ``(B * N, C, h, w)``, image by image.
     """
-    pictures = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
-    pictures = pictures.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
-    rois = torch.cat([pictures, boxes], dim=2).flatten(0, 1)
+    images = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
+    images = images.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
+    rois = torch.cat([images, boxes], dim=2).flatten(0, 1)
     return roi_align(x, rois, output_size, scale, sampling_ratio, aligned)
 
 
@@ -215,7 +215,7 @@ def pool_by_grid(
 ) -> Tensor:
     """:func:`pool_by_roi_align` out of GridSample, for runtimes without RoiAlign.
 
-    The same where all samples lie on the map, as those of a box inside the picture do; but
+    The same where all samples lie on the map, as those of a box inside the image do; but
     ``sampling_ratio`` 0 means :data:`SAMPLES`, because as many samples as a box has places there
     would be a shape that depends on values.
     """
@@ -266,7 +266,7 @@ def pooled_rois(
         pool: Pools the boxes of one level.
 
     Returns:
-        ``(B * N, C, h, w)``, picture by picture.
+        ``(B * N, C, h, w)``, image by image.
     """
     sides = boxes[..., 2:] - boxes[..., :2]
     scale = (sides[..., 0] * sides[..., 1]).sqrt()

@@ -16,7 +16,7 @@ BEFORE_FLOAT = ('bbox_head', 'mask_head')  # behind the others post-processing c
 def half(module: nn.Module) -> nn.Module:
     """Returns a copy whose backbone, neck and heads run in half precision.
 
-    Inputs, outputs and all that stands behind the heads stay float32: the picture is cast once, a
+    Inputs, outputs and all that stands behind the heads stay float32: the image is cast once, a
     head's outputs where post-processing begins, and RoIAlign sees float32 maps and boxes. BatchNorm
     becomes a part of the convolution before it while the weights are still float32.
 

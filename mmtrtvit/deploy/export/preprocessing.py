@@ -8,11 +8,11 @@ from ...errors import UserError
 
 
 class WithPreprocessing(nn.Module):
-    """A module that takes pictures as OpenCV reads them: ``(B, H, W, 3)[, (B, 2)] -> outputs``.
+    """A module that takes images as OpenCV reads them: ``(B, H, W, 3)[, (B, 2)] -> outputs``.
 
-    The host resizes, and puts pictures of different sizes into one batch by filling up at the right
+    The host resizes, and puts images of different sizes into one batch by filling up at the right
     and at the bottom with anything. The graph swaps the channels, normalises, sets what is not part
-    of a picture to the model's padding, and pads to the model's size divisor: the numbers that the
+    of an image to the model's padding, and pads to the model's size divisor: the numbers that the
     network sees are exactly those of MMDetection and MMSegmentation.
 
     Args:
@@ -43,8 +43,8 @@ class WithPreprocessing(nn.Module):
         """See the module.
 
         Args:
-            input: uint8 pictures, BGR, ``(B, H, W, 3)``.
-            sizes: Height and width of each picture, ``(B, 2)``, float32; for detectors.
+            input: uint8 images, BGR, ``(B, H, W, 3)``.
+            sizes: Height and width of each image, ``(B, 2)``, float32; for detectors.
         """
         x = input.to(torch.float32).permute(0, 3, 1, 2)
         if self.swaps_channels:
@@ -60,7 +60,7 @@ class WithPreprocessing(nn.Module):
 
 
 def _inside(x: Tensor, sizes: Tensor) -> Tensor:
-    """Which pixels of ``(B, C, H, W)`` belong to the pictures: ``(B, 1, H, W)``, bool."""
+    """Which pixels of ``(B, C, H, W)`` belong to the images: ``(B, 1, H, W)``, bool."""
     rows = torch.arange(x.shape[2], device=x.device).to(sizes.dtype).reshape(1, 1, -1, 1)
     columns = torch.arange(x.shape[3], device=x.device).to(sizes.dtype).reshape(1, 1, 1, -1)
     height, width = sizes.reshape(-1, 2, 1, 1).split(1, dim=1)  # (B, 1, 1, 1) each

@@ -1,6 +1,6 @@
-"""Segmentors as modules from a picture to the logits of its classes or to its label map.
+"""Segmentors as modules from an image to the logits of its classes or to its label map.
 
-The host enlarges the logits to the size of the picture, as MMSegmentation does; or the graph does
+The host enlarges the logits to the size of the image, as MMSegmentation does; or the graph does
 it and takes the best class, for hosts that want the label map of the network's input.
 """
 
@@ -47,7 +47,7 @@ class Segmentor(nn.Module):
 
 
 def exportable(head: nn.Module) -> nn.Module:
-    """Replaces, in place, the layers of a head that would freeze the size of a traced picture."""
+    """Replaces, in place, the layers of a head that would freeze the size of a traced image."""
     for module in list(head.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d):

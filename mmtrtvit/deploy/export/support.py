@@ -53,7 +53,7 @@ def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:
     if settings.preprocessing and divisor > 1:
         raise UserError(
             f'onnx_config.preprocessing: model.data_preprocessor.test_cfg.size_divisor is {divisor}'
-            ', so logits are larger than the picture that the host knows. Leave one of them out.')
+            ', so logits are larger than the image that the host knows. Leave one of them out.')
 
 
 def _check_one_stage(model: nn.Module) -> None:

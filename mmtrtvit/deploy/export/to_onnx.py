@@ -57,7 +57,7 @@ def export(
         output_names: Names of the outputs.
         dynamic_axes: Name of each axis of each input and output that may have another size.
         exporter: ``'torchscript'`` (opset 17) or ``'dynamo'`` (opset 18). The latter takes what is
-            equal or one in the example for constant: show it a picture of 480 pixels or more.
+            equal or one in the example for constant: show it an image of 480 pixels or more.
         slimmed: Whether to simplify the graph, see :func:`.slim.slim`.
         metadata: What else the file says of itself, see :func:`.slim.add_metadata`.
 

@@ -221,12 +221,12 @@ def _ranges(
         with _named(f'calibration batch {count}'):
             calibrater.collect_data(_OneBatch(feeds))
     if not count:
-        raise UserError('there is no picture to calibrate INT8 with.')
+        raise UserError('there is no image to calibrate INT8 with.')
     ranges = calibrater.compute_data()
     for name, data in ranges.items():
         if not np.isfinite(data.range_value).all():
-            raise UserError(f'{name} is infinite or no number on the calibration pictures. '
-                            'Check the weights and the pictures.')
+            raise UserError(f'{name} is infinite or no number on the calibration images. '
+                            'Check the weights and the images.')
     return ranges, kept, count
 
 

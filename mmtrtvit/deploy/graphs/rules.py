@@ -74,7 +74,7 @@ CONSTANT_INPUTS = {
 FIRST_OUTPUT_ONLY = 'BatchNormalization', 'LayerNormalization', 'MaxPool'
 
 MAX_TOP_K = 3840
-MAX_NMS_CANDIDATES = 5000  # pairs of box and class of a picture
+MAX_NMS_CANDIDATES = 5000  # pairs of box and class of an image
 INT32 = np.iinfo(np.int32)
 
 TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64,
@@ -275,7 +275,7 @@ def _nms(
     known = shape and None not in shape[1:]
     count = shape[1] * shape[2] if known else _top_k_before(node.input[1], graph)
     if count > MAX_NMS_CANDIDATES:
-        yield (f'{count} candidates of a picture, but only the {MAX_NMS_CANDIDATES} best are '
+        yield (f'{count} candidates of an image, but only the {MAX_NMS_CANDIDATES} best are '
                'looked at', 'Lower nms_pre in test_cfg.')
 
 

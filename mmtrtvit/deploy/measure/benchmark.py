@@ -22,8 +22,8 @@ class BenchmarkResult:
     """What was measured.
 
     Attributes:
-        latencies: By number of pictures, then by model.
-        layers: Layers by model, at the first number of pictures.
+        latencies: By number of images, then by model.
+        layers: Layers by model, at the first number of images.
     """
 
     latencies: dict[int, dict[str, Latency]] = field(default_factory=dict)
@@ -46,8 +46,8 @@ def benchmark(
     Args:
         models: ONNX files and engines; with a config also weights or work dirs of runs.
         config: Config of the weights.
-        size: Height and width of the pictures.
-        batches: Numbers of pictures at once.
+        size: Height and width of the images.
+        batches: Numbers of images at once.
         rounds: Rounds that count.
         warmup: Rounds before them.
         device: Where weights and ONNX files run; engines run on a GPU.
@@ -55,7 +55,7 @@ def benchmark(
         layers: Whether to measure the layers of graphs as well.
 
     Raises:
-        UserError: If a model cannot be opened or does not take pictures of that size.
+        UserError: If a model cannot be opened or does not take images of that size.
     """
     runners = {str(path): _open(path, config, device, threads) for path in models}
     result = BenchmarkResult()
@@ -85,7 +85,7 @@ def _open(path: str | Path, config: str | Path | None, device: str, threads: int
 
 def format_latencies(result: BenchmarkResult) -> str:
     """Rows of models under a line of names."""
-    rows = [('batch', 'median ms', 'p95 ms', 'pictures/s', 'model')]
+    rows = [('batch', 'median ms', 'p95 ms', 'images/s', 'model')]
     for batch, latencies in result.latencies.items():
         rows += [(str(batch), f'{each.median:.2f}', f'{each.p95:.2f}', f'{each.throughput:.1f}',
                   name) for name, each in latencies.items()]

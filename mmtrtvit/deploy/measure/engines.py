@@ -31,7 +31,7 @@ WARMUP = 5
 
 def check_engines(
     work_dir: str | Path,
-    pictures: Sequence[str | Path],
+    images: Sequence[str | Path],
     options: Sequence[EngineOptions],
     folder: str | Path,
     device: str = 'cuda:0',
@@ -42,7 +42,7 @@ def check_engines(
 
     Args:
         work_dir: Folder that ``tools/deploy.py`` wrote.
-        pictures: Files to compare on; the first one is timed.
+        images: Files to compare on; the first one is timed.
         options: One engine is built with each.
         folder: Where the engines go.
         device: The GPU.
@@ -55,13 +55,13 @@ def check_engines(
 
     Raises:
         EngineUnavailable: If there is no TensorRT or no GPU here.
-        UserError: If the folder or a picture cannot be used.
+        UserError: If the folder or an image cannot be used.
     """
-    if not pictures:
-        raise UserError('there is no picture to compare on.')
+    if not images:
+        raise UserError('there is no image to compare on.')
     onnx = onnx_file(work_dir)
     reference = open_model(work_dir, OnnxSession(onnx))
-    prepared = [reference.prepare(picture) for picture in pictures]
+    prepared = [reference.prepare(image) for image in images]
     expected = [reference.infer([each])[0] for each in prepared]
     graph = read_graph(onnx)
     shapes = [(1, *each.image.shape) for each in prepared]
@@ -72,7 +72,7 @@ def check_engines(
         environment=describe_environment(), graph=dict(
             path=str(onnx), inputs=graph.inputs, opset=graph.opset, precision=graph.precision,
             nodes=len(graph.nodes)),
-        pictures=[str(picture) for picture in pictures],
+        images=[str(image) for image in images],
         metrics=evaluate(onnx) if evaluate else {}, engines=[])
     for each in options:
         name = f'{each.precision or graph.precision}.engine'

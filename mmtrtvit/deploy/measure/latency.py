@@ -17,7 +17,7 @@ class Latency:
     Attributes:
         median: Milliseconds of the median round.
         p95: Milliseconds that 95 of 100 rounds do not exceed.
-        throughput: Pictures per second of back-to-back batches.
+        throughput: Images per second of back-to-back batches.
         rounds: Number of rounds.
     """
 
@@ -34,7 +34,7 @@ def measure_latency(
 
     Args:
         functions: What to time, by name; each returns when its results are there.
-        batch: Pictures in a call.
+        batch: Images in a call.
         rounds: Rounds that count; each calls every function once.
         warmup: Calls of each before them.
     """
@@ -48,11 +48,11 @@ def measure_latency(
 def random_inputs(
     shapes: Mapping[str, tuple[int | None, ...]], batch: int, size: tuple[int, int], seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Noise in the place of pictures.
+    """Noise in the place of images.
 
     Args:
         shapes: Shape of each input of a graph, None where any size will do.
-        batch: Number of pictures.
+        batch: Number of images.
         size: Their height and width.
         seed: Of the noise.
 
@@ -61,16 +61,16 @@ def random_inputs(
         and ``sizes``, float32 ``(B, 2)``, if the graph takes it.
 
     Raises:
-        UserError: If the graph does not take pictures of that size.
+        UserError: If the graph does not take images of that size.
     """
     generator = np.random.default_rng(seed)
     channels_last = shapes['input'][3] == 3 and shapes['input'][1] != 3
     shape = (batch, *size, 3) if channels_last else (batch, 3, *size)
     if any(fixed not in (None, side) for fixed, side in zip(shapes['input'], shape)):
         fixed = 'x'.join('?' if side is None else str(side) for side in shapes['input'])
-        raise UserError(f'the graph takes pictures of {fixed}, not '
+        raise UserError(f'the graph takes images of {fixed}, not '
                         f'{"x".join(map(str, shape))}: give another --shape or --batch.')
-    pictures = generator.integers(0, 256, shape, np.uint8) if channels_last else (
+    images = generator.integers(0, 256, shape, np.uint8) if channels_last else (
         generator.standard_normal(shape, np.float32))
-    inputs = dict(input=pictures, sizes=np.tile(np.float32(size), (batch, 1)))
+    inputs = dict(input=images, sizes=np.tile(np.float32(size), (batch, 1)))
     return {name: inputs[name] for name in shapes}

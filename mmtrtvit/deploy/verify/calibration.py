@@ -1,4 +1,4 @@
-"""Pictures of a data set as inputs of a graph, to find the ranges of INT8 with."""
+"""Images of a data set as inputs of a graph, to find the ranges of INT8 with."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,15 +14,15 @@ from ...errors import UserError
 from .evaluation import HostPreprocessor
 
 
-def training_pictures(config: Config, count: int) -> list[str]:
-    """Files of ``count`` pictures of the training data, evenly spread over it.
+def training_images(config: Config, count: int) -> list[str]:
+    """Files of ``count`` images of the training data, evenly spread over it.
 
     Args:
         config: Config with a ``train_dataloader``.
         count: How many, or all if there are fewer.
 
     Raises:
-        UserError: If the config has no training data, or there is no picture in it.
+        UserError: If the config has no training data, or there is no image in it.
     """
     import_host(config.get('default_scope'))
     files = []
@@ -31,7 +31,7 @@ def training_pictures(config: Config, count: int) -> list[str]:
             dataset = DATASETS.build(dict(settings, pipeline=[]))
         files += [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not files:
-        raise UserError(f'{config.filename}: its train_dataloader has no picture to calibrate INT8 '
+        raise UserError(f'{config.filename}: its train_dataloader has no image to calibrate INT8 '
                         'with. Name a config that has some: --calib-dataset-cfg CONFIG')
     places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
     return [files[place] for place in places]
@@ -40,12 +40,12 @@ def training_pictures(config: Config, count: int) -> list[str]:
 def graph_inputs(
     predictor: Predictor, input_shape: Sequence[int | None], files: Iterable[str]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the inputs of a graph for one picture after the other.
+    """Yields the inputs of a graph for one image after the other.
 
     Args:
-        predictor: Reads and resizes pictures as the test pipeline does.
+        predictor: Reads and resizes images as the test pipeline does.
         input_shape: Shape of the graph's input, None where any size will do.
-        files: Pictures.
+        files: Images.
     """
     preprocessor = HostPreprocessor(predictor.model.data_preprocessor, input_shape)
     for file in files:

@@ -1,4 +1,4 @@
-"""How far the predictions of two models on the same pictures are apart."""
+"""How far the predictions of two models on the same images are apart."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Difference:
 def compare(
     ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]
 ) -> list[Difference]:
-    """Compares predictions picture by picture.
+    """Compares predictions image by image.
 
     Detections are matched one to one: each with the nearest of the other side of the same class.
     """

@@ -24,33 +24,33 @@ from .runners import Runner
 class HostPreprocessor(nn.Module):
     """What a graph leaves of a model's data preprocessor to the host.
 
-    Batches are padded to the size that the graph takes; a graph that takes uint8 pictures
+    Batches are padded to the size that the graph takes; a graph that takes uint8 images
     normalises them itself.
 
     Args:
         preprocessor: MMDetection's or MMSegmentation's.
-        input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for pictures,
+        input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for images,
             ``(B, H, W, 3)``; None where any size will do.
 
     Attributes:
-        takes_pictures: Whether the graph takes uint8 pictures.
+        takes_images: Whether the graph takes uint8 images.
     """
 
     def __init__(self, preprocessor: nn.Module, input_shape: Sequence[int | None]) -> None:
         super().__init__()
-        self.takes_pictures = input_shape[1] != 3
+        self.takes_images = input_shape[1] != 3
         self.preprocessor = preprocessor
-        if self.takes_pictures:
+        if self.takes_images:
             self.preprocessor = copy.deepcopy(preprocessor)
             self.preprocessor._channel_conversion = False
             self.preprocessor._enable_normalize = False
-        self.size = tuple(input_shape[1:3] if self.takes_pictures else input_shape[2:])
+        self.size = tuple(input_shape[1:3] if self.takes_images else input_shape[2:])
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Pads at the right and at the bottom.
 
         Raises:
-            UserError: If a picture is larger than the graph takes.
+            UserError: If an image is larger than the graph takes.
         """
         data = self.preprocessor(data, training)
         height, width = data['inputs'].shape[2:]
@@ -58,7 +58,7 @@ class HostPreprocessor(nn.Module):
                          for wanted, side in zip(self.size, (height, width)))
         if min(rows, columns) < 0:
             raise UserError(
-                f'the graph takes pictures of {self.size[0]} x {self.size[1]} (H x W); one '
+                f'the graph takes images of {self.size[0]} x {self.size[1]} (H x W); one '
                 f'has {height} x {width} behind the test pipeline. Resize to no more in the '
                 'config, or export for any size.')
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
@@ -75,9 +75,9 @@ class HostPreprocessor(nn.Module):
 
         Args:
             inputs: What :meth:`forward` makes of a batch, ``(B, 3, H, W)``.
-            sizes: Height and width of each picture without padding.
+            sizes: Height and width of each image without padding.
         """
-        if self.takes_pictures:
+        if self.takes_images:
             inputs = inputs.permute(0, 2, 3, 1).to(torch.uint8)
         return dict(input=inputs.cpu().contiguous().numpy(),
                     sizes=np.array(sizes, np.float32).reshape(-1, 2))
@@ -104,10 +104,10 @@ class DeployedModel(BaseModel):
         return self.predict(inputs, list(data_samples))
 
     def infer(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """Runs the graph on a batch, in parts where it takes fewer pictures.
+        """Runs the graph on a batch, in parts where it takes fewer images.
 
         Args:
-            inputs: What the data preprocessor made of pictures, ``(B, 3, H, W)``.
+            inputs: What the data preprocessor made of images, ``(B, 3, H, W)``.
             sizes: Height and width of each without padding.
 
         Returns:
@@ -146,7 +146,7 @@ class DeployedDetector(DeployedModel):
     def predict(
         self, inputs: Tensor, data_samples: list[BaseDataElement]
     ) -> list[BaseDataElement]:
-        """Adds ``pred_instances`` in pixels of the original pictures to the samples."""
+        """Adds ``pred_instances`` in pixels of the original images to the samples."""
         outputs = self.infer(inputs, [sample.img_shape[:2] for sample in data_samples])
         for index, sample in enumerate(data_samples):
             found = slice(int(outputs['num_dets'][index, 0]))
@@ -156,7 +156,7 @@ class DeployedDetector(DeployedModel):
         return data_samples
 
     def instances(self, outputs: dict[str, Tensor], meta: dict[str, Any]) -> InstanceData:
-        """Detections of one picture in its own pixels."""
+        """Detections of one image in its own pixels."""
         boxes = outputs['dets'][:, :4] / outputs['dets'].new_tensor(meta['scale_factor']).repeat(2)
         instances = InstanceData(
             bboxes=boxes, scores=outputs['dets'][:, 4], labels=outputs['labels'].long())
@@ -167,12 +167,12 @@ class DeployedDetector(DeployedModel):
 
 
 def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
-    """Masks of boxes in a whole picture, as MMDetection pastes them.
+    """Masks of boxes in a whole image, as MMDetection pastes them.
 
     Args:
         masks: Probabilities, ``(N, 28, 28)``.
         boxes: ``(N, 4)``.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         threshold: Least probability of a pixel that belongs to the mask.
 
     Returns:
@@ -204,7 +204,7 @@ class DeployedSegmentor(DeployedModel):
     def predict(
         self, inputs: Tensor, data_samples: list[BaseDataElement]
     ) -> list[BaseDataElement]:
-        """Adds ``pred_sem_seg`` in the size of the original pictures to the samples."""
+        """Adds ``pred_sem_seg`` in the size of the original images to the samples."""
         from mmseg.models.segmentors import BaseSegmentor
         from mmseg.models.utils import resize
 
@@ -251,7 +251,7 @@ def evaluate_graph(
         config: Config of the model that was exported.
         path: The ONNX file or the engine.
         out: Pickle file to write the predictions to.
-        show_dir: Folder for pictures of the predictions.
+        show_dir: Folder for images of the predictions.
 
     Raises:
         UserError: If the config, the data or the file cannot be used.

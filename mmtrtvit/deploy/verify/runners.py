@@ -20,7 +20,7 @@ class Runner(Protocol):
         inputs: Names of the inputs.
         outputs: Names of the outputs.
         shapes: Shape of each input, None where any size will do.
-        max_batch: Most pictures at once, None for any number.
+        max_batch: Most images at once, None for any number.
     """
 
     name: str

@@ -181,7 +181,7 @@ class TensorRTRunner:
         ranges = '; '.join(
             ', '.join(f'{name} {format_shape(shapes.min)} to {format_shape(shapes.max)}'
                       for name, shapes in profile.items()) for profile in self.profiles)
-        raise UserError(f'{self.path} takes {ranges}, but got {given}: resize the picture, or '
+        raise UserError(f'{self.path} takes {ranges}, but got {given}: resize the image, or '
                         'build an engine with another range (backend_config.model_inputs).')
 
     def _refused(self) -> str:

@@ -42,7 +42,7 @@ class FusedBackbone(Backbone):
         _replace_blocks(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``x``: pictures in any precision, which the maps have, too; the weights' decides in which
+        """``x``: images in any precision, which the maps have, too; the weights' decides in which
         they are computed."""
         dtype = self.stem[0].weight.dtype
         if x.dtype == dtype:

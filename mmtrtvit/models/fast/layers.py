@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..layers import added, channels_last, replace_modules
 from . import cudnn, onednn
 
-STRIP_PIXELS = 600_000  # of a picture, about as many as a stem takes at a time
+STRIP_PIXELS = 600_000  # of an image, about as many as a stem takes at a time
 
 
 class FastConv(nn.Conv2d):
@@ -61,8 +61,8 @@ class FastLinear(nn.Linear):
 
 
 class FastStem(nn.Sequential):
-    """Layers that take pictures one by one, so that their large maps stay in the cache and their
-    memory is used again, and large pictures in strips if each layer is a 3x3 convolution of stride
+    """Layers that take images one by one, so that their large maps stay in the cache and their
+    memory is used again, and large images in strips if each layer is a 3x3 convolution of stride
     2: ``(B, 3, H, W) -> (B, C, H', W')``."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class FastStem(nn.Sequential):
         strips = ceil(height * width / STRIP_PIXELS) if halving else 1
         stride = 2**len(self)
         rows = ceil(height / strips / stride) * stride
-        return _joined([self._in_strips(picture, rows, stride) for picture in x.split(1)], dim=0)
+        return _joined([self._in_strips(image, rows, stride) for image in x.split(1)], dim=0)
 
     def _in_strips(self, x: Tensor, rows: int, stride: int) -> Tensor:
         """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and

@@ -7,7 +7,7 @@ TorchInductor writes into its code.
 
 oneDNN reads weights in an order of its own. Linear layers, 1x1 and depthwise convolutions keep them
 in that order too, beside PyTorch's, which a state dict has; otherwise each call would order them
-anew. For other convolutions the best order depends on the size of the picture. Small products
+anew. For other convolutions the best order depends on the size of the image. Small products
 are PyTorch's own, which are sooner begun.
 """
 

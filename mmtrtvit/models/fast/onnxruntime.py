@@ -4,7 +4,7 @@ From one convolution to the next ONNX Runtime keeps maps in blocks of channels. 
 for some operators and one for others, and copies where PyTorch returns a view.
 
 * Before it tells the size of such a map, it brings it into another order. Here sizes follow from
-  that of the pictures.
+  that of the images.
 * Maps with fewer channels than a block come in another order, too. Those of the stem get channels
   of zeros.
 * Pad, Transpose, Split and Slice copy a map one after the other, on one thread. A convolution that
@@ -100,7 +100,7 @@ class Grid:
 
     @classmethod
     def of(cls, x: Tensor, stride: int, window_size: int, heads: int) -> 'Grid':
-        """The grid of the maps of a stride, in pixels of the pictures ``x``, (B, C, H', W')."""
+        """The grid of the maps of a stride, in pixels of the images ``x``, (B, C, H', W')."""
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
 
@@ -121,7 +121,7 @@ class OnnxWindowAttention(nn.Module):
 
     Args:
         block: The block; it is used up.
-        stride: Stride of the map, in pixels of the pictures.
+        stride: Stride of the map, in pixels of the images.
 
     Attributes:
         grid: That of the next map; None for what its size says.

@@ -124,12 +124,12 @@ if triton is not None:
     ):
         window = tl.program_id(0).to(tl.int64)
         column, row = window % columns, window // columns % rows
-        picture = window // (columns * rows)
+        image = window // (columns * rows)
         token = tl.arange(0, TOKENS)
         in_window = token < WINDOW * WINDOW
         map_y, map_x = row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
         in_map = in_window & (map_y < height) & (map_x < width)
-        place = ((picture * height + map_y) * width + map_x) * (HEADS * WIDTH)
+        place = ((image * height + map_y) * width + map_x) * (HEADS * WIDTH)
         channel, key_channel = tl.arange(0, BLOCK), tl.arange(0, KEY)
         in_head = channel < WIDTH
         mask = in_map[:, None] & in_head[None, :]

@@ -46,7 +46,7 @@ class Session(Protocol):
     Attributes:
         inputs: The inputs.
         outputs: The outputs.
-        profiles: The shapes of pictures that it takes, one or several ranges.
+        profiles: The shapes of images that it takes, one or several ranges.
     """
 
     inputs: tuple[Tensor, ...]

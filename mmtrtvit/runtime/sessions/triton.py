@@ -1,4 +1,4 @@
-"""A model on an NVIDIA Triton server as a session: the pictures stay here, the graph runs there."""
+"""A model on an NVIDIA Triton server as a session: the images stay here, the graph runs there."""
 
 import numpy as np
 

@@ -63,8 +63,8 @@ def test_pooling_by_a_grid_is_roi_align(size, samples, aligned):
     boxes[:, 0] = torch.tensor([0., 0., size[1] * 8, size[0] * 8])
     if not aligned:  # counts every side as one place or more, which may stick out
         boxes[..., :2] = (boxes[..., :2] - 8).clamp(min=0)
-    pictures = torch.arange(2.).reshape(2, 1, 1).expand(2, 30, 1)
-    rois = torch.cat([pictures, boxes], dim=2).flatten(0, 1)
+    images = torch.arange(2.).reshape(2, 1, 1).expand(2, 30, 1)
+    rois = torch.cat([images, boxes], dim=2).flatten(0, 1)
     expected = roi_align(x, rois, (5, 3), 1 / 8, samples, aligned)
     found = pool_by_grid(x, boxes, (5, 3), 1 / 8, samples, aligned)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -90,7 +90,7 @@ def pairs(build):
 
 @pytest.mark.parametrize('kind', ['one stage', 'two stages'])
 def test_a_detector_without_the_ops_finds_the_same(
-    pairs, export_any_size, pictures, kind, tmp_path
+    pairs, export_any_size, images, kind, tmp_path
 ):
     usual, other = pairs[kind]
     path = export_any_size(other, tmp_path / 'end2end.onnx').path
@@ -98,7 +98,7 @@ def test_a_detector_without_the_ops_finds_the_same(
     assert not ops & MISSING and 'MatMul' in ops
     session = onnxruntime.InferenceSession(str(path))
     for batch, size, padded in [(1, (100, 130), (128, 160)), (3, (50, 40), (64, 64))]:
-        x, sizes = pictures(batch, size, padded)
+        x, sizes = images(batch, size, padded)
         with torch.no_grad():
             expected = usual(x, sizes)
             found = other(x, sizes)

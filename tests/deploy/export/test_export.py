@@ -24,11 +24,11 @@ def segmentor(request, build, exportable):
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_detector_finds_what_predict_finds(detector, pictures, batch, size, padded):
+def test_a_detector_finds_what_predict_finds(detector, images, batch, size, padded):
     from mmdet.structures import DetDataSample
 
     model, exported = detector
-    x, sizes = pictures(batch, size, padded)
+    x, sizes = images(batch, size, padded)
     samples = [
         DetDataSample(metainfo=dict(
             img_shape=size, ori_shape=size, scale_factor=(1., 1.), batch_input_shape=padded))
@@ -48,20 +48,20 @@ def test_a_detector_finds_what_predict_finds(detector, pictures, batch, size, pa
 
 
 @pytest.mark.parametrize('batch, size, padded', SIZES)
-def test_a_segmentor_has_the_logits_of_predict(segmentor, pictures, batch, size, padded):
+def test_a_segmentor_has_the_logits_of_predict(segmentor, images, batch, size, padded):
     model, exported = segmentor
-    x, _ = pictures(batch, padded, padded)
+    x, _ = images(batch, padded, padded)
     with torch.no_grad():
         expected = model(x, mode='tensor')
         logits, = exported(x)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
-def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, pictures):
+def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, images):
     from mmtrtvit.deploy.export.segmentors import Segmentor
 
     model = copy.deepcopy(segmentor[0])
-    x, _ = pictures(2, (64, 96), (64, 96))
+    x, _ = images(2, (64, 96), (64, 96))
     with torch.no_grad():
         classifier = model.decode_head.conv_seg
         classifier.bias -= model(x, mode='tensor').mean(dim=(0, 2, 3))  # no class wins everywhere
@@ -82,11 +82,11 @@ def session(export_any_size, tmp_path):
     return open_session
 
 
-def test_one_file_of_a_detector_for_all_sizes(detector, session, pictures):
+def test_one_file_of_a_detector_for_all_sizes(detector, session, images):
     _, exported = detector
     graph = session(exported)
     for batch, size, padded in SIZES:
-        x, sizes = pictures(batch, size, padded)
+        x, sizes = images(batch, size, padded)
         with torch.no_grad():
             expected = exported(x, sizes)
         found = graph.run(None, dict(input=x.numpy(), sizes=sizes.numpy()))
@@ -94,11 +94,11 @@ def test_one_file_of_a_detector_for_all_sizes(detector, session, pictures):
             torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=0, atol=1e-2)
 
 
-def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, pictures):
+def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, images):
     _, exported = segmentor
     graph = session(exported)
     for batch, _, size in [*SIZES, (1, None, (101, 67))]:
-        x, _ = pictures(batch, size, size)
+        x, _ = images(batch, size, size)
         with torch.no_grad():
             expected, = exported(x)
         found, = graph.run(None, dict(input=x.numpy()))
@@ -106,11 +106,11 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, pictures):
 
 
 @pytest.mark.slow
-def test_both_exporters_give_the_same(exportable, session, pictures):
+def test_both_exporters_give_the_same(exportable, session, images):
     exported = exportable('retinanet_trtvit_b')
     graph = session(exported, 'dynamo')
     for batch, size, padded in SIZES:
-        x, sizes = pictures(batch, size, padded)
+        x, sizes = images(batch, size, padded)
         with torch.no_grad():
             expected = exported(x, sizes)
         found = graph.run(None, dict(input=x.numpy(), sizes=sizes.numpy()))

@@ -35,8 +35,8 @@ def file(pair, export_any_size, tmp_path_factory):
     return path
 
 
-def inputs_of(module, pictures):
-    x, sizes = pictures(1, (64, 96), (64, 96))
+def inputs_of(module, images):
+    x, sizes = images(1, (64, 96), (64, 96))
     return dict(input=x) if 'output' in module.output_names else dict(input=x, sizes=sizes)
 
 
@@ -44,9 +44,9 @@ def relative_error(ours, theirs):
     return float((ours.float() - theirs).norm() / theirs.norm())
 
 
-def test_the_dense_part_is_half_and_near(pair, pictures):
+def test_the_dense_part_is_half_and_near(pair, images):
     module, halved, _ = pair
-    x, _ = pictures(2, (64, 96), (64, 96))
+    x, _ = images(2, (64, 96), (64, 96))
     with torch.no_grad():
         expected = module.neck(module.backbone(x))
         maps = halved.neck(halved.backbone(x))
@@ -68,9 +68,9 @@ def tensors(nested):
     return [x for part in nested for x in tensors(part)]
 
 
-def test_outputs_stay_float_and_near(pair, pictures):
+def test_outputs_stay_float_and_near(pair, images):
     module, halved, name = pair
-    inputs = inputs_of(module, pictures)
+    inputs = inputs_of(module, images)
     with torch.no_grad():
         expected, found = module(*inputs.values()), halved(*inputs.values())
     assert [x.dtype for x in found] == [x.dtype for x in expected]
@@ -82,9 +82,9 @@ def test_outputs_stay_float_and_near(pair, pictures):
         torch.testing.assert_close(*scores, rtol=0, atol=.01)
 
 
-def test_the_file_runs_on_a_cpu_and_is_half_as_large(pair, file, exported, pictures):
+def test_the_file_runs_on_a_cpu_and_is_half_as_large(pair, file, exported, images):
     module, halved, name = pair
-    inputs = inputs_of(module, pictures)
+    inputs = inputs_of(module, images)
     with torch.no_grad():
         expected = halved(*inputs.values())
     session = onnxruntime.InferenceSession(str(file))

@@ -27,12 +27,12 @@ class Input(nn.Module):
         return (x,)
 
 
-def random_picture(*size):
+def random_image(*size):
     return np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), np.uint8)
 
 
 def filled_up(images):
-    """Pictures in one batch, with anything beside them."""
+    """Images in one batch, with anything beside them."""
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     batch = np.random.default_rng(9).integers(0, 256, (len(images), height, width, 3), np.uint8)
     for canvas, image in zip(batch, images):
@@ -54,7 +54,7 @@ def test_a_detector_sees_what_mmdet_gives_it(settings, shapes):
     from mmdet.structures import DetDataSample
 
     preprocessor = DetDataPreprocessor(**settings)
-    images = [random_picture(*shape) for shape in shapes]
+    images = [random_image(*shape) for shape in shapes]
     found, = WithPreprocessing(Input(), preprocessor)(*filled_up(images))
     expected = as_the_host_does(preprocessor, images, DetDataSample)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
@@ -67,7 +67,7 @@ def test_a_segmentor_sees_what_mmseg_gives_it(test_cfg):
 
     preprocessor = SegDataPreProcessor(
         bgr_to_rgb=True, size=(512, 512), pad_val=3, test_cfg=test_cfg, **NORMALISE)
-    images = [random_picture(61, 47), random_picture(61, 47)[::-1]]
+    images = [random_image(61, 47), random_image(61, 47)[::-1]]
     batch = torch.from_numpy(np.stack(images))
     found, = WithPreprocessing(Input(), preprocessor)(batch)
     expected = as_the_host_does(preprocessor, images, SegDataSample)
@@ -83,14 +83,14 @@ def test_padding_to_a_fixed_size_is_refused():
 
 
 @pytest.mark.parametrize('exporter', ['torchscript', 'dynamo'])
-def test_one_graph_for_pictures_of_any_size(exporter, tmp_path):
+def test_one_graph_for_images_of_any_size(exporter, tmp_path):
     if exporter == 'dynamo':
         pytest.importorskip('torch', minversion='2.7')
     from mmdet.models.data_preprocessors import DetDataPreprocessor
 
     module = WithPreprocessing(
         Input(), DetDataPreprocessor(bgr_to_rgb=True, pad_size_divisor=32, **NORMALISE)).eval()
-    example, sizes = filled_up([random_picture(70, 90), random_picture(75, 80)])
+    example, sizes = filled_up([random_image(70, 90), random_image(75, 80)])
     axes = dict(
         input={0: 'batch', 1: 'height', 2: 'width'}, sizes={0: 'batch'},
         output={0: 'batch', 2: 'rows', 3: 'columns'})
@@ -99,7 +99,7 @@ def test_one_graph_for_pictures_of_any_size(exporter, tmp_path):
     session = onnxruntime.InferenceSession(str(path))
     assert [value.type for value in session.get_inputs()] == ['tensor(uint8)', 'tensor(float)']
     for shapes in ([(64, 96)], [(33, 41), (61, 47), (50, 50)]):
-        batch, sizes = filled_up([random_picture(*shape) for shape in shapes])
+        batch, sizes = filled_up([random_image(*shape) for shape in shapes])
         expected, = module(batch, sizes)
         found, = session.run(None, dict(input=batch.numpy(), sizes=sizes.numpy()))
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-6)
@@ -107,11 +107,11 @@ def test_one_graph_for_pictures_of_any_size(exporter, tmp_path):
         assert check_graph(path, '8.6') == check_graph(path, '10') == []
 
 
-def test_a_detector_takes_raw_pictures(exportable, build, tmp_path):
+def test_a_detector_takes_raw_images(exportable, build, tmp_path):
     model = build('retinanet_trtvit_b')
     detector = exportable('retinanet_trtvit_b')
     module = WithPreprocessing(detector, model.data_preprocessor).eval()
-    batch, sizes = filled_up([random_picture(64, 90), random_picture(50, 96)])
+    batch, sizes = filled_up([random_image(64, 90), random_image(50, 96)])
     data = model.data_preprocessor(dict(
         inputs=[image[:int(height), :int(width)].permute(2, 0, 1)
                 for image, (height, width) in zip(batch, sizes)], data_samples=None))

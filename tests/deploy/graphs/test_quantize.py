@@ -16,9 +16,9 @@ from mmtrtvit.errors import UserError
 DEMOS = 'retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2', 'upernet_trtvit_a'
 
 
-def batches(pictures, count=2, size=(64, 96)):
+def batches(images, count=2, size=(64, 96)):
     for _ in range(count):
-        x, sizes = pictures(1, size, size)
+        x, sizes = images(1, size, size)
         yield dict(input=x.numpy(), sizes=sizes.numpy())
 
 
@@ -28,10 +28,10 @@ def run(path, batch):
 
 
 @pytest.fixture(scope='module', params=DEMOS)
-def pair(request, exported, pictures, tmp_path_factory):
+def pair(request, exported, images, tmp_path_factory):
     source = exported(request.param).path
     target = tmp_path_factory.mktemp('quantized') / 'end2end.onnx'
-    return source, quantize(source, target, batches(pictures), Calibration()), request.param
+    return source, quantize(source, target, batches(images), Calibration()), request.param
 
 
 @pytest.fixture(scope='module')
@@ -74,19 +74,19 @@ def test_the_file_is_small_and_every_younger_release_takes_it(pair):
     assert {problem.op for problem in check_graph(result.path, '8.6')} == {'DequantizeLinear'}
 
 
-def test_weights_may_stay_float_for_older_releases(source, pictures, tmp_path):
-    result = quantize(source, tmp_path / 'a.onnx', batches(pictures), Calibration(),
+def test_weights_may_stay_float_for_older_releases(source, images, tmp_path):
+    result = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(),
                       float_weights=True)
     assert check_graph(result.path, '8.6') == []
-    other = quantize(source, tmp_path / 'b.onnx', batches(pictures), Calibration())
-    batch, = batches(pictures, 1)
+    other = quantize(source, tmp_path / 'b.onnx', batches(images), Calibration())
+    batch, = batches(images, 1)
     np.testing.assert_allclose(
         run(result.path, batch)[0], run(other.path, batch)[0], rtol=0, atol=1e-3)
 
 
-def test_scores_stay_near(pair, pictures):
+def test_scores_stay_near(pair, images):
     source, result, name = pair
-    batch, = batches(pictures, 1)
+    batch, = batches(images, 1)
     expected, found = run(source, batch), run(result.path, batch)
     assert [x.dtype for x in found] == [x.dtype for x in expected]
     if name == 'upernet_trtvit_a':
@@ -101,12 +101,12 @@ def relative_error(ours, theirs):
 
 
 @pytest.mark.parametrize('method', ['minmax', 'entropy', 'percentile'])
-def test_every_method_works_on_many_batches_with_flat_memory(source, pictures, tmp_path, method):
+def test_every_method_works_on_many_batches_with_flat_memory(source, images, tmp_path, method):
     alive, most = [], 0
 
     def watched():
         nonlocal most
-        for batch in batches(pictures, 14, (64, 64)):
+        for batch in batches(images, 14, (64, 64)):
             batch['input'] = batch['input'] + np.float32(0)
             alive.append(weakref.ref(batch['input']))
             yield batch
@@ -115,12 +115,12 @@ def test_every_method_works_on_many_batches_with_flat_memory(source, pictures, t
 
     result = quantize(source, tmp_path / 'a.onnx', watched(), Calibration(method=method))
     assert result.batches == 14 and most <= 9  # the first 8 show which layers suffer most
-    batch, = batches(pictures, 1)
+    batch, = batches(images, 1)
     assert relative_error(run(result.path, batch)[0], run(source, batch)[0]) < .2
 
 
-def test_layers_are_left_out_by_name(source, pictures, tmp_path):
-    result = quantize(source, tmp_path / 'a.onnx', batches(pictures),
+def test_layers_are_left_out_by_name(source, images, tmp_path):
+    result = quantize(source, tmp_path / 'a.onnx', batches(images),
                       Calibration(exclude=('conv_seg', 'stem')))
     assert {name.split('/')[2] for name in result.left_out} == {'conv_seg', 'stem'}
     graph = onnx.load(result.path).graph
@@ -131,11 +131,11 @@ def test_layers_are_left_out_by_name(source, pictures, tmp_path):
             assert not fed & set(node.input)
 
 
-def test_the_noisiest_layers_are_left_out(source, pictures, tmp_path):
-    rows = sensitivity(source, batches(pictures), Calibration())
+def test_the_noisiest_layers_are_left_out(source, images, tmp_path):
+    rows = sensitivity(source, batches(images), Calibration())
     assert [row.decibels for row in rows] == sorted(row.decibels for row in rows)
     result = quantize(
-        source, tmp_path / 'a.onnx', batches(pictures), Calibration(), exclude_worst=3)
+        source, tmp_path / 'a.onnx', batches(images), Calibration(), exclude_worst=3)
     assert set(result.left_out) == {row.layer for row in rows[:3]}
     assert len(result.layers) == len(rows) - 3
 
@@ -181,24 +181,24 @@ def test_decibels_are_those_of_rounding_by_hand(tmp_path, outlier):
     assert (rows['second'] < 15) == (outlier == 100)
 
 
-def test_a_name_that_no_layer_has_is_refused(source, pictures, tmp_path):
+def test_a_name_that_no_layer_has_is_refused(source, images, tmp_path):
     calibration = Calibration(exclude=('decode_heat',))
     with pytest.raises(UserError, match="'decode_heat' in its name. Did you mean decode_head"):
-        quantize(source, tmp_path / 'a.onnx', batches(pictures), calibration)
+        quantize(source, tmp_path / 'a.onnx', batches(images), calibration)
 
 
-def test_all_layers_cannot_be_left_out(source, pictures, tmp_path):
+def test_all_layers_cannot_be_left_out(source, images, tmp_path):
     with pytest.raises(UserError, match='leaves no layer'):
-        quantize(source, tmp_path / 'a.onnx', batches(pictures), Calibration(exclude=('Conv', '/')))
+        quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(exclude=('Conv', '/')))
 
 
-def test_a_failure_leaves_an_old_file_alone(source, pictures, tmp_path):
+def test_a_failure_leaves_an_old_file_alone(source, images, tmp_path):
     old = tmp_path / 'a.onnx'
     old.write_bytes(b'old')
-    wrong = [*batches(pictures, 1), dict(input=np.zeros((1, 5, 64, 64), np.float32))]
+    wrong = [*batches(images, 1), dict(input=np.zeros((1, 5, 64, 64), np.float32))]
     with pytest.raises(UserError, match='calibration batch 2 does not go through the graph'):
         quantize(source, old, wrong, Calibration())
-    with pytest.raises(UserError, match='there is no picture'):
+    with pytest.raises(UserError, match='there is no image'):
         quantize(source, old, [], Calibration())
     broken = dict(input=np.full((1, 3, 64, 64), np.nan, np.float32))
     with pytest.raises(UserError, match='is infinite or no number'):
@@ -206,17 +206,17 @@ def test_a_failure_leaves_an_old_file_alone(source, pictures, tmp_path):
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
 
 
-def test_what_cannot_be_quantized_is_refused(source, pictures, tmp_path):
-    done = quantize(source, tmp_path / 'a.onnx', batches(pictures), Calibration()).path
+def test_what_cannot_be_quantized_is_refused(source, images, tmp_path):
+    done = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration()).path
     with pytest.raises(UserError, match='is quantized already'):
-        quantize(done, tmp_path / 'b.onnx', batches(pictures), Calibration())
+        quantize(done, tmp_path / 'b.onnx', batches(images), Calibration())
     model = onnx.load(source)
     del model.graph.node[:]
     onnx.save(model, tmp_path / 'empty.onnx')
     with pytest.raises(UserError, match='no layer with float32 weights'):
-        quantize(tmp_path / 'empty.onnx', tmp_path / 'b.onnx', batches(pictures), Calibration())
+        quantize(tmp_path / 'empty.onnx', tmp_path / 'b.onnx', batches(images), Calibration())
     (tmp_path / 'text.onnx').write_text('text')
     with pytest.raises(UserError, match='no ONNX file'):
-        sensitivity(tmp_path / 'text.onnx', batches(pictures), Calibration())
+        sensitivity(tmp_path / 'text.onnx', batches(images), Calibration())
     with pytest.raises(UserError, match="method is 'mean', expected one of: minmax"):
-        sensitivity(source, batches(pictures), Calibration(method='mean'))
+        sensitivity(source, batches(images), Calibration(method='mean'))

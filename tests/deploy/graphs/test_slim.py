@@ -41,13 +41,13 @@ def run(path, x, sizes):
     return session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
 
 
-def test_a_slim_graph_gives_the_same_with_fewer_nodes(demo, exporter, exported, pictures):
+def test_a_slim_graph_gives_the_same_with_fewer_nodes(demo, exporter, exported, images):
     whole, slim = exported(demo, exporter, slimmed=False), exported(demo, exporter)
     assert whole.nodes == slim.exported_nodes > slim.nodes
     assert slim.megabytes == slim.path.stat().st_size / 1e6
     assert slim.nodes == len(onnx.load(slim.path).graph.node)
     for batch, size, padded in SIZES:
-        x, sizes = pictures(batch, size, padded)
+        x, sizes = images(batch, size, padded)
         for ours, theirs in zip(run(slim.path, x, sizes), run(whole.path, x, sizes), strict=True):
             assert ours.dtype == theirs.dtype
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-3)

@@ -17,7 +17,7 @@ TOOL = Path(__file__).parents[3] / 'tools/check_tensorrt.py'
 
 @pytest.fixture(scope='module', params=['retinanet', 'upernet'])
 def deployed(request, small_models, tmp_path_factory):
-    """A work dir, its pictures and the config of its model."""
+    """A work dir, its images and the config of its model."""
     from mmtrtvit.deploy.settings import DeploySettings
     from mmtrtvit.deploy.workflow import deploy
     from mmtrtvit.engine.config import read_config
@@ -26,8 +26,8 @@ def deployed(request, small_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp('deployed')
     deploy(DeploySettings(), read_config(config), small_models / f'{request.param}.pth', [],
            folder, verify=False)
-    pictures = sorted((small_models / 'data/shapes/images/validation').iterdir())
-    return folder, pictures, config
+    images = sorted((small_models / 'data/shapes/images/validation').iterdir())
+    return folder, images, config
 
 
 def run_tool(monkeypatch, *words):
@@ -46,19 +46,19 @@ def test_an_engine_that_agrees(
     deployed, stand_in, on_cpu, monkeypatch, small_models, tmp_path, capsys
 ):
     """And one that cannot be built: both are in the report."""
-    folder, pictures, config = deployed
+    folder, images, config = deployed
     stand_in('11.4.0.106')
     monkeypatch.chdir(small_models)
     out = tmp_path / 'report.json'
     code = run_tool(
-        monkeypatch, folder, *pictures, '--config', config, '--precisions', 'tf32', 'fp16',
+        monkeypatch, folder, *images, '--config', config, '--precisions', 'tf32', 'fp16',
         '--engine-dir', tmp_path, '--out', out, '--rounds', 3)
     assert code == 2
     report = json.loads(out.read_text())
     good, bad = report['engines']
     assert good['build']['precision'] == 'tf32' and good['build']['tensorrt'] == '11.4.0.106'
     assert all(each['within'] and each['largest'] < 1e-4 for each in good['differences'])
-    assert sum(map(bool, good['found'])) == len(pictures)
+    assert sum(map(bool, good['found'])) == len(images)
     assert good['latencies']['tensorrt']['rounds'] == 3
     assert {'backbone.stem', 'backbone.stages.0'} <= {each['name'] for each in good['stages']}
     assert good['metrics'] == pytest.approx(report['metrics'], nan_ok=True) and good['metrics']
@@ -70,7 +70,7 @@ def test_an_engine_that_agrees(
 
 
 def test_an_engine_that_differs(deployed, stand_in, on_cpu, monkeypatch, tmp_path):
-    folder, pictures, _ = deployed
+    folder, images, _ = deployed
     trt = stand_in('10.0.1')
     execute = trt.IExecutionContext.execute_async_v3
 
@@ -82,7 +82,7 @@ def test_an_engine_that_differs(deployed, stand_in, on_cpu, monkeypatch, tmp_pat
         return execute(self, stream_handle)
 
     monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', wrong)
-    report = check_engines(folder, pictures, [EngineOptions()], tmp_path, rounds=1)
+    report = check_engines(folder, images, [EngineOptions()], tmp_path, rounds=1)
     assert not all(each['within'] for each in report['engines'][0]['differences'])
     assert report['metrics'] == {} and summary(report)[0].startswith('fp32: ')
     assert ' ms, differs (largest difference: ' in summary(report)[0]
@@ -90,9 +90,9 @@ def test_an_engine_that_differs(deployed, stand_in, on_cpu, monkeypatch, tmp_pat
 
 
 def test_without_a_gpu_the_tool_ends_with_3(deployed, stand_in, monkeypatch, tmp_path, capsys):
-    folder, pictures, _ = deployed
+    folder, images, _ = deployed
     stand_in('10.0.1', gpu=None)
-    assert run_tool(monkeypatch, folder, pictures[0], '--out', tmp_path / 'report.json') == 3
+    assert run_tool(monkeypatch, folder, images[0], '--out', tmp_path / 'report.json') == 3
     assert 'TensorRT finds no GPU here' in capsys.readouterr().out
     assert not (tmp_path / 'report.json').exists()
 
@@ -104,5 +104,5 @@ def test_a_folder_without_a_graph(tmp_path):
         (tmp_path / f'{name}.onnx').touch()
     with pytest.raises(UserError, match='but there is: a.onnx, b.onnx'):
         onnx_file(tmp_path)
-    with pytest.raises(UserError, match='no picture'):
+    with pytest.raises(UserError, match='no image'):
         check_engines(tmp_path, [], [EngineOptions()], tmp_path)

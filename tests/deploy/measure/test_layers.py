@@ -123,5 +123,5 @@ def test_noise_of_the_right_kind():
     inputs = random_inputs(dict(input=(1, None, None, 3)), 1, (64, 96))
     assert inputs['input'].shape == (1, 64, 96, 3) and inputs['input'].dtype == np.uint8
     assert list(inputs) == ['input']
-    with pytest.raises(UserError, match='takes pictures of 1x3x64x64, not 2x3x64x96'):
+    with pytest.raises(UserError, match='takes images of 1x3x64x64, not 2x3x64x96'):
         random_inputs(dict(input=(1, 3, 64, 64)), 2, (64, 96))

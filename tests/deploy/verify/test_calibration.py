@@ -1,4 +1,4 @@
-"""Which pictures show INT8 its ranges."""
+"""Which images show INT8 its ranges."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmtrtvit.datasets import make_shapes
-from mmtrtvit.deploy.verify.calibration import graph_inputs, training_pictures
+from mmtrtvit.deploy.verify.calibration import graph_inputs, training_images
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.errors import UserError
@@ -29,26 +29,26 @@ def inside(folder, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
-def test_pictures_are_spread_over_the_training_data(name):
+def test_images_are_spread_over_the_training_data(name):
     config = read_config(f'{name}.py')
-    everything = training_pictures(config, 100)
+    everything = training_images(config, 100)
     assert len(everything) == 9 and all('training' in file for file in everything)
-    some = training_pictures(config, 3)
+    some = training_images(config, 3)
     assert some == [everything[0], everything[4], everything[8]]
 
 
 def test_a_config_without_training_data():
     config = read_config('fpn.py')
     config.train_dataloader = None
-    with pytest.raises(UserError, match='no picture to calibrate INT8 with.*--calib-dataset-cfg'):
-        training_pictures(config, 3)
+    with pytest.raises(UserError, match='no image to calibrate INT8 with.*--calib-dataset-cfg'):
+        training_images(config, 3)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
 def test_inputs_are_those_of_the_test_pipeline(name):
     config = read_config(f'{name}.py')
     predictor = load(config, f'{name}.pth', 'cpu')
-    file, = training_pictures(config, 1)
+    file, = training_images(config, 1)
     batch, = graph_inputs(predictor, (None, 3, None, None), [file])
     image = predictor.prepare(predictor.read(file))
     height, width = image['data_samples'].img_shape
@@ -60,7 +60,7 @@ def test_inputs_are_those_of_the_test_pipeline(name):
         batch['input'][0, :, :height, :width], (pixels - mean) / std, atol=1e-5)
 
 
-def test_inputs_of_a_graph_that_takes_pictures():
+def test_inputs_of_a_graph_that_takes_images():
     predictor = load(read_config('retinanet.py'), 'retinanet.pth', 'cpu')
     file = next(Path('data/shapes/images/training').iterdir())
     batch, = graph_inputs(predictor, (1, 160, 192, 3), [str(file)])

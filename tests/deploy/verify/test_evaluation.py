@@ -46,7 +46,7 @@ def predict(small_models, kind, graph, size, count=1, scale=(1., 1.)):
 def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
     logits = np.zeros((1, 4, 32, 40), np.float32)
     logits[:, 0] = .5
-    logits[:, 1, :, :12] = 1  # 48 of 160 columns, which is half of the picture's 96
+    logits[:, 1, :, :12] = 1  # 48 of 160 columns, which is half of the image's 96
     graph = KnownGraph((1, 3, 128, 160), output=logits)
     found, = predict(small_models, 'fpn', graph, (64, 96))
     labels = found.pred_sem_seg.data[0]
@@ -56,7 +56,7 @@ def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
     assert not graph.seen[0]['input'][..., 64:, :].any()
 
 
-def test_boxes_return_to_the_original_picture(small_models):
+def test_boxes_return_to_the_original_image(small_models):
     dets = np.zeros((1, 5, 5), np.float32)
     dets[0, :2] = [[10, 20, 30, 40, .9], [0, 0, 5, 5, .8]]
     graph = KnownGraph(
@@ -76,16 +76,16 @@ def test_a_batch_in_parts_of_what_the_graph_takes(small_models):
     assert [len(inputs['input']) for inputs in graph.seen] == [2, 2]
 
 
-def test_graphs_that_take_pictures_get_their_pixels(small_models):
+def test_graphs_that_take_images_get_their_pixels(small_models):
     graph = KnownGraph((1, 64, 96, 3), output=np.zeros((1, 4, 16, 24), np.float32))
     predict(small_models, 'fpn', graph, (64, 96))
-    pictures = graph.seen[0]['input']
-    assert pictures.shape == (1, 64, 96, 3) and pictures.dtype == np.uint8 and (pictures == 7).all()
+    images = graph.seen[0]['input']
+    assert images.shape == (1, 64, 96, 3) and images.dtype == np.uint8 and (images == 7).all()
 
 
-def test_a_picture_larger_than_the_graph(small_models):
+def test_a_image_larger_than_the_graph(small_models):
     graph = KnownGraph((1, 3, 32, 32), output=np.zeros((1, 4, 8, 8), np.float32))
-    with pytest.raises(UserError, match=r'takes pictures of 32 x 32 \(H x W\); one has 64 x 96'):
+    with pytest.raises(UserError, match=r'takes images of 32 x 32 \(H x W\); one has 64 x 96'):
         predict(small_models, 'fpn', graph, (64, 96))
 
 

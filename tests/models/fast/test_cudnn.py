@@ -260,6 +260,6 @@ def test_under_autocast(randomise, exact):
     for family in (TRTViT, EfficientViT):
         model = randomise(family()).eval().cuda()
         x = torch.randn(2, 3, 101, 203, device='cuda')
-        for fused in (fuse(model), fuse(model).half()):  # pictures are in single precision
+        for fused in (fuse(model), fuse(model).half()):  # images are in single precision
             with torch.autocast('cuda', torch.float16):
                 assert_near(fused(x), model(x), HALVES[torch.float16])

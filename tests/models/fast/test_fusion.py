@@ -102,7 +102,7 @@ def test_every_precision_keeps_the_outputs(small):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
-def test_maps_have_the_precision_of_the_pictures(small, dtype):
+def test_maps_have_the_precision_of_the_images(small, dtype):
     model, x = small(), torch.randn(1, 3, 96, 130)
     half = fuse(model).to(dtype)
     maps = half(x)
@@ -172,7 +172,7 @@ def test_a_fused_copy_cannot_be_trained(small):
             model.train()
 
 
-def test_too_small_a_picture(small):
+def test_too_small_a_image(small):
     with pytest.raises(ValueError, match='31 x 64 .*at least 32 x 32'):
         fuse(small())(torch.randn(1, 3, 31, 64))
 
@@ -188,15 +188,15 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
             dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18)
     else:
         axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('picture', *names)}
+                for name in ('image', *names)}
         settings = dict(dynamic_axes=axes, opset_version=17)
     torch.onnx.export(
         fuse(model), (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo,
-        verbose=False, input_names=['picture'], output_names=names, **settings)
+        verbose=False, input_names=['image'], output_names=names, **settings)
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     for size in ((2, 3, 96, 160), (1, 3, 75, 101), (3, 3, 33, 47), (1, 3, 32, 32)):
         x = torch.randn(size)
-        actual = tuple(map(torch.from_numpy, session.run(None, {'picture': x.numpy()})))
+        actual = tuple(map(torch.from_numpy, session.run(None, {'image': x.numpy()})))
         assert_equal(actual, model(x), 1e-4)
 
 
@@ -349,7 +349,7 @@ def build_model(name, changes=None):
 
 
 def dense_outputs(model, x):
-    """What the backbone, the neck and the heads make of pictures, and heads of regions."""
+    """What the backbone, the neck and the heads make of images, and heads of regions."""
     maps = model.extract_feat(x)
     if hasattr(model, 'decode_head'):
         return [*maps, model.decode_head(maps)]

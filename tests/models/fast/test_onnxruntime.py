@@ -18,7 +18,7 @@ from mmtrtvit.models.windows import merge_tokens, split_tokens
 
 SIZES = [(1, 3, 101, 203), (2, 3, 32, 32), (1, 3, 300, 401)]
 NAMES = 'map0', 'map1', 'map2'
-AXES = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'} for name in ('picture', *NAMES)}
+AXES = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'} for name in ('image', *NAMES)}
 
 
 def assert_equal(actual, expected, tolerance=1e-5):
@@ -37,7 +37,7 @@ def session(path, optimised=None):
 
 
 def run(path, x):
-    found = session(path).run(None, {'picture': x.numpy()})
+    found = session(path).run(None, {'image': x.numpy()})
     return tuple(map(torch.from_numpy, found))
 
 
@@ -81,7 +81,7 @@ def test_trt_vit_stays_as_it_is(randomise):
 
 @torch.no_grad()
 def test_a_copy_of_it_takes_other_sizes(randomise):
-    """Nothing of the last pictures' sizes is kept."""
+    """Nothing of the last images' sizes is kept."""
     changed = for_onnxruntime(fuse(randomise(EfficientViT('m0'))))
     changed(torch.randn(1, 3, 200, 300))
     x = torch.randn(1, 3, 75, 130)
@@ -95,8 +95,8 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
     if exporter == 'dynamo':
         pytest.importorskip('torch', minversion='2.7')
     model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
-    picture = dict(picture=torch.randn(2, 3, *traced))
-    export(for_onnxruntime(fuse(model)), picture, path, NAMES, AXES, exporter)
+    image = dict(image=torch.randn(2, 3, *traced))
+    export(for_onnxruntime(fuse(model)), image, path, NAMES, AXES, exporter)
     for size in ((2, 96, 160), (1, 75, 101), (3, 33, 47), (1, 32, 32), (1, 513, 490)):
         x = torch.randn(size[0], 3, *size[1:])
         assert_equal(run(path, x), model(x), 1e-4)
@@ -106,7 +106,7 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
 def test_a_graph_of_one_size(randomise, tmp_path):
     model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
     x = torch.randn(1, 3, 75, 130)
-    export(for_onnxruntime(fuse(model)), dict(picture=x), path, NAMES)
+    export(for_onnxruntime(fuse(model)), dict(image=x), path, NAMES)
     assert_equal(run(path, x), model(x), 1e-4)
     kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
     assert not kinds.keys() & {'Shape', 'Range'}
@@ -119,7 +119,7 @@ def optimised(request, randomise, tmp_path):
     if request.param:
         model = for_onnxruntime(model)
     path = tmp_path / 'model.onnx'
-    export(model, dict(picture=torch.randn(2, 3, 480, 512)), path, NAMES, AXES)
+    export(model, dict(image=torch.randn(2, 3, 480, 512)), path, NAMES, AXES)
     session(path, tmp_path / 'optimised.onnx')
     nodes = onnx.load(tmp_path / 'optimised.onnx').graph.node
     kinds = Counter(node.op_type for node in nodes)

@@ -101,11 +101,11 @@ def test_an_engine_finds_what_the_onnx_file_finds(version, gpu, work_dir):
     detector = Detector(work_dir(version))
     assert [(each.name, each.shape, each.dtype) for each in detector.session.inputs] == [
         ('input', (None, 3, None, None), np.float32), ('sizes', (None, 2), np.float32)]
-    pictures = [with_box(index, size) for index, size in enumerate(
+    images = [with_box(index, size) for index, size in enumerate(
         [(40, 50)] * 5 + [(64, 96)] + [(100, 40)] * 2 + [(20, 20)] + [(64, 96)])]
-    results = list(detector.predict(pictures, batch_size=4))
+    results = list(detector.predict(images, batch_size=4))
     expected = [[[index, 10, min(index + 10, size.shape[1]), min(30, size.shape[0])]]
-                for index, size in enumerate(pictures)]
+                for index, size in enumerate(images)]
     assert [found.boxes.tolist() for found in results] == expected
     large = detector(with_box(5, (256, 64)))
     assert large.note.endswith('the model takes at most 96 x 64 or 64 x 128')
@@ -128,9 +128,9 @@ def test_memory_is_used_again_and_given_back(gpu, work_dir):
 
 def test_threads_take_turns(gpu, work_dir):
     detector = Detector(work_dir())
-    pictures = [with_box(index % 30, (40, 50)) for index in range(100)]
+    images = [with_box(index % 30, (40, 50)) for index in range(100)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(detector, pictures))
+        found = list(pool.map(detector, images))
     assert [each.boxes[0, 0] for each in found] == [index % 30 for index in range(100)]
 
 

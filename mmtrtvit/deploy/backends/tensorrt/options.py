@@ -150,7 +150,7 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
 def complete_profiles(profiles: Sequence[Profile], graph: OnnxGraph) -> list[dict[str, ShapeRange]]:
     """Checks the ranges of a graph's inputs and adds those that follow from others.
 
-    An input of which the number of pictures alone may change, such as ``sizes``, takes that number
+    An input of which the number of images alone may change, such as ``sizes``, takes that number
     from the first range of the profile.
 
     Raises:

@@ -77,11 +77,11 @@ def test_every_head_becomes_an_engine_of_half_precision(module, export_any_size,
 
 
 @pytest.mark.parametrize('head', HEADS)
-def test_every_head_becomes_an_engine_of_int8(file, pictures, tmp_path, head):
+def test_every_head_becomes_an_engine_of_int8(file, images, tmp_path, head):
     from mmtrtvit.deploy.graphs.quantize import quantize
     from mmtrtvit.deploy.settings import Calibration
 
-    x, sizes = pictures(1, (64, 96), (64, 96))
+    x, sizes = images(1, (64, 96), (64, 96))
     path = tmp_path / 'int8.onnx'
     quantize(file(head), path, [dict(input=x.numpy(), sizes=sizes.numpy())], Calibration())
     check_engine(path, tmp_path, 'int8')
