@@ -25,8 +25,18 @@ RESULTS = Path(__file__).parent / 'results'
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (
-    'model', 'mode', 'implementation', 'score_threshold', 'height', 'width', 'batch', 'threads',
-    'dtype', 'compile', 'cuda_graphs')
+    'model',
+    'mode',
+    'implementation',
+    'score_threshold',
+    'height',
+    'width',
+    'batch',
+    'threads',
+    'dtype',
+    'compile',
+    'cuda_graphs',
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,8 @@ class Conditions:
 
 def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
     """Returns what a function of a module returns, whatever was called before it: on the CPU it has
-    a process of its own, on a GPU it starts without compiled code."""
+    a process of its own, on a GPU it starts without compiled code.
+    """
     if settings.device == 'cpu':
         return in_new_process(function, *args)
     torch.compiler.reset()
@@ -109,18 +120,34 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     """
     parser = new_parser(doc)
     add = parser.add_argument
-    add('--sizes', nargs='+', type=size, default=[(512, 512), (800, 1344)], metavar='HxW',
-        help='height and width of the images (default: 512x512 800x1344)')
-    add('--batches', nargs='+', type=int, default=[1], metavar='N',
-        help='images at a time (default: 1)')
+    add(
+        '--sizes',
+        nargs='+',
+        type=size,
+        default=[(512, 512), (800, 1344)],
+        metavar='HxW',
+        help='height and width of the images (default: 512x512 800x1344)',
+    )
+    add(
+        '--batches',
+        nargs='+',
+        type=int,
+        default=[1],
+        metavar='N',
+        help='images at a time (default: 1)',
+    )
     add('--rounds', type=int, default=15, help='rounds of which medians are taken (default: 15)')
-    add('--threads', type=int, help='threads on the CPU (default: PyTorch\'s)')
+    add('--threads', type=int, help="threads on the CPU (default: PyTorch's)")
     add('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')
     add('--dtype', choices=DTYPES, default='fp32', help='precision (default: fp32)')
     add('--compile', action='store_true', help='run every model through torch.compile')
     add('--cuda-graphs', action='store_true', help='record every model once, as a CUDA graph')
-    add('--out', type=Path, metavar='FILE.csv',
-        help='(default: benchmarks/results/<what>_<device>_<versions>_<date>.csv)')
+    add(
+        '--out',
+        type=Path,
+        metavar='FILE.csv',
+        help='(default: benchmarks/results/<what>_<device>_<versions>_<date>.csv)',
+    )
     return parser
 
 
@@ -143,8 +170,13 @@ def conditions(args: argparse.Namespace) -> Conditions:
     if args.cuda_graphs and args.device != 'cuda':
         raise UserError('--cuda-graphs needs --device cuda')
     return Conditions(
-        args.device, args.dtype, args.compile, args.cuda_graphs,
-        args.threads or torch.get_num_threads(), args.rounds)
+        args.device,
+        args.dtype,
+        args.compile,
+        args.cuda_graphs,
+        args.threads or torch.get_num_threads(),
+        args.rounds,
+    )
 
 
 @torch.no_grad()
@@ -152,10 +184,10 @@ def randomise(model: nn.Module) -> nn.Module:
     """Gives norms and bias tables values with which every part of an untrained model has a say."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, .3, .9)
-            nn.init.normal_(module.bias, std=.2)
-            nn.init.uniform_(module.running_var, .5, 2.)
-            nn.init.normal_(module.running_mean, std=.2)
+            nn.init.uniform_(module.weight, 0.3, 0.9)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.running_mean, std=0.2)
     for name, parameter in model.named_parameters():
         if name.endswith('bias_table'):
             nn.init.normal_(parameter)
@@ -166,7 +198,8 @@ def difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
     """Largest difference between outputs, as a share of the largest value of each."""
     return max(
         ((one.float() - other.float()).abs().max() / other.float().abs().max()).item()
-        for one, other in zip(outputs, reference, strict=True))
+        for one, other in zip(outputs, reference, strict=True)
+    )
 
 
 def measure(
@@ -183,12 +216,14 @@ def measure(
         outputs = {name: function() for name, function in functions.items()}
         differences = {
             name: difference(output, next(iter(outputs.values())))
-            for name, output in outputs.items()}
+            for name, output in outputs.items()
+        }
         del outputs
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)
     return [
         dict(labels, implementation=name, difference=differences[name], **asdict(timing))
-        for name, timing in timings.items()]
+        for name, timing in timings.items()
+    ]
 
 
 def speedups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -221,7 +256,10 @@ def machine(device: str) -> str:
 
 
 def save(
-    rows: Sequence[Mapping[str, Any]], what: str, settings: Conditions, packages: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    what: str,
+    settings: Conditions,
+    packages: Sequence[str],
     out: Path | None = None,
 ) -> Path:
     """Adds measurements to a CSV file, which appears or changes as a whole.
@@ -239,10 +277,16 @@ def save(
         name = '_'.join((what, device, versions.replace(' ', ''), today))
         out = RESULTS / (re.sub(r'[^\w.+-]+', '-', name) + '.csv')
     common = dict(
-        threads=settings.threads, dtype=settings.dtype, compile=settings.compile,
-        cuda_graphs=settings.cuda_graphs, rounds=settings.rounds, machine=device,
-        versions=versions, date=today,
-        command=_command())
+        threads=settings.threads,
+        dtype=settings.dtype,
+        compile=settings.compile,
+        cuda_graphs=settings.cuda_graphs,
+        rounds=settings.rounds,
+        machine=device,
+        versions=versions,
+        date=today,
+        command=_command(),
+    )
     records = {_key(row): row for row in (read(out) if out.exists() else [])}
     for row in ({**row, **common} for row in rows):
         row = {key: _text(value) for key, value in row.items()}
@@ -266,8 +310,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     cells = [list(columns), *([_text(row.get(column, '')) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in cells]
-    return '\n'.join([lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|',
-                      *lines[1:]])
+    return '\n'.join(
+        [lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]]
+    )
 
 
 def _command() -> str:
@@ -282,5 +327,5 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f'{value:.1e}' if abs(value) < .001 and value else f'{value:.4g}'
+        return f'{value:.1e}' if abs(value) < 0.001 and value else f'{value:.4g}'
     return str(value)

@@ -38,22 +38,44 @@ from mmtrtvit.models import TRTViT, fuse
 from mmtrtvit.models.fast.layers import FastLinear
 
 PEERS = dict(
-    resnet50='resnet50', swin_tiny='swin_tiny_patch4_window7_224',
+    resnet50='resnet50',
+    swin_tiny='swin_tiny_patch4_window7_224',
     twins_svt_small='twins_svt_small',
-    convnext_tiny='convnext_tiny', nextvit_small='nextvit_small')
+    convnext_tiny='convnext_tiny',
+    nextvit_small='nextvit_small',
+)
 OURS = [f'trtvit_{arch}' for arch in TRTViT.arch_settings]
 MATRICES = dict(cpu=(1024, 2048, 4096), cuda=(4096, 8192))
-COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'milliseconds', 'gflop', 'teraflops',
-           'share_of_peak')
+COLUMNS = (
+    'model',
+    'mode',
+    'batch',
+    'height',
+    'width',
+    'milliseconds',
+    'gflop',
+    'teraflops',
+    'share_of_peak',
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('mode', nargs='?', choices=('inference', 'onnx'), default='inference',
-                        help='in PyTorch, or exported and run by ONNX Runtime')
-    parser.add_argument('--models', nargs='+', choices=(*OURS, *PEERS), metavar='MODEL',
-                        default=['trtvit_c', *PEERS],
-                        help=f'of {", ".join((*OURS, *PEERS))} (default: trtvit_c and the peers)')
+    parser.add_argument(
+        'mode',
+        nargs='?',
+        choices=('inference', 'onnx'),
+        default='inference',
+        help='in PyTorch, or exported and run by ONNX Runtime',
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        choices=(*OURS, *PEERS),
+        metavar='MODEL',
+        default=['trtvit_c', *PEERS],
+        help=f'of {", ".join((*OURS, *PEERS))} (default: trtvit_c and the peers)',
+    )
     return parser.parse_args()
 
 
@@ -91,16 +113,29 @@ def densities(
             else:
                 functions[name] = settings.inference(settings.place(model), x)
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)
-    speeds = {name: operations[name] / timing.milliseconds / 1e9
-              for name, timing in timings.items()}
+    speeds = {
+        name: operations[name] / timing.milliseconds / 1e9 for name, timing in timings.items()
+    }
     peak = max(speeds[name] for name in speeds if name not in names)
     batch, _, height, width = shape
     return [
-        dict(model=name, mode=mode, implementation=name, batch=batch, height=height, width=width,
-             milliseconds=timings[name].milliseconds, fastest=timings[name].fastest,
-             spread=timings[name].spread, gflop=operations[name] / 1e9, teraflops=speeds[name],
-             peak_teraflops=peak, share_of_peak=speeds[name] / peak)
-        for name in names]
+        dict(
+            model=name,
+            mode=mode,
+            implementation=name,
+            batch=batch,
+            height=height,
+            width=width,
+            milliseconds=timings[name].milliseconds,
+            fastest=timings[name].fastest,
+            spread=timings[name].spread,
+            gflop=operations[name] / 1e9,
+            teraflops=speeds[name],
+            peak_teraflops=peak,
+            share_of_peak=speeds[name] / peak,
+        )
+        for name in names
+    ]
 
 
 def build(name: str, shape: tuple[int, ...]) -> nn.Module:

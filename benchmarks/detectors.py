@@ -44,29 +44,55 @@ from mmtrtvit.models import EfficientViT, TRTViT, fuse, layers
 METHODS = 'retinanet', 'mask_rcnn'
 STOCK = dict(
     retinanet_r50='mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
-    mask_rcnn_r50='mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    mask_rcnn_r50='mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+)
 OURS = {
     f'{method}_{family.__name__.lower()}_{arch}': f'{method}_{family.__name__.lower()}_{arch}.py'
-    for method in METHODS for family in (TRTViT, EfficientViT) for arch in family.arch_settings}
+    for method in METHODS
+    for family in (TRTViT, EfficientViT)
+    for arch in family.arch_settings
+}
 CONFIGS = {**OURS, **STOCK}
 PARTS = 'backbone', 'neck', 'head'
 COLUMNS = dict(
-    inference=('model', 'score_threshold', 'batch', 'height', 'width', 'milliseconds', *PARTS,
-               'behind'),
-    training=('model', 'batch', 'height', 'width', 'milliseconds', 'images_per_second'))
+    inference=(
+        'model',
+        'score_threshold',
+        'batch',
+        'height',
+        'width',
+        'milliseconds',
+        *PARTS,
+        'behind',
+    ),
+    training=('model', 'batch', 'height', 'width', 'milliseconds', 'images_per_second'),
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.set_defaults(sizes=[(800, 1344)])
     parser.add_argument('mode', choices=COLUMNS, help='what to measure')
-    parser.add_argument('--models', nargs='+', choices=CONFIGS, default=list(CONFIGS),
-                        metavar='MODEL', help='METHOD_BACKBONE, e.g. mask_rcnn_trtvit_c or '
-                        'retinanet_r50 (default: all)')
-    parser.add_argument('--score-threshold', type=float, default=0., metavar='S',
-                        help='what a detection needs to be one, in inference (default: 0)')
-    parser.add_argument('--channels-last', action='store_true',
-                        help='train in this memory format; fused copies always have it')
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        choices=CONFIGS,
+        default=list(CONFIGS),
+        metavar='MODEL',
+        help='METHOD_BACKBONE, e.g. mask_rcnn_trtvit_c or retinanet_r50 (default: all)',
+    )
+    parser.add_argument(
+        '--score-threshold',
+        type=float,
+        default=0.0,
+        metavar='S',
+        help='what a detection needs to be one, in inference (default: 0)',
+    )
+    parser.add_argument(
+        '--channels-last',
+        action='store_true',
+        help='train in this memory format; fused copies always have it',
+    )
     return parser.parse_args()
 
 
@@ -114,10 +140,19 @@ def inference(
                 start = now(settings.device)
                 call()
                 total = now(settings.device) - start
-                times.append({'milliseconds': total, **{part: parts[part] for part in PARTS},
-                              'behind': total - sum(parts.values())})
-        yield dict(model=name, implementation='fused', score_threshold=threshold, **{
-            key: median(each[key] for each in times) * 1000 for key in times[0]})
+                times.append(
+                    {
+                        'milliseconds': total,
+                        **{part: parts[part] for part in PARTS},
+                        'behind': total - sum(parts.values()),
+                    }
+                )
+        yield dict(
+            model=name,
+            implementation='fused',
+            score_threshold=threshold,
+            **{key: median(each[key] for each in times) * 1000 for key in times[0]},
+        )
 
 
 def training(
@@ -144,12 +179,16 @@ def training(
         timings = time_side_by_side(functions, settings.rounds, 1, settings.device)
     for name, timing in timings.items():
         yield dict(
-            model=name, implementation='channels_last' if channels_last else 'contiguous',
-            milliseconds=timing.milliseconds, fastest=timing.fastest, spread=timing.spread,
-            images_per_second=len(inputs) / timing.milliseconds * 1000)
+            model=name,
+            implementation='channels_last' if channels_last else 'contiguous',
+            milliseconds=timing.milliseconds,
+            fastest=timing.fastest,
+            spread=timing.spread,
+            images_per_second=len(inputs) / timing.milliseconds * 1000,
+        )
 
 
-def build(name: str, threshold: float = 0.) -> nn.Module:
+def build(name: str, threshold: float = 0.0) -> nn.Module:
     """A detector without weights, in eval mode, with a threshold for its scores."""
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
@@ -175,20 +214,27 @@ def annotations(inputs: Tensor, with_masks: bool) -> list:
     samples = []
     for _ in range(len(inputs)):
         corners = torch.rand(8, 2, 2, generator=generator).sort(dim=1).values
-        boxes = (corners * torch.tensor([width - 9., height - 9.])).flatten(1)
+        boxes = (corners * torch.tensor([width - 9.0, height - 9.0])).flatten(1)
         boxes[:, 2:] += 8
         instances = InstanceData(
             bboxes=boxes.to(inputs.device),
-            labels=torch.randint(80, (8,), generator=generator).to(inputs.device))
+            labels=torch.randint(80, (8,), generator=generator).to(inputs.device),
+        )
         if with_masks:
             masks = np.zeros((8, height, width), np.uint8)
             for mask, (left, top, right, bottom) in zip(masks, boxes.long().tolist()):
                 mask[top:bottom, left:right] = 1
             instances.masks = BitmapMasks(masks, height, width)
         shape = height, width
-        sample = DetDataSample(metainfo=dict(
-            img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape,
-            scale_factor=(1., 1.)))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=shape,
+                ori_shape=shape,
+                pad_shape=shape,
+                batch_input_shape=shape,
+                scale_factor=(1.0, 1.0),
+            )
+        )
         sample.gt_instances = instances
         sample.ignored_instances = InstanceData(bboxes=boxes.new_zeros(0, 4).to(inputs.device))
         samples.append(sample)
@@ -203,11 +249,17 @@ def timed_parts(model: nn.Module, device: str) -> Iterator[Counter]:
         modules['head'] = [model.bbox_head]
     else:
         roi = model.roi_head
-        modules['head'] = [model.rpn_head, roi.bbox_roi_extractor, roi.bbox_head,
-                           roi.mask_roi_extractor, roi.mask_head]
+        modules['head'] = [
+            model.rpn_head,
+            roi.bbox_roi_extractor,
+            roi.bbox_head,
+            roi.mask_roi_extractor,
+            roi.mask_head,
+        ]
     seconds, hooks = Counter(), []
     for part, members in modules.items():
         for module in members:
+
             def start(*_: Any, part: str = part) -> None:
                 seconds[part] -= now(device)
 
@@ -224,8 +276,7 @@ def timed_parts(model: nn.Module, device: str) -> Iterator[Counter]:
 
 def autocast(settings: Conditions) -> torch.autocast:
     """Mixed precision, unless it is to be fp32."""
-    return torch.autocast(
-        settings.device, DTYPES[settings.dtype], enabled=settings.dtype != 'fp32')
+    return torch.autocast(settings.device, DTYPES[settings.dtype], enabled=settings.dtype != 'fp32')
 
 
 def now(device: str) -> float:

@@ -17,7 +17,7 @@ SOURCE = 'EfficientViT/downstream/efficientvit.py'
 
 
 def build_timm(ours: EfficientViT, arch: str) -> nn.Module:
-    """timm's model as it is used for detection: three maps, windows of 7 in all stages."""
+    """Timm's model as it is used for detection: three maps, windows of 7 in all stages."""
     import timm
 
     model = timm.create_model(f'efficientvit_{arch}', img_size=448, features_only=True)
@@ -53,8 +53,9 @@ def build_official(ours: EfficientViT, arch: str, checkout: Path) -> nn.Module:
 def _load(checkout: Path) -> types.ModuleType:
     path = checkout / SOURCE
     if not path.exists():
-        raise UserError(f'{path} does not exist: give a checkout of https://github.com/microsoft/'
-                        'Cream')
+        raise UserError(
+            f'{path} does not exist: give a checkout of https://github.com/microsoft/Cream'
+        )
     spec = importlib.util.spec_from_file_location('official_efficientvit', path)
     code = importlib.util.module_from_spec(spec)
     with _stand_ins():
@@ -65,7 +66,8 @@ def _load(checkout: Path) -> types.ModuleType:
 @contextmanager
 def _stand_ins() -> Iterator[None]:
     """What the official file imports of MMDetection 2 and of its own checkpoint code, which are not
-    needed to compute."""
+    needed to compute.
+    """
 
     class Registry:
         def register_module(self):
@@ -73,7 +75,9 @@ def _stand_ins() -> Iterator[None]:
 
     names = {
         'mmcv_custom': dict.fromkeys(('load_checkpoint', '_load_checkpoint', 'load_state_dict')),
-        'mmdet': {}, 'mmdet.models': {}, 'mmdet.models.builder': dict(BACKBONES=Registry()),
+        'mmdet': {},
+        'mmdet.models': {},
+        'mmdet.models.builder': dict(BACKBONES=Registry()),
         'mmdet.utils': dict(get_root_logger=None),
     }
     before = {name: sys.modules.get(name) for name in names}

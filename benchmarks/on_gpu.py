@@ -39,10 +39,17 @@ COMPARISONS = (
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument('--checkout', type=Path,
-                        help='checkout of microsoft/Cream; without it its comparison is left out')
-    parser.add_argument('--minutes', type=float, default=float('inf'),
-                        help='no comparison begins later (default: no limit)')
+    parser.add_argument(
+        '--checkout',
+        type=Path,
+        help='checkout of microsoft/Cream; without it its comparison is left out',
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        default=float('inf'),
+        help='no comparison begins later (default: no limit)',
+    )
     return parser.parse_args()
 
 

@@ -24,16 +24,23 @@ from mmtrtvit.models import EfficientViT, TRTViT, fuse
 
 MODELS = {
     f'{family.__name__.lower()}_{arch}': (family, arch)
-    for family in (TRTViT, EfficientViT) for arch in family.arch_settings}
+    for family in (TRTViT, EfficientViT)
+    for arch in family.arch_settings
+}
 COLUMNS = 'model', 'batch', 'height', 'width', 'milliseconds', 'memory_mb'
 GROWTHS = 'model', 'over', 'cost', 'exponent'
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('--models', nargs='+', choices=MODELS, metavar='MODEL',
-                        default=['trtvit_c', 'efficientvit_m4'],
-                        help=f'of {", ".join(MODELS)} (default: trtvit_c efficientvit_m4)')
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        choices=MODELS,
+        metavar='MODEL',
+        default=['trtvit_c', 'efficientvit_m4'],
+        help=f'of {", ".join(MODELS)} (default: trtvit_c efficientvit_m4)',
+    )
     return parser.parse_args()
 
 
@@ -58,10 +65,13 @@ def cost(name: str, shape: tuple[int, ...], settings: Conditions) -> dict[str, f
     with threads(settings.threads):
         settings.inference(model, settings.random((1, 3, 64, 64)))()  # packs the weights
         memory = peak_memory(function, settings.device)
-        timing = time_side_by_side(
-            {name: function}, settings.rounds, device=settings.device)[name]
-    return dict(milliseconds=timing.milliseconds, fastest=timing.fastest, spread=timing.spread,
-                memory_mb=memory / 1e6)
+        timing = time_side_by_side({name: function}, settings.rounds, device=settings.device)[name]
+    return dict(
+        milliseconds=timing.milliseconds,
+        fastest=timing.fastest,
+        spread=timing.spread,
+        memory_mb=memory / 1e6,
+    )
 
 
 def build(name: str) -> nn.Module:
@@ -72,30 +82,43 @@ def build(name: str) -> nn.Module:
 
 def growths(rows: list[dict]) -> list[dict]:
     """Exponents of time and memory over the area, for the smallest batch, and over the batch, for
-    the smallest image."""
+    the smallest image.
+    """
     found = []
     for name in dict.fromkeys(row['model'] for row in rows):
         own = [row for row in rows if row['model'] == name]
         smallest = min(own, key=lambda row: (row['batch'], row['height'] * row['width']))
         chosen = dict(
             area=[row for row in own if row['batch'] == smallest['batch']],
-            batch=[row for row in own if (row['height'], row['width']) == (
-                smallest['height'], smallest['width'])])
+            batch=[
+                row
+                for row in own
+                if (row['height'], row['width']) == (smallest['height'], smallest['width'])
+            ],
+        )
         for over, group in chosen.items():
-            amounts = [row['batch'] if over == 'batch' else row['height'] * row['width']
-                       for row in group]
+            amounts = [
+                row['batch'] if over == 'batch' else row['height'] * row['width'] for row in group
+            ]
             if len(set(amounts)) > 1:
                 found += [
-                    dict(model=name, over=over, cost=kind,
-                         exponent=exponent(amounts, [row[kind] for row in group]))
-                    for kind in ('milliseconds', 'memory_mb')]
+                    dict(
+                        model=name,
+                        over=over,
+                        cost=kind,
+                        exponent=exponent(amounts, [row[kind] for row in group]),
+                    )
+                    for kind in ('milliseconds', 'memory_mb')
+                ]
     return found
 
 
 def exponent(amounts: list[float], costs: list[float]) -> float:
     """The k of ``cost ~ amount ** k`` that fits best."""
-    x, y = (torch.tensor([log(value) for value in values], dtype=torch.double)
-            for values in (amounts, costs))
+    x, y = (
+        torch.tensor([log(value) for value in values], dtype=torch.double)
+        for values in (amounts, costs)
+    )
     x, y = x - x.mean(), y - y.mean()
     return ((x * y).sum() / (x * x).sum()).item()
 

@@ -53,8 +53,11 @@ def _block(match: re.Match) -> str:
     unknown = set(columns) - set(rows[0])
     if unknown:
         raise UserError(f'{path} has no columns {sorted(unknown)}, but {", ".join(rows[0])}')
-    lines = [f'`{row["command"]}`; {row["machine"]}; {row["versions"]}; {row["threads"]} threads, '
-             f'{row["dtype"]}; {row["rounds"]} rounds; {row["date"]}' for row in rows]
+    lines = [
+        f'`{row["command"]}`; {row["machine"]}; {row["versions"]}; {row["threads"]} threads, '
+        f'{row["dtype"]}; {row["rounds"]} rounds; {row["date"]}'
+        for row in rows
+    ]
     births = '\n'.join(f'{line}  ' for line in dict.fromkeys(lines))
     return f'{head}{table(rows, columns)}\n\n{births}\n{end}'
 

@@ -35,15 +35,29 @@ from efficientvit_peers import build_official
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
 
-COLUMNS = ('model', 'batch', 'height', 'width', 'implementation', 'milliseconds', 'speedup',
-           'difference')
+COLUMNS = (
+    'model',
+    'batch',
+    'height',
+    'width',
+    'implementation',
+    'milliseconds',
+    'speedup',
+    'difference',
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('checkout', type=Path, help='checkout of microsoft/Cream')
-    parser.add_argument('--archs', nargs='+', choices=EfficientViT.arch_settings, metavar='ARCH',
-                        default=['m0', 'm2', 'm4', 'm5'], help='(default: m0 m2 m4 m5)')
+    parser.add_argument(
+        '--archs',
+        nargs='+',
+        choices=EfficientViT.arch_settings,
+        metavar='ARCH',
+        default=['m0', 'm2', 'm4', 'm5'],
+        help='(default: m0 m2 m4 m5)',
+    )
     return parser.parse_args()
 
 
@@ -59,7 +73,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def compare(
-    arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions,
+    arch: str,
+    shape: tuple[int, ...],
+    checkout: Path,
+    settings: Conditions,
     labels: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Rows of the official code in both memory formats and of our fused copy."""

@@ -50,8 +50,14 @@ def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            PlainNetwork(model).eval(), (example,), str(path), input_names=['input'],
-            dynamic_axes=dict(input=axes), opset_version=17, dynamo=False)
+            PlainNetwork(model).eval(),
+            (example,),
+            str(path),
+            input_names=['input'],
+            dynamic_axes=dict(input=axes),
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def compare(
@@ -107,17 +113,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='its weights, or the work dir of its training')
     parser.add_argument('--image', required=True, help='image to run on')
     parser.add_argument(
-        '--size', type=int, nargs=2, default=(512, 512), metavar=('HEIGHT', 'WIDTH'),
-        help='size of the input (default: 512 512)')
+        '--size',
+        type=int,
+        nargs=2,
+        default=(512, 512),
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the input (default: 512 512)',
+    )
     parser.add_argument('--runs', type=int, default=50, help='timed runs (default: %(default)s)')
     parser.add_argument(
-        '--threads', type=int, default=0, help='threads of ONNX Runtime (default: one per core)')
+        '--threads', type=int, default=0, help='threads of ONNX Runtime (default: one per core)'
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     timings, nodes, seconds = compare(
-        args.config, args.checkpoint, args.image, args.size, args.runs, args.threads)
+        args.config, args.checkpoint, args.image, args.size, args.runs, args.threads
+    )
     print(f'exported end to end in {seconds:.1f} s')
     print(f'{"file":>8} {"nodes":>6} {"median ms":>10} {"fastest ms":>11}')
     for name, timing in timings.items():

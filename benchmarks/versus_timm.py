@@ -50,15 +50,33 @@ from mmtrtvit.models import EfficientViT, fuse
 from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 from mmtrtvit.models.layers import channels_last
 
-COLUMNS = ('model', 'mode', 'batch', 'height', 'width', 'implementation', 'milliseconds',
-           'speedup', 'difference', 'nodes', 'slimmed_nodes', 'memory_mb')
+COLUMNS = (
+    'model',
+    'mode',
+    'batch',
+    'height',
+    'width',
+    'implementation',
+    'milliseconds',
+    'speedup',
+    'difference',
+    'nodes',
+    'slimmed_nodes',
+    'memory_mb',
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('mode', choices=MODES, help='what to compare')
-    parser.add_argument('--archs', nargs='+', choices=EfficientViT.arch_settings, metavar='ARCH',
-                        default=['m0', 'm2', 'm4', 'm5'], help='(default: m0 m2 m4 m5)')
+    parser.add_argument(
+        '--archs',
+        nargs='+',
+        choices=EfficientViT.arch_settings,
+        metavar='ARCH',
+        default=['m0', 'm2', 'm4', 'm5'],
+        help='(default: m0 m2 m4 m5)',
+    )
     return parser.parse_args()
 
 
@@ -82,11 +100,16 @@ def inference(
     x = settings.random(shape)
     return measure(
         {name: settings.inference(settings.place(model), x) for name, model in models.items()},
-        settings, **labels)
+        settings,
+        **labels,
+    )
 
 
 def onnx(
-    arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any],
+    arch: str,
+    shape: tuple[int, ...],
+    settings: Conditions,
+    labels: dict[str, Any],
     fixed: bool = False,
 ) -> list[dict[str, Any]]:
     x = torch.randn(shape)
@@ -109,18 +132,24 @@ def training(
     steps = {name: training_step(name, arch, shape, settings) for name in TRAINED}
     rows = measure(steps, settings, **labels)
     return [
-        dict(row, memory_mb=apart(
-            settings, training_memory, row['implementation'], arch, shape, settings))
-        for row in rows]
+        dict(
+            row,
+            memory_mb=apart(
+                settings, training_memory, row['implementation'], arch, shape, settings
+            ),
+        )
+        for row in rows
+    ]
 
 
 MODES = dict(
-    inference=inference, onnx=onnx, onnx_fixed=partial(onnx, fixed=True), training=training)
+    inference=inference, onnx=onnx, onnx_fixed=partial(onnx, fixed=True), training=training
+)
 TRAINED = 'timm', 'mmtrtvit'
 
 
 def build(arch: str) -> dict[str, nn.Module]:
-    """timm's model, and the fused copy of ours with the same weights."""
+    """Timm's model, and the fused copy of ours with the same weights."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
     return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours))
@@ -128,12 +157,15 @@ def build(arch: str) -> dict[str, nn.Module]:
 
 def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:
     """Exports a backbone, as PyTorch's exporter writes it, for images of the number and size of
-    ``x``, or of any."""
+    ``x``, or of any.
+    """
     names = 'map0', 'map1', 'map2'
     axes = {}
     if x is None:
-        axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('image', *names)}
+        axes = {
+            name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
+            for name in ('image', *names)
+        }
         x = torch.randn(2, 3, 480, 512)
     export(model, dict(image=x), file, names, axes, slimmed=False)
 

@@ -10,11 +10,11 @@ _base_ = [
 model = dict(
     backbone=dict(type='EfficientViT', arch='m4'),
     neck=dict(
-        type='EfficientViTFPN',
-        in_channels=[128, 256, 384],
-        num_extra_trans_convs=2,
-        num_outs=5),
+        type='EfficientViTFPN', in_channels=[128, 256, 384], num_extra_trans_convs=2, num_outs=5
+    ),
     decode_head=dict(
         in_channels=[256, 256, 256, 256, 256],
         in_index=[0, 1, 2, 3, 4],
-        feature_strides=[4, 8, 16, 32, 64]))
+        feature_strides=[4, 8, 16, 32, 64],
+    ),
+)

@@ -7,4 +7,5 @@ _base_ = [
 
 model = dict(
     backbone=dict(type='TRTViT', arch='b', drop_path_rate=0.1),
-    neck=dict(in_channels=[256, 512, 1024, 1280]))
+    neck=dict(in_channels=[256, 512, 1024, 1280]),
+)

@@ -7,7 +7,8 @@ train_pipeline = [
     dict(
         type='RandomChoiceResize',
         scales=[(1333, height) for height in range(480, 801, 32)],
-        keep_ratio=True),
+        keep_ratio=True,
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]

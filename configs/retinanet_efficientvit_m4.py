@@ -9,11 +9,11 @@ _base_ = [
 model = dict(
     backbone=dict(type='EfficientViT', arch='m4'),
     neck=dict(
-        type='EfficientViTFPN',
-        in_channels=[128, 256, 384],
-        num_extra_trans_convs=1,
-        norm_cfg=None),
-    bbox_head=dict(norm_cfg=None))
+        type='EfficientViTFPN', in_channels=[128, 256, 384], num_extra_trans_convs=1, norm_cfg=None
+    ),
+    bbox_head=dict(norm_cfg=None),
+)
 
 optim_wrapper = dict(
-    paramwise_cfg=dict(_delete_=True, custom_keys=dict(bias_table=dict(decay_mult=0.))))
+    paramwise_cfg=dict(_delete_=True, custom_keys=dict(bias_table=dict(decay_mult=0.0)))
+)

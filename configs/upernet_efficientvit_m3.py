@@ -3,4 +3,5 @@ _base_ = 'upernet_efficientvit_m4.py'
 model = dict(
     backbone=dict(arch='m3'),
     decode_head=dict(in_channels=[128, 240, 320]),
-    auxiliary_head=dict(in_channels=240))
+    auxiliary_head=dict(in_channels=240),
+)

@@ -9,6 +9,7 @@ _base_ = [
 model = dict(
     backbone=dict(type='EfficientViT', arch='m4'),
     decode_head=dict(in_channels=[128, 256, 384], in_index=[0, 1, 2]),
-    auxiliary_head=dict(in_channels=256, in_index=1))
+    auxiliary_head=dict(in_channels=256, in_index=1),
+)
 
 train_dataloader = dict(batch_size=2)

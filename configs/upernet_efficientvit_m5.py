@@ -3,4 +3,5 @@ _base_ = 'upernet_efficientvit_m4.py'
 model = dict(
     backbone=dict(arch='m5'),
     decode_head=dict(in_channels=[192, 288, 384]),
-    auxiliary_head=dict(in_channels=288))
+    auxiliary_head=dict(in_channels=288),
+)

@@ -8,6 +8,7 @@ _base_ = [
 model = dict(
     backbone=dict(type='TRTViT', arch='b', drop_path_rate=0.1),
     decode_head=dict(in_channels=[256, 512, 1024, 1280]),
-    auxiliary_head=dict(in_channels=1024))
+    auxiliary_head=dict(in_channels=1024),
+)
 
 train_dataloader = dict(batch_size=2)

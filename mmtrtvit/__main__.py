@@ -23,8 +23,10 @@ from .paths import config_names, folder, tool_path
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        'python -m mmtrtvit', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        'python -m mmtrtvit',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest='command')
     config = commands.add_parser('config', help='print the path of a config')
     config.add_argument('name', help='as listed, or PACKAGE::NAME for one of mmdet, mmseg, ...')
@@ -48,7 +50,8 @@ def run_script(script: str, arguments: list[str]) -> None:
     if not path.is_file():
         hint = did_you_mean(path.name, (file.name for file in path.parent.glob('*.py')))
         raise UserError(
-            f'no file {path}.{hint} A tool of a package is written like mmdet::test.py.')
+            f'no file {path}.{hint} A tool of a package is written like mmdet::test.py.'
+        )
     sys.argv = [str(path), *arguments]
     sys.path[0] = str(path.resolve().parent)
     runpy.run_path(str(path), run_name='__main__')

@@ -54,9 +54,17 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 
 def roi_align_forward(
-    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
-    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-    pool_mode: int, aligned: bool,
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
 ) -> None:
     """RoIAlign with average pooling.
 
@@ -75,16 +83,32 @@ def roi_align_forward(
     """
     if pool_mode == _MAX_POOLING:
         _raise_missing("roi_align with pool_mode='max'")
-    features, = _at_least_float32(input)
-    output.copy_(torch.ops.torchvision.roi_align(
-        features, rois.to(features.dtype), spatial_scale, aligned_height, aligned_width,
-        sampling_ratio, aligned))
+    (features,) = _at_least_float32(input)
+    output.copy_(
+        torch.ops.torchvision.roi_align(
+            features,
+            rois.to(features.dtype),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
 def roi_align_backward(
-    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
-    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-    pool_mode: int, aligned: bool,
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
 ) -> None:
     """Gradient of :func:`roi_align_forward` by its input.
 
@@ -97,15 +121,24 @@ def roi_align_backward(
     """
     if pool_mode == _MAX_POOLING:
         _raise_missing("roi_align with pool_mode='max'")
-    grad, = _at_least_float32(grad_output)
-    grad_input.copy_(torch.ops.torchvision._roi_align_backward(
-        grad, rois.to(grad.dtype), spatial_scale, aligned_height, aligned_width,
-        *grad_input.shape, sampling_ratio, aligned))
+    (grad,) = _at_least_float32(grad_output)
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            grad,
+            rois.to(grad.dtype),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
 def _focal_terms(input: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, ...]:
     """Returns the sign of the true answer, its logit and its factor, each ``(N, C)``."""
-    logits, = _at_least_float32(input)
+    (logits,) = _at_least_float32(input)
     num_classes = logits.size(1)
     positive = target[:, None] == torch.arange(num_classes, device=target.device)
     positive = positive.to(logits.dtype)
@@ -131,7 +164,7 @@ def sigmoid_focal_loss_forward(
         alpha: Factor of positives, that of negatives being ``1 - alpha``.
     """
     _, logits, factor = _focal_terms(input, target, weight, alpha)
-    output.copy_(-factor * torch.sigmoid(-logits)**gamma * F.logsigmoid(logits))
+    output.copy_(-factor * torch.sigmoid(-logits) ** gamma * F.logsigmoid(logits))
 
 
 def sigmoid_focal_loss_backward(
@@ -157,7 +190,8 @@ def _raise_missing(op: str) -> NoReturn:
     raise RuntimeError(
         f'{op} needs an mmcv that was compiled with its ops: this one was not, and mmtrtvit serves '
         'only nms, roi_align (avg) and sigmoid_focal_loss in their place. To compile mmcv see '
-        'https://mmcv.readthedocs.io/en/latest/get_started/build.html')
+        'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
+    )
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:

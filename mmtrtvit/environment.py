@@ -16,7 +16,8 @@ def environment() -> dict[str, str]:
     """Returns the versions of everything that mmtrtvit builds on, and the state of ``mmcv.ops``."""
     distributions = packages_distributions()
     versions = {
-        package: _version(package, set(distributions.get(package, ()))) for package in PACKAGES}
+        package: _version(package, set(distributions.get(package, ()))) for package in PACKAGES
+    }
     return {
         'mmtrtvit': __version__,
         'python': platform.python_version(),

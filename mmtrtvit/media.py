@@ -20,7 +20,7 @@ from .files import whole_file
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
-DEFAULT_FPS = 25.
+DEFAULT_FPS = 25.0
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Frame(NamedTuple):
 
     image: np.ndarray
     index: int = 0
-    time: float = 0.
+    time: float = 0.0
     fps: float = DEFAULT_FPS
 
 
 def find_media(
-        inputs: Iterable[str | Path],
-        exclude: Path | None = None) -> tuple[list[Medium], list[str]]:
+    inputs: Iterable[str | Path], exclude: Path | None = None
+) -> tuple[list[Medium], list[str]]:
     """Finds the images and videos that inputs stand for.
 
     Args:
@@ -110,11 +110,13 @@ def find_media(
         root = os.path.commonpath([file.parent for file in found if isinstance(file, Path)])
         names = [
             file.relative_to(root) if isinstance(file, Path) else below
-            for file, below in zip(found, names)]
+            for file, below in zip(found, names)
+        ]
     stems = Counter(name.with_suffix('') for name in names)
     media = [
         Medium(source, name, name.with_suffix('') if stems[name.with_suffix('')] == 1 else name)
-        for (source, _), name in zip(found.values(), names)]
+        for (source, _), name in zip(found.values(), names)
+    ]
     return media, problems
 
 
@@ -135,8 +137,10 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
 
 def _why_nothing(path: Path) -> str:
     if path.is_file():
-        return (f'is neither an image ({" ".join(IMAGES)}) nor a video '
-                f'({" ".join(VIDEOS)}), by its name.')
+        return (
+            f'is neither an image ({" ".join(IMAGES)}) nor a video '
+            f'({" ".join(VIDEOS)}), by its name.'
+        )
     if path.is_dir():
         return 'has no images or videos in it.'
     if glob.has_magic(str(path)):
@@ -245,7 +249,8 @@ class DrawnMedia:
             self._medium, self._written = medium, 0
             path = path if path.suffix.lower() == '.mp4' else path.with_name(f'{path.name}.mp4')
             self._writer = self._video.enter_context(
-                open_video(path, frame.fps, image.shape[1::-1]))
+                open_video(path, frame.fps, image.shape[1::-1])
+            )
         for _ in range(self._written, math.floor(frame.time * frame.fps + 0.5) + 1):
             self._writer.write(image)
             self._written += 1
@@ -267,8 +272,10 @@ def open_window(title: str) -> Iterator[Callable[[np.ndarray], bool]]:
     try:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL)
     except cv2.error as error:
-        raise UserError('--show: this OpenCV came without windows (opencv-python-headless). Leave '
-                        'it out, or install opencv-python.') from error
+        raise UserError(
+            '--show: this OpenCV came without windows (opencv-python-headless). Leave '
+            'it out, or install opencv-python.'
+        ) from error
 
     def show(image: np.ndarray) -> bool:
         cv2.imshow(title, image)

@@ -17,8 +17,15 @@ from typing import Any
 
 # What of mmcv.ops works on top of mmtrtvit._mmcv_ext, and mmdet or mmseg define placeholders for.
 _OPS = (
-    'CrissCrossAttention', 'MultiScaleDeformableAttention', 'batched_nms', 'nms', 'point_sample',
-    'rel_roi_point_to_rel_img_point', 'roi_align', 'sigmoid_focal_loss')
+    'CrissCrossAttention',
+    'MultiScaleDeformableAttention',
+    'batched_nms',
+    'nms',
+    'point_sample',
+    'rel_roi_point_to_rel_img_point',
+    'roi_align',
+    'sigmoid_focal_loss',
+)
 
 
 class _ExtFinder:
@@ -49,9 +56,12 @@ def install() -> None:
     if _ExtFinder not in sys.meta_path:
         sys.meta_path.append(_ExtFinder)
     found = [
-        (module, name, op) for key, module in list(sys.modules.items())
+        (module, name, op)
+        for key, module in list(sys.modules.items())
         if key.startswith(('mmdet.', 'mmseg.')) and isinstance(module, ModuleType)
-        for op in _OPS for name in (op, f'_{op}') if _is_placeholder(module, name)
+        for op in _OPS
+        for name in (op, f'_{op}')
+        if _is_placeholder(module, name)
     ]
     if not found:
         return
@@ -68,4 +78,5 @@ def _is_placeholder(module: ModuleType, name: str) -> bool:
     if obj is None:
         return module.__name__.startswith('mmseg.')  # mmdet's clr_head.nms stands for line_nms
     return (inspect.isfunction(obj) or inspect.isclass(obj)) and (
-        obj.__module__.startswith('mmdet.') and str(inspect.signature(obj)) == '(*args, **kwargs)')
+        obj.__module__.startswith('mmdet.') and str(inspect.signature(obj)) == '(*args, **kwargs)'
+    )

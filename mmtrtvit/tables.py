@@ -9,8 +9,11 @@ def format_table(values: Mapping[str, object]) -> str:
     """Returns names and values as two aligned columns."""
     width = max(map(len, values))
     return '\n'.join(
-        f'{name:<{width}}  {value:.4f}' if isinstance(value, float | np.floating) else
-        f'{name:<{width}}  {value}' for name, value in values.items())
+        f'{name:<{width}}  {value:.4f}'
+        if isinstance(value, float | np.floating)
+        else f'{name:<{width}}  {value}'
+        for name, value in values.items()
+    )
 
 
 def format_rows(rows: Sequence[Sequence[str]], names: int = 0) -> str:
@@ -22,6 +25,10 @@ def format_rows(rows: Sequence[Sequence[str]], names: int = 0) -> str:
     """
     widths = [max(map(len, column)) for column in zip(*rows)]
     names = range(len(widths))[names]
-    return '\n'.join('  '.join(
-        text.ljust(width) if column == names else text.rjust(width)
-        for column, (text, width) in enumerate(zip(row, widths))).rstrip() for row in rows)
+    return '\n'.join(
+        '  '.join(
+            text.ljust(width) if column == names else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    )

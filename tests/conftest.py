@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ('mmtrtvit', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in',
-           'model-index.yml', 'README.md', 'LICENSE')
+SOURCES = (
+    'mmtrtvit',
+    'configs',
+    'tools',
+    'setup.py',
+    'pyproject.toml',
+    'MANIFEST.in',
+    'model-index.yml',
+    'README.md',
+    'LICENSE',
+)
 
 SMALL_MODELS = {
-    'retinanet': f'''
+    'retinanet': f"""
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(
     backbone=dict(
@@ -23,27 +32,27 @@ model = dict(
     neck=dict(in_channels=[32, 64, 64], out_channels=64),
     bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
     test_cfg=dict(max_per_img=10))
-''',
-    'mask_rcnn': f'''
+""",
+    'mask_rcnn': f"""
 _base_ = '{ROOT}/configs/demo/mask_rcnn_efficientvit_m2.py'
 model = dict(
     backbone=dict(arch='m0'),
     neck=dict(in_channels=[64, 128, 192]),
     roi_head=dict(bbox_head=dict(fc_out_channels=32), mask_head=dict(num_convs=1)),
     test_cfg=dict(rcnn=dict(max_per_img=10)))
-''',
-    'upernet': f'''
+""",
+    'upernet': f"""
 _base_ = '{ROOT}/configs/demo/upernet_trtvit_a.py'
 model = dict(
     backbone=dict(
         arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
     decode_head=dict(in_channels=[32, 32, 64, 64], channels=16),
     auxiliary_head=dict(in_channels=64, channels=16))
-''',
-    'fpn': f'''
+""",
+    'fpn': f"""
 _base_ = '{ROOT}/configs/demo/fpn_efficientvit_m4.py'
 model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
-''',
+""",
 }
 
 
@@ -87,10 +96,22 @@ def installed(source, tmp_path_factory):
     """A folder that mmtrtvit is installed into, from a wheel made of its source distribution."""
     folder = tmp_path_factory.mktemp('installed')
     subprocess.run([sys.executable, 'setup.py', '--quiet', 'sdist'], cwd=source, check=True)
-    archive, = source.glob('dist/*.tar.gz')
+    (archive,) = source.glob('dist/*.tar.gz')
     subprocess.run(
-        [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
-         '--target', folder, archive], check=True)
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '--quiet',
+            '--no-deps',
+            '--no-build-isolation',
+            '--target',
+            folder,
+            archive,
+        ],
+        check=True,
+    )
     return folder
 
 
@@ -149,9 +170,11 @@ def write_checkpoint(config, path):
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.normal_(module.running_mean, std=0.1)
     metainfo = dict(config.test_dataloader.dataset.metainfo)
-    history = dict(log_scalars=dict(loss=HistoryBuffer([1.], [1])))
-    torch.save(dict(
-        state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo), message_hub=history), path)
+    history = dict(log_scalars=dict(loss=HistoryBuffer([1.0], [1])))
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo), message_hub=history),
+        path,
+    )
 
 
 @pytest.fixture

@@ -17,13 +17,18 @@ from mmtrtvit.models import EfficientViT, TRTViT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 PATHS = sorted(  # of models; tests/deploy reads those of deploy
-    path for path in CONFIGS.rglob('*.py') if not {'_base_', 'deploy'} & {*path.parts})
+    path for path in CONFIGS.rglob('*.py') if not {'_base_', 'deploy'} & {*path.parts}
+)
 BACKBONES = [
-    f'{family}_{arch}' for family, kind in (('trtvit', TRTViT), ('efficientvit', EfficientViT))
-    for arch in kind.arch_settings]
+    f'{family}_{arch}'
+    for family, kind in (('trtvit', TRTViT), ('efficientvit', EfficientViT))
+    for arch in kind.arch_settings
+]
 MODELS_OF_THE_PAPERS = [
-    f'{method}_{backbone}' for method in ('retinanet', 'mask_rcnn', 'upernet', 'fpn')
-    for backbone in BACKBONES]
+    f'{method}_{backbone}'
+    for method in ('retinanet', 'mask_rcnn', 'upernet', 'fpn')
+    for backbone in BACKBONES
+]
 
 
 def build(config, device='cpu'):
@@ -52,8 +57,9 @@ def test_every_model_has_its_config():
 def test_a_config_is_what_its_name_says_in_a_few_lines(name):
     config = Config.fromfile(CONFIGS / f'{name}.py', import_custom_modules=False)
     method, family, arch = name.rsplit('_', 2)
-    kinds = dict(retinanet='RetinaHead', mask_rcnn='StandardRoIHead', upernet='UPerHead',
-                 fpn='FPNHead')
+    kinds = dict(
+        retinanet='RetinaHead', mask_rcnn='StandardRoIHead', upernet='UPerHead', fpn='FPNHead'
+    )
     heads = [config.model.get(key) for key in ('bbox_head', 'roi_head', 'decode_head')]
     assert [head.type for head in heads if head] == [kinds[method]]
     assert config.model.backbone.type == dict(trtvit='TRTViT', efficientvit='EfficientViT')[family]
@@ -65,6 +71,7 @@ def test_a_config_is_what_its_name_says_in_a_few_lines(name):
 def losses_and_predictions(model, config):
     if config.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
+
         inputs = demo_mm_inputs(2, [[3, 64, 96], [3, 96, 64]], num_classes=3, with_mask=True)
     else:
         inputs = segmentation_inputs(config)
@@ -88,7 +95,8 @@ def segmentation_inputs(config):
         samples.append(sample)
     return dict(
         inputs=[torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)],
-        data_samples=samples)
+        data_samples=samples,
+    )
 
 
 def test_config_builds_learns_and_predicts(config):
@@ -105,8 +113,11 @@ def test_config_builds_learns_and_predicts(config):
     check_strides(model, config)
     losses, results = losses_and_predictions(model, config)
     parts = [
-        part for name, parts in losses.items() if 'loss' in name
-        for part in (parts if isinstance(parts, list) else [parts])]
+        part
+        for name, parts in losses.items()
+        if 'loss' in name
+        for part in (parts if isinstance(parts, list) else [parts])
+    ]
     assert all(torch.isfinite(part) for part in parts)
     sum(parts).backward()
     unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -163,9 +174,12 @@ def test_parts_are_registered_in_the_root(config):
 # recalled, see docs/models.md. Detectors at 800 x 1280 without the frozen stem and first stage,
 # segmentors at 512 x 2048.
 PUBLISHED = {
-    'mask_rcnn_trtvit_c': (86.3, 294), 'mask_rcnn_trtvit_d': (121.5, 375),
-    'fpn_trtvit_c': (70.6, 213), 'fpn_trtvit_d': (105.9, 296),
-    'upernet_trtvit_c': (105.0, 978), 'upernet_trtvit_d': (143.7, 1065),
+    'mask_rcnn_trtvit_c': (86.3, 294),
+    'mask_rcnn_trtvit_d': (121.5, 375),
+    'fpn_trtvit_c': (70.6, 213),
+    'fpn_trtvit_d': (105.9, 296),
+    'upernet_trtvit_c': (105.0, 978),
+    'upernet_trtvit_d': (143.7, 1065),
 }
 
 
@@ -188,5 +202,5 @@ def test_published_size(name):
     layers = (torch.ops.aten.convolution, torch.ops.aten.mm, torch.ops.aten.addmm)
     macs = sum(counter.get_flop_counts()['Global'].get(layer, 0) for layer in layers) / 2
     expected_parameters, expected_macs = PUBLISHED[name]
-    assert parameters / 1e6 == pytest.approx(expected_parameters, rel=.01)
-    assert macs / 1e9 == pytest.approx(expected_macs, rel=.01)
+    assert parameters / 1e6 == pytest.approx(expected_parameters, rel=0.01)
+    assert macs / 1e9 == pytest.approx(expected_macs, rel=0.01)

@@ -28,28 +28,31 @@ def test_help_and_documented_options(tool):
                 help_texts.append(_help(tool, name))
     known = set(re.findall(r'--[\w-]+', ' '.join(help_texts)))
     used = {
-        option for page in TEXTS
+        option
+        for page in TEXTS
         for line in re.findall(rf'tools/{tool.name}([^\n`]*)', page.read_text())
-        for option in re.findall(r'--[\w-]+', line.split('#')[0])}
+        for option in re.findall(r'--[\w-]+', line.split('#')[0])
+    }
     assert used <= known, used - known
 
 
 def test_documented_configs_exist():
-    names = {name for page in TEXTS
-             for name in re.findall(r'configs/[\w/]+\.py', page.read_text())}
+    names = {name for page in TEXTS for name in re.findall(r'configs/[\w/]+\.py', page.read_text())}
     assert names
     assert not [name for name in names if not (ROOT / name).exists()]
 
 
 def test_make_targets_in_the_docs_exist():
     targets = set(re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.M))
-    used = {target for page in PAGES
-            for target in re.findall(r'^make (\w+)', page.read_text(), re.M)}
+    used = {
+        target for page in PAGES for target in re.findall(r'^make (\w+)', page.read_text(), re.M)
+    }
     assert used and used <= targets
 
 
 def _help(tool: Path, *arguments: str) -> str:
     run = subprocess.run(
-        [sys.executable, tool, *arguments, '--help'], capture_output=True, text=True)
+        [sys.executable, tool, *arguments, '--help'], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout

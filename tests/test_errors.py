@@ -16,8 +16,7 @@ def error_of(function, *args):
 def test_a_full_disk():
     with open('/dev/full', 'wb', buffering=0) as file:
         error = error_of(file.write, b'x')
-    assert message(error) == (
-        'No space left on device. Free some space, or choose another disk.')
+    assert message(error) == ('No space left on device. Free some space, or choose another disk.')
     error.filename = 'epoch_1.pth'
     assert message(error).startswith('epoch_1.pth: No space left on device. ')
 
@@ -27,10 +26,11 @@ def test_places_that_cannot_be_written(tmp_path):
     file.touch()
     folder.mkdir()
     for function, args, place, reason in (
-            (open, (file / 'x', 'w'), file / 'x', 'Not a directory. A part of this path is a file'),
-            (file.mkdir, (), file, 'File exists. A file has the name of the folder'),
-            (open, (folder, 'w'), folder, 'Is a directory. A folder has the name of the file'),
-            (os.replace, (file, folder), folder, 'Is a directory. A folder has')):
+        (open, (file / 'x', 'w'), file / 'x', 'Not a directory. A part of this path is a file'),
+        (file.mkdir, (), file, 'File exists. A file has the name of the folder'),
+        (open, (folder, 'w'), folder, 'Is a directory. A folder has the name of the file'),
+        (os.replace, (file, folder), folder, 'Is a directory. A folder has'),
+    ):
         assert message(error_of(function, *args)).startswith(f'{place}: {reason}')
 
 

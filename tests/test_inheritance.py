@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 
 # The configs of docs/inherit.md, and those that it says fit another model of the host as well.
 DOCUMENTED = dict(
-    re.findall(r'```python\n# (\w+)\.py\n(.*?)```', (ROOT / 'docs/inherit.md').read_text(), re.S))
+    re.findall(r'```python\n# (\w+)\.py\n(.*?)```', (ROOT / 'docs/inherit.md').read_text(), re.S)
+)
 OTHERS = {
     'faster_rcnn': ('faster_rcnn/faster-rcnn', 'cascade_rcnn', 'cascade_rcnn/cascade-rcnn'),
     'fcos': ('fcos/fcos_r50-caffe_fpn_gn-head', 'atss', 'atss/atss_r50_fpn'),
@@ -40,7 +41,7 @@ TINY = 'depths=(1, 1, 1, 1), channels=(32, 32, 64, 64)'
 
 # A whole model of ours, by package. The run's copy of the config will tell by which one.
 BASE = "__import__('mmtrtvit').config_path('demo/retinanet_trtvit_b.py')"
-DETECTOR = f'''
+DETECTOR = f"""
 _base_ = {BASE}
 origin = {BASE}
 model = dict(
@@ -52,13 +53,13 @@ train_dataloader = dict(num_workers=0)
 val_dataloader = dict(num_workers=0)
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=1)
-'''
+"""
 
 # The same, by path.
 BY_PATH = DETECTOR.replace(BASE, f"'{ROOT}/configs/demo/retinanet_trtvit_b.py'")
 
 # The backbone alone, in MMSegmentation's own config and with its schedule, cut short.
-SEGMENTOR = f'''
+SEGMENTOR = f"""
 _base_ = __import__('mmtrtvit').config_path(
     'mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py')
 custom_imports = dict(imports=['mmtrtvit'], allow_failed_imports=False)
@@ -78,7 +79,7 @@ train_dataloader = loader(pipeline)
 val_dataloader = test_dataloader = loader(pipeline)
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=2))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -99,8 +100,12 @@ def run(project, installed):
     def run(*args):
         path = os.pathsep.join([str(installed), os.environ.get('PYTHONPATH', '')])
         done = subprocess.run(
-            [sys.executable, *args], cwd=project, capture_output=True, text=True,
-            env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'))
+            [sys.executable, *args],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'),
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -125,7 +130,8 @@ def test_the_config_comes_from_the_installed_package(detector, installed):
     copy = detector.with_name('detector.py')
     assert 'config_path' not in copy.read_text()
     assert Config.fromfile(copy).origin == (
-        f'{installed}/mmtrtvit/.mim/configs/demo/retinanet_trtvit_b.py')
+        f'{installed}/mmtrtvit/.mim/configs/demo/retinanet_trtvit_b.py'
+    )
 
 
 def test_the_tool_of_mmdet_evaluates(run, detector):
@@ -171,13 +177,17 @@ def inputs_for(scope):
     """Two images with their annotations."""
     if scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
+
         return demo_mm_inputs(2, [[3, 64, 96], [3, 96, 64]], num_classes=80)
     from mmseg.structures import SegDataSample
+
     images = [torch.randint(256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
     labels = [PixelData(data=torch.randint(150, (1, 64, 64))) for _ in range(2)]
     shapes = dict(img_shape=(64, 64), ori_shape=(64, 64))
-    return dict(inputs=images, data_samples=[
-        SegDataSample(gt_sem_seg=label, metainfo=shapes) for label in labels])
+    return dict(
+        inputs=images,
+        data_samples=[SegDataSample(gt_sem_seg=label, metainfo=shapes) for label in labels],
+    )
 
 
 @pytest.mark.parametrize('name', BACKBONES)
@@ -215,7 +225,8 @@ def test_the_backbone_keeps_the_base_learning_rate(project, name):
     rates = {id(group['params'][0]): group['lr'] for group in optimizer.param_groups}
     found = {
         part: {rates[id(parameter)] for parameter in getattr(model, part).parameters()}
-        for part in ('backbone', 'decode_head')}
+        for part in ('backbone', 'decode_head')
+    }
     base = config.optim_wrapper.optimizer.lr
     assert found == {'backbone': {base}, 'decode_head': {base * 10}}
 
@@ -227,8 +238,10 @@ def test_a_documented_whole_model(tmp_path, name):
     config = Config.fromfile(tmp_path / f'{name}.py')
     with DefaultScope.overwrite_default_scope(config.default_scope), torch.device('meta'):
         model = build(config)
-    heads = [getattr(model, 'bbox_head', None) or model.roi_head.bbox_head,
-             *([model.roi_head.mask_head] if 'mask' in name else [])]
+    heads = [
+        getattr(model, 'bbox_head', None) or model.roi_head.bbox_head,
+        *([model.roi_head.mask_head] if 'mask' in name else []),
+    ]
     assert [head.num_classes for head in heads] == [2] * len(heads)
 
 
@@ -237,10 +250,14 @@ def test_documented_channels_and_strides():
 
     rows = re.findall(
         r'^\| (\w+ViT) \| (\w+) \| ([\d, ]+) \| ([\d, ]+) \|$',
-        (ROOT / 'docs/inherit.md').read_text(), re.M)
+        (ROOT / 'docs/inherit.md').read_text(),
+        re.M,
+    )
     assert {(family, arch) for family, arch, *_ in rows} == {
-        (family, arch) for family in ('TRTViT', 'EfficientViT')
-        for arch in MODELS.get(family).arch_settings}
+        (family, arch)
+        for family in ('TRTViT', 'EfficientViT')
+        for arch in MODELS.get(family).arch_settings
+    }
     for family, arch, channels, strides in rows:
         with torch.device('meta'):
             backbone = MODELS.build(dict(type=family, arch=arch))

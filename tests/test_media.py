@@ -40,7 +40,7 @@ def names_of(inputs, **options):
     return [(str(medium), medium.name.as_posix()) for medium in found], problems
 
 
-def write_clip(path, count=5, fps=10., size=(48, 32)):
+def write_clip(path, count=5, fps=10.0, size=(48, 32)):
     """A video whose frames get brighter by 40 each."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, size)
     for index in range(count):
@@ -62,7 +62,7 @@ class Webcam:
     """Stands in for cv2.VideoCapture: three frames, or as many as ``count``."""
 
     count = 3
-    now = 0.
+    now = 0.0
     opened = []
 
     def __init__(self, source):
@@ -70,7 +70,7 @@ class Webcam:
         self.left = self.count
 
     def get(self, key):
-        return 10. if key == cv2.CAP_PROP_FPS else 0.
+        return 10.0 if key == cv2.CAP_PROP_FPS else 0.0
 
     def read(self):
         self.left -= 1
@@ -81,11 +81,24 @@ class Webcam:
 
 
 def test_a_folder_with_all_below_it(folder):
-    touch('in/b.JPG', 'in/a.png', 'in/sub/c.tif', 'in/notes.txt', 'in/.trash/d.jpg', 'in/._a.png',
-          'in/clip.MP4')
-    assert names_of(['in']) == ([
-        ('in/a.png', 'a.png'), ('in/b.JPG', 'b.JPG'), ('in/clip.MP4', 'clip.MP4'),
-        ('in/sub/c.tif', 'sub/c.tif')], [])
+    touch(
+        'in/b.JPG',
+        'in/a.png',
+        'in/sub/c.tif',
+        'in/notes.txt',
+        'in/.trash/d.jpg',
+        'in/._a.png',
+        'in/clip.MP4',
+    )
+    assert names_of(['in']) == (
+        [
+            ('in/a.png', 'a.png'),
+            ('in/b.JPG', 'b.JPG'),
+            ('in/clip.MP4', 'clip.MP4'),
+            ('in/sub/c.tif', 'sub/c.tif'),
+        ],
+        [],
+    )
 
 
 def test_results_are_not_read_again(folder):
@@ -104,14 +117,19 @@ def test_globs(folder):
 def test_each_file_once(folder):
     touch('x/1.jpg')
     assert names_of(['x/1.jpg', 'x', folder / 'x', './x/../x/1.jpg', 'x/*'])[0] == [
-        ('x/1.jpg', '1.jpg')]
+        ('x/1.jpg', '1.jpg')
+    ]
 
 
 def test_the_same_name_in_several_folders(folder):
     touch('x/1.jpg', 'y/1.jpg', 'y/z/2.jpg')
     assert names_of(['x/1.jpg', 'y/1.jpg'])[0] == [('x/1.jpg', 'x/1.jpg'), ('y/1.jpg', 'y/1.jpg')]
     assert [name for _, name in names_of(['x', 'y', '0'])[0]] == [
-        'x/1.jpg', 'y/1.jpg', 'y/z/2.jpg', 'webcam_0']
+        'x/1.jpg',
+        'y/1.jpg',
+        'y/z/2.jpg',
+        'webcam_0',
+    ]
 
 
 def test_stems(folder):
@@ -122,7 +140,9 @@ def test_stems(folder):
 def test_webcams(folder):
     found, _ = find_media(['0', '2'])
     assert [(medium.source, str(medium), medium.is_camera) for medium in found] == [
-        (0, 'webcam 0', True), (2, 'webcam 2', True)]
+        (0, 'webcam 0', True),
+        (2, 'webcam 2', True),
+    ]
     touch('0/a.jpg')
     assert names_of(['0'])[0] == [('0/a.jpg', 'a.jpg')]
 
@@ -132,28 +152,39 @@ def test_what_is_not_there_is_told(folder):
     (folder / 'empty').mkdir()
     found, problems = find_media(['in/stret.jpg', 'in/notes.txt', 'empty', '*.jpg', 'no/a.jpg'])
     assert found == []
-    for problem, part in zip(problems, [
+    for problem, part in zip(
+        problems,
+        [
             'in/stret.jpg does not exist. Did you mean street.jpg?',
             'in/notes.txt is neither an image (.bmp .jpeg',
-            'empty has no images or videos', '*.jpg matches no images', 'no/a.jpg does not']):
+            'empty has no images or videos',
+            '*.jpg matches no images',
+            'no/a.jpg does not',
+        ],
+    ):
         assert problem.startswith(part)
     assert len(problems) == 5
 
 
 def test_names_that_are_no_text(folder):
     touch(os.fsdecode(b'\xff.jpg'))
-    found, = find_media(['.'])[0]
+    (found,) = find_media(['.'])[0]
     assert str(found).encode() == '\ufffd.jpg'.encode()
     assert json.loads(json.dumps(str(found))) == str(found)
 
 
 def test_frames_of_a_video(folder):
     write_clip('clip.mp4')
-    clip, = find_media(['clip.mp4'])[0]
+    (clip,) = find_media(['clip.mp4'])[0]
     assert (clip.count(), clip.count(3), clip.count(9)) == (5, 3, 5)
     frames = list(read_frames(clip))
     assert [(frame.index, frame.time, frame.fps) for frame in frames] == [
-        (0, 0., 10.), (1, .1, 10.), (2, .2, 10.), (3, .3, 10.), (4, .4, 10.)]
+        (0, 0.0, 10.0),
+        (1, 0.1, 10.0),
+        (2, 0.2, 10.0),
+        (3, 0.3, 10.0),
+        (4, 0.4, 10.0),
+    ]
     assert [round(frame.image.mean() / 40) for frame in frames] == [0, 1, 2, 3, 4]
     assert len(list(read_frames(clip, 2))) == 2
 
@@ -169,17 +200,21 @@ def test_frames_are_read_one_at_a_time(folder, monkeypatch):
     assert read == 1000 and alive
 
 
-@pytest.mark.parametrize('fps', [0., float('nan'), 90000.])
+@pytest.mark.parametrize('fps', [0.0, float('nan'), 90000.0])
 def test_a_video_without_a_usable_frame_rate(folder, monkeypatch, fps):
     monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
     monkeypatch.setattr(Webcam, 'get', lambda self, key: fps)
     frames = list(read_frames(Medium(Path('clip.mp4'), Path('clip.mp4'), Path('clip'))))
-    assert [(frame.fps, frame.time) for frame in frames] == [(25., 0.), (25., .04), (25., .08)]
+    assert [(frame.fps, frame.time) for frame in frames] == [
+        (25.0, 0.0),
+        (25.0, 0.04),
+        (25.0, 0.08),
+    ]
 
 
 def test_a_video_that_cannot_be_read(folder):
     Path('clip.mp4').write_bytes(b'no video')
-    clip, = find_media(['clip.mp4'])[0]
+    (clip,) = find_media(['clip.mp4'])[0]
     assert clip.count() == 1
     with pytest.raises(UserError, match='^clip.mp4 cannot be read as a video'):
         list(read_frames(clip))
@@ -188,29 +223,29 @@ def test_a_video_that_cannot_be_read(folder):
 def test_a_webcam_that_is_not_there(folder, monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
     monkeypatch.setattr(Webcam, 'count', 0)
-    webcam, = find_media(['1'])[0]
+    (webcam,) = find_media(['1'])[0]
     with pytest.raises(UserError, match='^webcam 1 does not answer'):
         list(read_frames(webcam))
     assert webcam.count() is None and webcam.count(5) == 5
 
 
 def test_times_of_a_webcam_are_real(folder, monkeypatch):
-    clock = iter([50., 50.25, 51., 53.])
+    clock = iter([50.0, 50.25, 51.0, 53.0])
     monkeypatch.setattr(media.time, 'monotonic', lambda: next(clock))
     monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
-    webcam, = find_media(['0'])[0]
-    assert [frame.time for frame in read_frames(webcam)] == [.25, 1., 3.]
+    (webcam,) = find_media(['0'])[0]
+    assert [frame.time for frame in read_frames(webcam)] == [0.25, 1.0, 3.0]
 
 
 def test_a_written_video_has_the_frames_of_its_source(folder):
     write_clip('clip.mp4')
-    clip, = find_media(['clip.mp4'])[0]
+    (clip,) = find_media(['clip.mp4'])[0]
     with DrawnMedia(Path('out')) as drawn:
         for frame in read_frames(clip):
             drawn.write(clip, frame, frame.image)
         assert not Path('out/clip.mp4').exists()
     frames, fps = read_clip('out/clip.mp4')
-    assert fps == 10. and frames[0].shape == (32, 48, 3)
+    assert fps == 10.0 and frames[0].shape == (32, 48, 3)
     assert [round(frame.mean() / 40) for frame in frames] == [0, 1, 2, 3, 4]
     assert os.listdir('out') == ['clip.mp4']
 
@@ -230,7 +265,7 @@ def test_videos_in_a_row_and_other_formats(folder):
 
 def test_odd_sizes_grow_to_even_ones(folder):
     touch('a.mp4')
-    found, = find_media(['a.mp4'])[0]
+    (found,) = find_media(['a.mp4'])[0]
     image = np.zeros((31, 47, 3), np.uint8)
     with DrawnMedia(Path('out')) as drawn:
         drawn.write(found, Frame(image), image)
@@ -238,18 +273,18 @@ def test_odd_sizes_grow_to_even_ones(folder):
 
 
 def test_a_video_of_a_webcam_plays_in_real_time(folder):
-    webcam, = find_media(['0'])[0]
+    (webcam,) = find_media(['0'])[0]
     with DrawnMedia(Path('out')) as drawn:
-        for index, time in enumerate([.01, .5, .52, 1.]):
+        for index, time in enumerate([0.01, 0.5, 0.52, 1.0]):
             image = np.full((32, 48, 3), 60 * index, np.uint8)
-            drawn.write(webcam, Frame(image, index, time, 10.), image)
+            drawn.write(webcam, Frame(image, index, time, 10.0), image)
     frames, _ = read_clip('out/webcam_0.mp4')
     assert [round(frame.mean() / 60) for frame in frames] == [0] + [1] * 5 + [3] * 5
 
 
 def test_an_error_leaves_no_half_video(folder):
     touch('a.mp4')
-    found, = find_media(['a.mp4'])[0]
+    (found,) = find_media(['a.mp4'])[0]
     image = np.zeros((32, 48, 3), np.uint8)
     with pytest.raises(ZeroDivisionError):
         with DrawnMedia(Path('out')) as drawn:
@@ -261,7 +296,7 @@ def test_an_error_leaves_no_half_video(folder):
 
 def test_a_video_on_a_full_disk(folder, full_disk):
     touch('a.mp4')
-    found, = find_media(['a.mp4'])[0]
+    (found,) = find_media(['a.mp4'])[0]
     noise = np.random.default_rng(0)
     with full_disk(10_000), pytest.raises(UserError, match='out/a.mp4 was cut off. Free some'):
         with DrawnMedia(Path('out')) as drawn:
@@ -274,7 +309,7 @@ def test_a_video_on_a_full_disk(folder, full_disk):
 def test_no_encoder_is_told(folder, monkeypatch):
     monkeypatch.setattr(cv2.VideoWriter, 'isOpened', lambda self: False, raising=False)
     touch('a.mp4')
-    found, = find_media(['a.mp4'])[0]
+    (found,) = find_media(['a.mp4'])[0]
     image = np.zeros((32, 48, 3), np.uint8)
     with pytest.raises(UserError, match='cannot encode MPEG-4'):
         with DrawnMedia(Path('out')) as drawn:

@@ -50,12 +50,15 @@ def test_entry(model):
     units = {'max_epochs': 'Epochs', 'max_iters': 'Iterations'}
     length = {unit: config.train_cfg[key] for key, unit in units.items() if key in config.train_cfg}
     assert model['Metadata'] == {
-        'Training Data': DATASETS[config.default_scope], **length,
-        'Parameters': sum(parameter.numel() for parameter in parameters)}
+        'Training Data': DATASETS[config.default_scope],
+        **length,
+        'Parameters': sum(parameter.numel() for parameter in parameters),
+    }
 
 
 @pytest.mark.parametrize('name', ['retinanet_trtvit_b.py', 'fpn_efficientvit_m5.py'])
 def test_mmengine_finds_an_entry_in_the_wheel(installed, name):
     entry = _get_cfg_metainfo(str(installed / 'mmtrtvit'), name)
     assert (installed / 'mmtrtvit/.mim' / entry['Config']).read_text() == (
-        ROOT / 'configs' / name).read_text()
+        ROOT / 'configs' / name
+    ).read_text()

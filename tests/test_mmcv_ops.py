@@ -18,8 +18,13 @@ mmcv_ops.install()
 import mmcv.ops  # noqa: E402
 
 SERVED = {
-    'nms', 'roi_align_forward', 'roi_align_backward', 'sigmoid_focal_loss_forward',
-    'sigmoid_focal_loss_backward', 'get_compiler_version', 'get_compiling_cuda_version'
+    'nms',
+    'roi_align_forward',
+    'roi_align_backward',
+    'sigmoid_focal_loss_forward',
+    'sigmoid_focal_loss_backward',
+    'get_compiler_version',
+    'get_compiling_cuda_version',
 }
 
 
@@ -42,10 +47,14 @@ def greedy_nms(boxes, scores, threshold, offset=0):
         x1, y1, x2, y2 = boxes[i]
         for k in kept:
             u1, v1, u2, v2 = boxes[k]
-            inter = (max(0, min(x2, u2) - max(x1, u1) + offset) *
-                     max(0, min(y2, v2) - max(y1, v1) + offset))
-            union = ((x2 - x1 + offset) * (y2 - y1 + offset) +
-                     (u2 - u1 + offset) * (v2 - v1 + offset) - inter)
+            inter = max(0, min(x2, u2) - max(x1, u1) + offset) * max(
+                0, min(y2, v2) - max(y1, v1) + offset
+            )
+            union = (
+                (x2 - x1 + offset) * (y2 - y1 + offset)
+                + (u2 - u1 + offset) * (v2 - v1 + offset)
+                - inter
+            )
             if union and inter / union > threshold:
                 break
         else:
@@ -73,9 +82,9 @@ def test_nms_is_greedy(offset, threshold, integer):
 
 def test_nms_keeps_a_box_whose_iou_is_the_threshold():
     # IoU 3 / 5, in float32 above the double 0.6 and equal to the float32 that mmcv compares with.
-    boxes = torch.tensor([[0., 0., 5., 1.], [0., 0., 3., 1.]])
-    assert mmcv.ops.nms(boxes, torch.tensor([.9, .8]), 0.6)[1].tolist() == [0, 1]
-    assert mmcv.ops.nms(boxes, torch.tensor([.9, .8]), 0.59)[1].tolist() == [0]
+    boxes = torch.tensor([[0.0, 0.0, 5.0, 1.0], [0.0, 0.0, 3.0, 1.0]])
+    assert mmcv.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.6)[1].tolist() == [0, 1]
+    assert mmcv.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.59)[1].tolist() == [0]
 
 
 def test_nms_breaks_ties_by_index():
@@ -85,8 +94,8 @@ def test_nms_breaks_ties_by_index():
 
 
 def test_nms_of_degenerate_boxes_and_of_none():
-    boxes = torch.tensor([[1., 1., 1., 1.], [1., 1., 1., 1.], [0., 0., 4., 4.]])
-    scores = torch.tensor([.9, .8, .7])
+    boxes = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 4.0, 4.0]])
+    scores = torch.tensor([0.9, 0.8, 0.7])
     assert mmcv.ops.nms(boxes, scores, 0.5)[1].tolist() == [0, 1, 2]
     assert mmcv.ops.nms(boxes, scores, 0.5, offset=1)[1].tolist() == [0, 2]
     dets, keep = mmcv.ops.nms(torch.zeros(0, 4), torch.zeros(0), 0.5, offset=1)
@@ -111,8 +120,11 @@ def test_nms_dtypes(dtype, score_dtype):
     assert keep.tolist() == greedy_nms(boxes.double(), scores.double(), 0.3, 1)
 
 
-@pytest.mark.parametrize('cfg', [{}, {'split_thr': 10}, {'split_thr': 10, 'max_num': 7},
-                                 {'class_agnostic': True}], ids=str)
+@pytest.mark.parametrize(
+    'cfg',
+    [{}, {'split_thr': 10}, {'split_thr': 10, 'max_num': 7}, {'class_agnostic': True}],
+    ids=str,
+)
 def test_batched_nms(cfg):
     boxes, scores, labels = random_boxes(90), torch.rand(90), torch.randint(0, 4, (90,))
     if cfg.get('class_agnostic'):
@@ -123,7 +135,7 @@ def test_batched_nms(cfg):
         expected = kept[scores[kept].argsort(descending=True)].tolist()
     nms_cfg = {'type': 'nms', 'iou_threshold': 0.3, **cfg}
     dets, keep = mmcv.ops.batched_nms(boxes, scores, labels, nms_cfg)
-    assert keep.tolist() == expected[:cfg.get('max_num')]
+    assert keep.tolist() == expected[: cfg.get('max_num')]
     assert torch.equal(dets, torch.cat([boxes, scores[:, None]], dim=1)[keep])
 
 
@@ -131,10 +143,10 @@ def bilinear(plane, y, x):
     """Value of an (H, W) array at a point: 0 beyond one pixel outside, else the edge repeated."""
     height, width = plane.shape
     if not (-1 <= y <= height and -1 <= x <= width):
-        return 0.
-    y, x = min(max(y, 0.), height - 1.), min(max(x, 0.), width - 1.)
-    rows = np.maximum(0., 1 - abs(y - np.arange(height)))
-    cols = np.maximum(0., 1 - abs(x - np.arange(width)))
+        return 0.0
+    y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
+    rows = np.maximum(0.0, 1 - abs(y - np.arange(height)))
+    cols = np.maximum(0.0, 1 - abs(x - np.arange(width)))
     return rows @ plane @ cols
 
 
@@ -145,28 +157,34 @@ def reference_roi_align(features, rois, size, scale, ratio, aligned):
         x1, y1, x2, y2 = (v * scale - (0.5 if aligned else 0) for v in box)
         width, height = x2 - x1, y2 - y1
         if not aligned:
-            width, height = max(width, 1.), max(height, 1.)
+            width, height = max(width, 1.0), max(height, 1.0)
         rows = ratio or math.ceil(height / size[0])
         cols = ratio or math.ceil(width / size[1])
         for c, i, j in np.ndindex(out.shape[1:]):
             samples = [
-                bilinear(features[int(image), c], y1 + (i + (r + 0.5) / rows) * height / size[0],
-                         x1 + (j + (s + 0.5) / cols) * width / size[1])
-                for r in range(rows) for s in range(cols)
+                bilinear(
+                    features[int(image), c],
+                    y1 + (i + (r + 0.5) / rows) * height / size[0],
+                    x1 + (j + (s + 0.5) / cols) * width / size[1],
+                )
+                for r in range(rows)
+                for s in range(cols)
             ]
             out[n, c, i, j] = sum(samples) / max(len(samples), 1)
     return torch.from_numpy(out)
 
 
 FEATURES = (2, 2, 6, 7)
-ROIS = torch.tensor([
-    [0, 2.2, 3.1, 17.3, 14.9],
-    [1, -9., -7., 12.4, 11.],  # partly outside, more than a pixel
-    [1, 15.5, 12.25, 40., 33.],
-    [0, 60., 60., 70., 70.],  # outside
-    [0, 5.3, 6.1, 5.3, 6.1],  # without area
-    [1, 5.3, 6.1, 6.2, 20.],
-])
+ROIS = torch.tensor(
+    [
+        [0, 2.2, 3.1, 17.3, 14.9],
+        [1, -9.0, -7.0, 12.4, 11.0],  # partly outside, more than a pixel
+        [1, 15.5, 12.25, 40.0, 33.0],
+        [0, 60.0, 60.0, 70.0, 70.0],  # outside
+        [0, 5.3, 6.1, 5.3, 6.1],  # without area
+        [1, 5.3, 6.1, 6.2, 20.0],
+    ]
+)
 
 
 @pytest.mark.parametrize('aligned', [True, False])
@@ -201,9 +219,17 @@ def test_roi_align_of_no_rois(images):
     assert torch.equal(features.grad, torch.zeros_like(features))
 
 
-@pytest.mark.parametrize(('dtype', 'roi_dtype'), [
-    (torch.half, torch.half), (torch.bfloat16, torch.bfloat16), (torch.half, torch.float32),
-    (torch.float32, torch.half), (torch.float32, torch.float64), (torch.float64, torch.float32)])
+@pytest.mark.parametrize(
+    ('dtype', 'roi_dtype'),
+    [
+        (torch.half, torch.half),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.half, torch.float32),
+        (torch.float32, torch.half),
+        (torch.float32, torch.float64),
+        (torch.float64, torch.float32),
+    ],
+)
 def test_roi_align_dtypes(dtype, roi_dtype):
     rois, features = ROIS[:3].to(roi_dtype), torch.randn(FEATURES).to(dtype)
     # Exactly the rounded float32 result, that is, nothing was accumulated in the narrow type.
@@ -225,17 +251,18 @@ def reference_focal_loss(logits, target, gamma, alpha, weight=None):
         if c != t:
             p = 1 - p
         factor = (alpha if c == t else 1 - alpha) * (
-            1 if weight is None or t == logits.size(1) else weight[t])
-        loss[n, c] = -factor * (1 - p)**gamma * torch.log(p)
+            1 if weight is None or t == logits.size(1) else weight[t]
+        )
+        loss[n, c] = -factor * (1 - p) ** gamma * torch.log(p)
     return loss
 
 
-@pytest.mark.parametrize(('gamma', 'alpha'), [(2., .25), (0., .5), (1.5, .9)])
+@pytest.mark.parametrize(('gamma', 'alpha'), [(2.0, 0.25), (0.0, 0.5), (1.5, 0.9)])
 @pytest.mark.parametrize('weighted', [False, True])
 def test_sigmoid_focal_loss(gamma, alpha, weighted):
     logits = (torch.randn(6, 3, dtype=torch.float64) * 3).requires_grad_()
     target = torch.tensor([0, 1, 2, 3, 3, 1])  # 3 is background
-    weight = torch.tensor([.5, 2., 3.], dtype=torch.float64) if weighted else None
+    weight = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64) if weighted else None
     expected = reference_focal_loss(logits, target, gamma, alpha, weight)
     loss = mmcv.ops.sigmoid_focal_loss(logits, target, gamma, alpha, weight, 'none')
     torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-11)
@@ -250,7 +277,7 @@ def test_sigmoid_focal_loss_of_narrow_types(dtype):
     results = []
     for x in (logits, logits.float()):
         x.requires_grad_()
-        loss = mmcv.ops.sigmoid_focal_loss(x, torch.arange(5), 2., .25, None, 'none')
+        loss = mmcv.ops.sigmoid_focal_loss(x, torch.arange(5), 2.0, 0.25, None, 'none')
         results.append((loss, *torch.autograd.grad(loss, x, torch.ones_like(loss))))
     for narrow, exact in zip(*results):
         assert narrow.dtype == dtype
@@ -258,11 +285,11 @@ def test_sigmoid_focal_loss_of_narrow_types(dtype):
 
 
 def test_sigmoid_focal_loss_of_extreme_logits():
-    logits = torch.tensor([[120., -120.], [-120., 120.]], requires_grad=True)
-    loss = mmcv.ops.sigmoid_focal_loss(logits, torch.tensor([0, 0]), .5, .25, None, 'none')
-    torch.testing.assert_close(loss, torch.tensor([[0., 0.], [30., 90.]]))
-    grad, = torch.autograd.grad(loss.sum(), logits)
-    torch.testing.assert_close(grad, torch.tensor([[0., 0.], [-.25, .75]]))
+    logits = torch.tensor([[120.0, -120.0], [-120.0, 120.0]], requires_grad=True)
+    loss = mmcv.ops.sigmoid_focal_loss(logits, torch.tensor([0, 0]), 0.5, 0.25, None, 'none')
+    torch.testing.assert_close(loss, torch.tensor([[0.0, 0.0], [30.0, 90.0]]))
+    (grad,) = torch.autograd.grad(loss.sum(), logits)
+    torch.testing.assert_close(grad, torch.tensor([[0.0, 0.0], [-0.25, 0.75]]))
 
 
 def test_every_other_op_raises_its_name():
@@ -279,12 +306,22 @@ def test_every_other_op_raises_its_name():
     assert mmcv.ops.get_compiling_cuda_version().startswith('not compiled (torchvision')
 
 
-@pytest.mark.parametrize(('op', 'call'), [
-    ("mmcv op 'softnms'", lambda: mmcv.ops.soft_nms(torch.zeros(1, 4), torch.zeros(1))),
-    ("mmcv op 'deform_conv_forward'",
-     lambda: mmcv.ops.DeformConv2d(1, 1, 1)(torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4))),
-    ("roi_align with pool_mode='max'",
-     lambda: mmcv.ops.roi_align(torch.zeros(FEATURES), ROIS, 2, 0.25, 0, 'max', True))])
+@pytest.mark.parametrize(
+    ('op', 'call'),
+    [
+        ("mmcv op 'softnms'", lambda: mmcv.ops.soft_nms(torch.zeros(1, 4), torch.zeros(1))),
+        (
+            "mmcv op 'deform_conv_forward'",
+            lambda: mmcv.ops.DeformConv2d(1, 1, 1)(
+                torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4)
+            ),
+        ),
+        (
+            "roi_align with pool_mode='max'",
+            lambda: mmcv.ops.roi_align(torch.zeros(FEATURES), ROIS, 2, 0.25, 0, 'max', True),
+        ),
+    ],
+)
 def test_ops_of_mmcv_raise_their_name(op, call):
     with pytest.raises(RuntimeError, match=f'{op} needs an mmcv'):
         call()
@@ -293,28 +330,32 @@ def test_ops_of_mmcv_raise_their_name(op, call):
 def check(code, *path):
     """Runs code in a fresh interpreter that finds mmtrtvit, and first of all what is in path."""
     places = [*map(str, path), str(Path(EXT.__file__).parents[1])]
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore',
-               PYTHONPATH=os.pathsep.join(places))
-    result = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True,
-                            timeout=900)
+    env = dict(
+        os.environ, OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(places)
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=900
+    )
     assert result.returncode == 0, result.stderr
 
 
 # install() without the rest of the package and what that imports.
-INSTALL = f'''
+INSTALL = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location('mmcv_ops', {mmcv_ops.__file__!r})
 mmcv_ops = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(mmcv_ops)
 mmcv_ops.install()
-'''
+"""
 
 
 def test_install_is_cheap_and_idempotent():
-    check(INSTALL + 'mmcv_ops.install()\n'
-          'assert sys.meta_path.count(mmcv_ops._ExtFinder) == 1\n'
-          'assert sys.meta_path[-1] is mmcv_ops._ExtFinder\n'
-          'assert not {"mmcv", "mmdet", "mmseg", "torch", "torchvision"} & set(sys.modules)')
+    check(
+        INSTALL + 'mmcv_ops.install()\n'
+        'assert sys.meta_path.count(mmcv_ops._ExtFinder) == 1\n'
+        'assert sys.meta_path[-1] is mmcv_ops._ExtFinder\n'
+        'assert not {"mmcv", "mmdet", "mmseg", "torch", "torchvision"} & set(sys.modules)'
+    )
 
 
 @pytest.fixture
@@ -326,24 +367,34 @@ def bare_mmcv(tmp_path):
 
 
 def test_find_spec(bare_mmcv):
-    check(INSTALL + 'find_spec = importlib.util.find_spec\n'
-          f'assert find_spec("mmcv._ext").origin == {EXT.__file__!r}\n'
-          'assert find_spec("mmcv._other") is None\n'
-          'assert "torch" not in sys.modules', bare_mmcv)
+    check(
+        INSTALL + 'find_spec = importlib.util.find_spec\n'
+        f'assert find_spec("mmcv._ext").origin == {EXT.__file__!r}\n'
+        'assert find_spec("mmcv._other") is None\n'
+        'assert "torch" not in sys.modules',
+        bare_mmcv,
+    )
 
 
-@pytest.mark.parametrize(('source', 'outcome'), [
-    ('nms = "compiled"\n', 'compiled'),
-    ('raise ImportError("undefined symbol: _ZN2at4")\n', 'undefined symbol: _ZN2at4')])
+@pytest.mark.parametrize(
+    ('source', 'outcome'),
+    [
+        ('nms = "compiled"\n', 'compiled'),
+        ('raise ImportError("undefined symbol: _ZN2at4")\n', 'undefined symbol: _ZN2at4'),
+    ],
+)
 def test_compiled_ext_is_left_alone(bare_mmcv, source, outcome):
     (bare_mmcv / 'mmcv/_ext.py').write_text(source)
-    check(INSTALL + 'try:\n    from mmcv._ext import nms\nexcept ImportError as e:\n'
-          f'    nms = str(e)\nassert nms == {outcome!r}, nms', bare_mmcv)
+    check(
+        INSTALL + 'try:\n    from mmcv._ext import nms\nexcept ImportError as e:\n'
+        f'    nms = str(e)\nassert nms == {outcome!r}, nms',
+        bare_mmcv,
+    )
 
 
 # Run where mmdet and mmseg are complete: no placeholder of an op that is served is left, and
 # nothing of theirs that merely has the name of an op was replaced.
-COMPLETE = '''
+COMPLETE = """
 import mmtrtvit
 import sys
 import mmdet.models, mmdet.apis, mmdet.utils.large_image, mmseg.models, mmcv.ops, numpy as np, torch
@@ -380,13 +431,11 @@ cfg = {'type': 'nms', 'iou_threshold': 0.5}
 assert len(multiclass_nms(box.repeat(2, 1), torch.tensor([[.9, 0.], [.8, 0.]]), .1, cfg)[0]) == 1
 masks = BitmapMasks([np.ones((8, 8), 'uint8')], 8, 8)
 assert masks.crop_and_resize(box.numpy(), (2, 2), np.zeros(1, int), 'cpu').masks.all()
-'''
+"""
 BEFORE = {
     'mmtrtvit first': '',
-    'after what works without ops':
-        'import mmdet.utils.large_image, mmdet.evaluation, mmseg.apis, mmseg.models\n',
-    'after an import that failed':
-        'try:\n    import mmdet.models\nexcept ImportError:\n    pass\n',
+    'after what works without ops': 'import mmdet.utils.large_image, mmdet.evaluation, mmseg.apis, mmseg.models\n',
+    'after an import that failed': 'try:\n    import mmdet.models\nexcept ImportError:\n    pass\n',
 }
 
 

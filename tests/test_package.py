@@ -30,14 +30,22 @@ print(environment()['torch'], environment()['mmcv.ops'])
 
 
 def files_of(*folders):
-    return {str(path.relative_to(folder.parent)) for folder in folders
-            for path in folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+    return {
+        str(path.relative_to(folder.parent))
+        for folder in folders
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
 
 
 def test_imports_without_torch_and_mmengine(installed, tmp_path):
     run = subprocess.run(
-        [sys.executable, '-c', BARE], capture_output=True, text=True, cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=str(installed)))
+        [sys.executable, '-c', BARE],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(installed)),
+    )
     assert run.returncode == 0, run.stderr
     version, path, state = run.stdout.splitlines()
     assert re.fullmatch(r'\d+\.\d+\.\d+', version)
@@ -49,7 +57,8 @@ def test_wheel_has_all_configs_and_tools(installed, source):
     shipped = installed / 'mmtrtvit/.mim'
     assert sorted(path.name for path in shipped.iterdir()) == sorted(MIM)
     assert files_of(shipped / 'configs', shipped / 'tools') == files_of(
-        source / 'configs', source / 'tools')
+        source / 'configs', source / 'tools'
+    )
     for script in (source / 'tools').glob('*.sh'):
         modes = [path.stat().st_mode & 0o111 for path in (script, shipped / 'tools' / script.name)]
         assert modes[0] == modes[1]
@@ -65,7 +74,8 @@ def test_an_editable_install_links_to_the_checkout(installed, source, tmp_path, 
     subprocess.run([sys.executable, '-c', build], cwd=source, check=True, capture_output=True)
     shipped = source / 'mmtrtvit/.mim'
     assert {path.name: path.resolve() for path in shipped.iterdir()} == {
-        name: source / name for name in MIM}
+        name: source / name for name in MIM
+    }
     spec = SimpleNamespace(submodule_search_locations=[source / 'mmtrtvit'])
     monkeypatch.setattr(mmtrtvit.paths, 'find_spec', lambda name: spec)
     assert mmtrtvit.config_path('fpn_trtvit_a.py') == f'{source}/configs/fpn_trtvit_a.py'
@@ -79,12 +89,18 @@ def test_config_path():
         assert Path(path).is_file() and Path(path).is_absolute() and package in path
 
 
-@pytest.mark.parametrize('name, parts', [
-    ('fpn_trtvit_b', [f'no file fpn_trtvit_b in {ROOT}/configs', 'Did you mean fpn_trtvit_b.py']),
-    ('mmdet::atss/atss_r5_fpn_1x_coco.py', ['Did you mean atss/atss_r50_fpn_1x_coco.py']),
-    ('mmnone::a.py', ['the package mmnone is not installed']),
-    ('pytest::a.py', ['came without its configs']),
-])
+@pytest.mark.parametrize(
+    'name, parts',
+    [
+        (
+            'fpn_trtvit_b',
+            [f'no file fpn_trtvit_b in {ROOT}/configs', 'Did you mean fpn_trtvit_b.py'],
+        ),
+        ('mmdet::atss/atss_r5_fpn_1x_coco.py', ['Did you mean atss/atss_r50_fpn_1x_coco.py']),
+        ('mmnone::a.py', ['the package mmnone is not installed']),
+        ('pytest::a.py', ['came without its configs']),
+    ],
+)
 def test_a_wrong_config_is_told(name, parts):
     with pytest.raises(UserError) as error:
         mmtrtvit.config_path(name)
@@ -95,7 +111,8 @@ def test_all_configs_are_listed():
     names = config_names()
     assert names == sorted(names)
     assert {ROOT / 'configs' / name for name in names} == {
-        path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts}
+        path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
+    }
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from mmtrtvit.engine.command_line import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest='command', required=True)
     curves = commands.add_parser('curves', help='losses and validation metrics of a training')
     curves.add_argument('work_dir', help='work directory of tools/train.py')
@@ -33,8 +34,10 @@ def main(args: argparse.Namespace) -> None:
     else:
         folder = Path(args.folder)
         out = draw_sheet(
-            find_images(folder, args.count), args.out or folder.with_suffix('.png'),
-            'ground truth (left) and prediction (right)')
+            find_images(folder, args.count),
+            args.out or folder.with_suffix('.png'),
+            'ground truth (left) and prediction (right)',
+        )
     print(f'written: {out}')
 
 

@@ -29,30 +29,55 @@ def size(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument(
-        'models', nargs='+', metavar='MODEL',
-        help='.onnx or .engine file; with --config also weights, or the work dir of a run')
+        'models',
+        nargs='+',
+        metavar='MODEL',
+        help='.onnx or .engine file; with --config also weights, or the work dir of a run',
+    )
     parser.add_argument('--config', help='config of the weights')
     parser.add_argument(
-        '--shape', type=size, default=(480, 640), metavar='HxW',
-        help='height and width of the images (default: 480x640)')
+        '--shape',
+        type=size,
+        default=(480, 640),
+        metavar='HxW',
+        help='height and width of the images (default: 480x640)',
+    )
     parser.add_argument(
-        '--batch', type=positive, nargs='+', default=[1], metavar='N',
-        help='images at once, one or several numbers (default: 1)')
+        '--batch',
+        type=positive,
+        nargs='+',
+        default=[1],
+        metavar='N',
+        help='images at once, one or several numbers (default: 1)',
+    )
     parser.add_argument(
-        '--rounds', type=positive, default=50, metavar='N', help='default: %(default)s')
+        '--rounds', type=positive, default=50, metavar='N', help='default: %(default)s'
+    )
     parser.add_argument(
-        '--warmup', type=positive, default=5, metavar='N',
-        help='rounds before those that count (default: %(default)s)')
+        '--warmup',
+        type=positive,
+        default=5,
+        metavar='N',
+        help='rounds before those that count (default: %(default)s)',
+    )
     parser.add_argument(
-        '--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s; engines: cuda:0)')
+        '--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s; engines: cuda:0)'
+    )
     parser.add_argument(
-        '--threads', type=int, default=0, metavar='N',
-        help='threads of one operator on the CPU (default: one per core)')
+        '--threads',
+        type=int,
+        default=0,
+        metavar='N',
+        help='threads of one operator on the CPU (default: one per core)',
+    )
+    parser.add_argument('--layers', action='store_true', help='show where the time of graphs goes')
     parser.add_argument(
-        '--layers', action='store_true', help='show where the time of graphs goes')
-    parser.add_argument(
-        '--modules', type=positive, default=10, metavar='N',
-        help='number of the slowest modules to show with --layers (default: %(default)s)')
+        '--modules',
+        type=positive,
+        default=10,
+        metavar='N',
+        help='number of the slowest modules to show with --layers (default: %(default)s)',
+    )
     parser.add_argument('--json', metavar='FILE', help='file to write all numbers to')
     return parser.parse_args()
 
@@ -63,8 +88,16 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.files import whole_file
 
     result = benchmark(
-        args.models, args.config, args.shape, args.batch, args.rounds, args.warmup, args.device,
-        args.threads, args.layers)
+        args.models,
+        args.config,
+        args.shape,
+        args.batch,
+        args.rounds,
+        args.warmup,
+        args.device,
+        args.threads,
+        args.layers,
+    )
     print(format_latencies(result))
     for name, layers in result.layers.items():
         print(f'\n{name}\n{format_shares(layers, args.modules)}')

@@ -25,14 +25,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     add_cfg_options(parser)
     parser.add_argument(
-        '--out-dir', metavar='DIR', type=Path,
-        help='folder for the images and findings.json (default: work_dirs/<config name>/data)')
+        '--out-dir',
+        metavar='DIR',
+        type=Path,
+        help='folder for the images and findings.json (default: work_dirs/<config name>/data)',
+    )
     parser.add_argument(
-        '--count', type=int, default=8, metavar='N',
-        help='images to draw of each split, those with findings first (default: %(default)s)')
+        '--count',
+        type=int,
+        default=8,
+        metavar='N',
+        help='images to draw of each split, those with findings first (default: %(default)s)',
+    )
     parser.add_argument(
-        '--workers', type=int, metavar='N',
-        help='threads that read images (default: one per core, at most 16)')
+        '--workers',
+        type=int,
+        metavar='N',
+        help='threads that read images (default: one per core, at most 16)',
+    )
     return parser.parse_args()
 
 

@@ -29,16 +29,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('work_dir', help='folder that tools/deploy.py wrote')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='images to compare on')
     parser.add_argument(
-        '--precisions', nargs='+', choices=PRECISIONS, metavar='NAME',
-        help=f'of {", ".join(PRECISIONS)}; default: that of the ONNX file')
+        '--precisions',
+        nargs='+',
+        choices=PRECISIONS,
+        metavar='NAME',
+        help=f'of {", ".join(PRECISIONS)}; default: that of the ONNX file',
+    )
     parser.add_argument('--config', help='config of the model, to compare metrics on its test data')
     parser.add_argument(
-        '--engine-dir', metavar='DIR', help='folder for the engines (default: WORK_DIR/check)')
+        '--engine-dir', metavar='DIR', help='folder for the engines (default: WORK_DIR/check)'
+    )
     parser.add_argument(
-        '--out', metavar='FILE', help='the report (default: WORK_DIR/check/tensorrt.json)')
+        '--out', metavar='FILE', help='the report (default: WORK_DIR/check/tensorrt.json)'
+    )
     parser.add_argument('--device', default='cuda:0', help='default: %(default)s')
     parser.add_argument(
-        '--rounds', type=int, default=50, metavar='N', help='of timing (default: %(default)s)')
+        '--rounds', type=int, default=50, metavar='N', help='of timing (default: %(default)s)'
+    )
     return parser.parse_args()
 
 
@@ -51,8 +58,14 @@ def main(args: argparse.Namespace) -> None:
     options = [EngineOptions(precision) for precision in args.precisions or [None]]
     try:
         report = check_engines(
-            args.work_dir, args.images, options, folder, args.device, args.rounds,
-            make_evaluate(args.config) if args.config else None)
+            args.work_dir,
+            args.images,
+            options,
+            folder,
+            args.device,
+            args.rounds,
+            make_evaluate(args.config) if args.config else None,
+        )
     except EngineUnavailable as error:
         print(error)
         raise SystemExit(UNAVAILABLE) from error
@@ -61,8 +74,10 @@ def main(args: argparse.Namespace) -> None:
         part.write_text(json.dumps(report, indent=1, default=str))
     print('\n'.join(summary(report)))
     print(f'\nwritten: {out}')
-    if not all('error' not in entry and all(each['within'] for each in entry['differences'])
-               for entry in report['engines']):
+    if not all(
+        'error' not in entry and all(each['within'] for each in entry['differences'])
+        for entry in report['engines']
+    ):
         raise SystemExit(DIFFERENT)
 
 

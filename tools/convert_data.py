@@ -22,17 +22,22 @@ def parse_args() -> argparse.Namespace:
     yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per image')
     yolo.add_argument('source', help='folder with data.yaml, or such a file of another name')
     voc = formats.add_parser('voc', help='an .xml file per image')
-    voc.add_argument('source', help='folder with Annotations, JPEGImages and ImageSets/Main, or '
-                     'with a folder per split')
     voc.add_argument(
-        '--classes', nargs='+', metavar='NAME',
-        help='names of the classes in their order (default: all that occur, by the alphabet)')
+        'source',
+        help='folder with Annotations, JPEGImages and ImageSets/Main, or with a folder per split',
+    )
+    voc.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='names of the classes in their order (default: all that occur, by the alphabet)',
+    )
     for command in (yolo, voc):
         command.add_argument('out', help='folder for train.json, val.json and test.json')
+        command.add_argument('--copy', action='store_true', help='copy the images into OUT, too')
         command.add_argument(
-            '--copy', action='store_true', help='copy the images into OUT, too')
-        command.add_argument(
-            '--overwrite', action='store_true', help='replace files of these names in OUT')
+            '--overwrite', action='store_true', help='replace files of these names in OUT'
+        )
     return parser.parse_args()
 
 
@@ -44,18 +49,25 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.errors import UserError
 
     if importlib.util.find_spec('supervision') is None:
-        raise UserError('supervision, which reads these formats, is not installed. Install it '
-                        'with: pip install "mmtrtvit[data]"')
-    files = (
-        find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes))
+        raise UserError(
+            'supervision, which reads these formats, is not installed. Install it '
+            'with: pip install "mmtrtvit[data]"'
+        )
+    files = find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes)
     converted = convert(
-        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='image', leave=False))
+        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='image', leave=False)
+    )
     splits = converted.splits
-    below = {'images': {name: split.images for name, split in splits.items()},
-             'without objects': {name: split.empty for name, split in splits.items()},
-             'boxes without polygon': {name: split.boxes_only for name, split in splits.items()}}
-    print(format_table(
-        'objects of class', {name: split.counts for name, split in splits.items()}, below))
+    below = {
+        'images': {name: split.images for name, split in splits.items()},
+        'without objects': {name: split.empty for name, split in splits.items()},
+        'boxes without polygon': {name: split.boxes_only for name, split in splits.items()},
+    }
+    print(
+        format_table(
+            'objects of class', {name: split.counts for name, split in splits.items()}, below
+        )
+    )
     print('\nwritten:', *(split.file for split in splits.values()), sep='\n  ')
     print(f'\nA config for this data:\n\n{config_snippet(converted)}')
 

@@ -22,21 +22,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='file to write')
     parser.add_argument('--arch', help='variant, m0 to m5 (default: told from the shapes)')
     parser.add_argument(
-        '--to', choices=TARGETS, default=OURS, help='layout to write (default: %(default)s)')
+        '--to', choices=TARGETS, default=OURS, help='layout to write (default: %(default)s)'
+    )
     parser.add_argument(
-        '--window-size', nargs='+', type=int, metavar='N',
+        '--window-size',
+        nargs='+',
+        type=int,
+        metavar='N',
         help='side of the windows, one number or one per stage, to resize the tables of attention '
-        'biases to (default: as in the source)')
-    parser.add_argument(
-        '--allow-partial', action='store_true', help='leave out what does not fit')
+        'biases to (default: as in the source)',
+    )
+    parser.add_argument('--allow-partial', action='store_true', help='leave out what does not fit')
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     sides = args.window_size
     done = convert_weights(
-        args.source, args.out, args.arch, args.to, sides[0] if sides and len(sides) == 1 else sides,
-        args.allow_partial)
+        args.source,
+        args.out,
+        args.arch,
+        args.to,
+        sides[0] if sides and len(sides) == 1 else sides,
+        args.allow_partial,
+    )
     print(f'{args.source}: EfficientViT-{done.arch} in the layout {done.layout}\n')
     print(done.report.table())
     if str(done.report):
@@ -46,9 +55,14 @@ def main(args: argparse.Namespace) -> None:
     windows = ', '.join(map(str, done.window_size))
     print(f'\nwritten: {args.out}, in the layout {args.to}, with windows of {windows}')
     if args.to == OURS:
-        print('To start a training from it: ' + (
-            f'load_from={args.out!r}' if done.detector else
-            f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint={args.out!r})"))
+        print(
+            'To start a training from it: '
+            + (
+                f'load_from={args.out!r}'
+                if done.detector
+                else f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint={args.out!r})"
+            )
+        )
 
 
 if __name__ == '__main__':

@@ -32,23 +32,34 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
     parser.add_argument('img', nargs='?', help='image to compare on and to draw')
     parser.add_argument(
-        '--test-img', nargs='+', default=[], metavar='IMG', help='more images to compare on')
+        '--test-img', nargs='+', default=[], metavar='IMG', help='more images to compare on'
+    )
     parser.add_argument(
-        '--work-dir', metavar='DIR',
-        help='folder of the results (default: work_dirs/<config name>/deploy)')
+        '--work-dir',
+        metavar='DIR',
+        help='folder of the results (default: work_dirs/<config name>/deploy)',
+    )
     parser.add_argument(
-        '--calib-dataset-cfg', metavar='CFG',
-        help='config whose training images calibrate INT8 (default: the config of the model)')
+        '--calib-dataset-cfg',
+        metavar='CFG',
+        help='config whose training images calibrate INT8 (default: the config of the model)',
+    )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
     parser.add_argument(
-        '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch')
+        '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch'
+    )
     parser.add_argument(
-        '--dump-info', action='store_true',
-        help="MMDeploy's option; the descriptions are always written")
+        '--dump-info',
+        action='store_true',
+        help="MMDeploy's option; the descriptions are always written",
+    )
     parser.add_argument('--show', action='store_true', help='show both results on the screen')
     parser.add_argument(
-        '--log-level', default='INFO', choices=LEVELS,
-        help='least level of what is printed (default: %(default)s)')
+        '--log-level',
+        default='INFO',
+        choices=LEVELS,
+        help='least level of what is printed (default: %(default)s)',
+    )
     add_cfg_options(parser, 'deploy config')
     return parser.parse_args()
 
@@ -63,9 +74,15 @@ def main(args: argparse.Namespace) -> None:
     config = read_config(args.model_cfg)
     settings = read_deploy_config(args.deploy_cfg, config.get('default_scope'), args.cfg_options)
     result = deploy(
-        settings, config, args.checkpoint, [*filter(None, [args.img]), *args.test_img],
-        args.work_dir or Path(config.work_dir, 'deploy'), args.device, args.verify,
-        read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None)
+        settings,
+        config,
+        args.checkpoint,
+        [*filter(None, [args.img]), *args.test_img],
+        args.work_dir or Path(config.work_dir, 'deploy'),
+        args.device,
+        args.verify,
+        read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
+    )
     print(f'\n{format_result(result)}')
     if result.differences:
         print(f'\n{format_differences(result.differences, result.judged)}')

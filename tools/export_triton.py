@@ -23,20 +23,38 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('repository', help='folder of the models of a server')
     parser.add_argument('--name', help='of the model (default: the name of the work dir)')
     parser.add_argument(
-        '--max-batch-size', type=positive, default=Serving.max_batch_size, metavar='N',
-        help='most images at once (default: %(default)s)')
+        '--max-batch-size',
+        type=positive,
+        default=Serving.max_batch_size,
+        metavar='N',
+        help='most images at once (default: %(default)s)',
+    )
     parser.add_argument(
-        '--instances', type=positive, default=Serving.instances, metavar='N',
-        help='copies of the model on each GPU, or on the CPU (default: %(default)s)')
+        '--instances',
+        type=positive,
+        default=Serving.instances,
+        metavar='N',
+        help='copies of the model on each GPU, or on the CPU (default: %(default)s)',
+    )
     parser.add_argument(
-        '--gpus', type=int, nargs='+', metavar='N',
-        help='numbers of the GPUs (default: 0 for an engine, none for an ONNX file)')
+        '--gpus',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='numbers of the GPUs (default: 0 for an engine, none for an ONNX file)',
+    )
     parser.add_argument(
-        '--queue-delay', type=int, default=Serving.queue_delay, metavar='MICROSECONDS',
-        help='time that an image waits for others to share a batch (default: %(default)s)')
+        '--queue-delay',
+        type=int,
+        default=Serving.queue_delay,
+        metavar='MICROSECONDS',
+        help='time that an image waits for others to share a batch (default: %(default)s)',
+    )
     parser.add_argument(
-        '--preprocessing', action='store_true',
-        help='let clients send uint8 images, and the server normalise them')
+        '--preprocessing',
+        action='store_true',
+        help='let clients send uint8 images, and the server normalise them',
+    )
     return parser.parse_args()
 
 
@@ -44,8 +62,7 @@ def main(args: argparse.Namespace) -> None:
     engine = read_work_dir(args.work_dir).net.suffix in ENGINES
     gpus = tuple(args.gpus or ((0,) if engine else ()))
     serving = Serving(args.max_batch_size, args.instances, gpus, args.queue_delay)
-    folders = export_triton(
-        args.work_dir, args.repository, args.name, serving, args.preprocessing)
+    folders = export_triton(args.work_dir, args.repository, args.name, serving, args.preprocessing)
     for folder in folders:
         print(folder)
 

@@ -23,23 +23,43 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
     parser.add_argument(
-        'inputs', nargs='+', metavar='INPUT',
-        help='image, video, folder (with all below it), glob pattern or number of a webcam')
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='image, video, folder (with all below it), glob pattern or number of a webcam',
+    )
     parser.add_argument('--out-dir', metavar='DIR', help='default: work_dirs/<config name>/infer')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, metavar='SCORE',
-        help='leave out detections up to this score (default: %(default)s)')
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='SCORE',
+        help='leave out detections up to this score (default: %(default)s)',
+    )
     parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if there is one)')
     parser.add_argument(
-        '--batch-size', type=positive, default=1, metavar='N',
-        help='most images at once (default: %(default)s)')
+        '--batch-size',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='most images at once (default: %(default)s)',
+    )
     parser.add_argument(
-        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
+        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
+    )
     parser.add_argument(
-        '--no-images', '--no-pictures', dest='images', action='store_false', help='write no drawn images')
+        '--no-images',
+        '--no-pictures',
+        dest='images',
+        action='store_false',
+        help='write no drawn images',
+    )
     parser.add_argument(
-        '--no-predictions', dest='predictions', action='store_false',
-        help='write no predictions.json and no label maps')
+        '--no-predictions',
+        dest='predictions',
+        action='store_false',
+        help='write no predictions.json and no label maps',
+    )
     parser.add_argument('--show', action='store_true', help='show the images on the screen')
     add_cfg_options(parser)
     return parser.parse_args()
@@ -51,15 +71,31 @@ def main(args: argparse.Namespace) -> None:
 
     config = read_config(args.config, args.cfg_options)
     result = infer(
-        config, args.checkpoint, args.inputs, args.out_dir or Path(config.work_dir, 'infer'),
-        args.score_thr, args.device, args.batch_size, args.max_frames, args.images,
-        args.predictions, args.show, partial(tqdm, unit='image', leave=False))
+        config,
+        args.checkpoint,
+        args.inputs,
+        args.out_dir or Path(config.work_dir, 'infer'),
+        args.score_thr,
+        args.device,
+        args.batch_size,
+        args.max_frames,
+        args.images,
+        args.predictions,
+        args.show,
+        partial(tqdm, unit='image', leave=False),
+    )
     found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
-    print(format_table({
-        'images': result.frames,
-        'found': found or f'nothing above {args.score_thr:g}; the best has {result.best_score:.2f}',
-        'written to': result.out_dir,
-        'skipped': len(result.skipped)}))
+    print(
+        format_table(
+            {
+                'images': result.frames,
+                'found': found
+                or f'nothing above {args.score_thr:g}; the best has {result.best_score:.2f}',
+                'written to': result.out_dir,
+                'skipped': len(result.skipped),
+            }
+        )
+    )
     for sentence in result.skipped:
         print(f'  {sentence}')
     if result.stopped:

@@ -20,27 +20,44 @@ def parse_args() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument(
-        'root', nargs='?', default='data/shapes',
-        help='folder to write: absent, empty or made by this command')
+        'root',
+        nargs='?',
+        default='data/shapes',
+        help='folder to write: absent, empty or made by this command',
+    )
     parser.add_argument('--train', type=int, default=640, metavar='N', help='training images')
     parser.add_argument('--val', type=int, default=200, metavar='N', help='validation images')
     parser.add_argument(
-        '--size', type=int, nargs='+', default=[192], metavar='PIXELS',
-        help='height and width of the images, or one number for squares')
+        '--size',
+        type=int,
+        nargs='+',
+        default=[192],
+        metavar='PIXELS',
+        help='height and width of the images, or one number for squares',
+    )
     parser.add_argument(
-        '--objects', type=int, nargs=2, default=[2, 6], metavar=('MIN', 'MAX'),
-        help='fewest and most objects in an image')
+        '--objects',
+        type=int,
+        nargs=2,
+        default=[2, 6],
+        metavar=('MIN', 'MAX'),
+        help='fewest and most objects in an image',
+    )
     parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
     parser.add_argument(
-        '--overwrite', action='store_true',
-        help='replace shapes of other arguments in ROOT; files of other origin stay')
+        '--overwrite',
+        action='store_true',
+        help='replace shapes of other arguments in ROOT; files of other origin stay',
+    )
     return parser.parse_args()
 
 
 def print_summary(summary: dict) -> None:
     """Prints one row per split."""
-    rows = [{'split': name, 'images': split['images'], **split['instances'], **split['sizes']}
-            for name, split in summary['splits'].items()]
+    rows = [
+        {'split': name, 'images': split['images'], **split['instances'], **split['sizes']}
+        for name, split in summary['splits'].items()
+    ]
     for row in (rows[0], *(row.values() for row in rows)):
         print(f'{next(iter(row)):<12}' + ''.join(f'{cell:>10}' for cell in list(row)[1:]))
     print(f'\n{"written to" if summary["written"] else "already complete in"} {summary["root"]}')
@@ -51,8 +68,15 @@ def main(args: argparse.Namespace) -> None:
     try:
         with tqdm(total=args.train + args.val, unit='image', leave=False) as bar:
             summary = make_shapes(
-                args.root, args.train, args.val, size, args.seed, args.objects, args.overwrite,
-                progress=bar.update)
+                args.root,
+                args.train,
+                args.val,
+                size,
+                args.seed,
+                args.objects,
+                args.overwrite,
+                progress=bar.update,
+            )
     except (ValueError, FileExistsError) as error:
         raise SystemExit(f'error: {error}') from error
     print_summary(summary)

@@ -33,30 +33,51 @@ def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('onnx', help='ONNX file')
     parser.add_argument('engine', help='file to write')
-    parser.add_argument(
-        '--precision', choices=PRECISIONS, help='default: that of the ONNX file')
+    parser.add_argument('--precision', choices=PRECISIONS, help='default: that of the ONNX file')
     for part, meaning in (('min', 'least'), ('opt', 'usual'), ('max', 'greatest')):
         parser.add_argument(
-            f'--{part}-shapes', nargs='+', action='append', default=[], metavar='NAME:1x3x480x640',
-            help=f'{meaning} shape of each input, for a graph of any size')
+            f'--{part}-shapes',
+            nargs='+',
+            action='append',
+            default=[],
+            metavar='NAME:1x3x480x640',
+            help=f'{meaning} shape of each input, for a graph of any size',
+        )
     parser.add_argument(
-        '--strongly-typed', action=argparse.BooleanOptionalAction,
-        help='give every layer the type that the file says (default: wherever possible)')
+        '--strongly-typed',
+        action=argparse.BooleanOptionalAction,
+        help='give every layer the type that the file says (default: wherever possible)',
+    )
     parser.add_argument(
-        '--workspace', type=int, metavar='MIB',
-        help="most scratch memory of a layer, in MiB (default: all of the GPU's)")
+        '--workspace',
+        type=int,
+        metavar='MIB',
+        help="most scratch memory of a layer, in MiB (default: all of the GPU's)",
+    )
     parser.add_argument(
-        '--optimization-level', type=int, choices=LEVELS, metavar='0-5',
-        help='0 for a quick build to 5 for a quick engine')
+        '--optimization-level',
+        type=int,
+        choices=LEVELS,
+        metavar='0-5',
+        help='0 for a quick build to 5 for a quick engine',
+    )
     parser.add_argument(
-        '--hardware-compatibility', choices=HARDWARE, default=HARDWARE[0],
-        help='GPUs that the engine may run on (default: this kind alone)')
+        '--hardware-compatibility',
+        choices=HARDWARE,
+        default=HARDWARE[0],
+        help='GPUs that the engine may run on (default: this kind alone)',
+    )
     parser.add_argument(
-        '--version-compatible', action='store_true',
-        help='make an engine that later TensorRT of the same major version can load')
+        '--version-compatible',
+        action='store_true',
+        help='make an engine that later TensorRT of the same major version can load',
+    )
     parser.add_argument(
-        '--no-timing-cache', dest='timing_cache', action='store_false',
-        help='keep no measurements in ENGINE.timing for the next build')
+        '--no-timing-cache',
+        dest='timing_cache',
+        action='store_false',
+        help='keep no measurements in ENGINE.timing for the next build',
+    )
     parser.add_argument('--verbose', action='store_true', help='print all that TensorRT says')
     return parser.parse_args()
 
@@ -65,26 +86,37 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
 
     options = EngineOptions(
-        args.precision, args.strongly_typed,
-        None if args.workspace is None else args.workspace << 20, args.optimization_level,
-        args.hardware_compatibility, args.version_compatible, args.timing_cache)
+        args.precision,
+        args.strongly_typed,
+        None if args.workspace is None else args.workspace << 20,
+        args.optimization_level,
+        args.hardware_compatibility,
+        args.version_compatible,
+        args.timing_cache,
+    )
     profiles = read_profiles(args.min_shapes, args.opt_shapes, args.max_shapes)
     bar = tqdm(bar_format='{desc} {elapsed}', leave=False)
     try:
         with bar:
             report = build_engine(
-                args.onnx, args.engine, options, profiles, bar.set_description_str, args.verbose)
+                args.onnx, args.engine, options, profiles, bar.set_description_str, args.verbose
+            )
     except EngineUnavailable as error:
         print(error)
         raise SystemExit(UNAVAILABLE) from error
-    print(format_table({
-        'engine': report.path,
-        'TensorRT': report.tensorrt,
-        'precision': report.precision,
-        'strongly typed': 'yes' if report.strongly_typed else 'no',
-        'profiles': len(report.profiles),
-        'size': f'{report.megabytes:.1f} MB',
-        'built in': f'{report.seconds:.0f} s'}))
+    print(
+        format_table(
+            {
+                'engine': report.path,
+                'TensorRT': report.tensorrt,
+                'precision': report.precision,
+                'strongly typed': 'yes' if report.strongly_typed else 'no',
+                'profiles': len(report.profiles),
+                'size': f'{report.megabytes:.1f} MB',
+                'built in': f'{report.seconds:.0f} s',
+            }
+        )
+    )
     for note in report.notes:
         print(note)
 
@@ -92,15 +124,18 @@ def main(args: argparse.Namespace) -> None:
 def read_profiles(*texts: list[list[str]]) -> list[dict[str, ShapeRange]]:
     """Profiles from the values of the three options."""
     if len(set(map(len, texts))) > 1:
-        raise UserError('--min-shapes, --opt-shapes and --max-shapes belong together: give all '
-                        'three for each profile.')
+        raise UserError(
+            '--min-shapes, --opt-shapes and --max-shapes belong together: give all '
+            'three for each profile.'
+        )
     profiles = []
     for parts in zip(*texts):
         least, usual, greatest = map(parse_shapes, parts)
         if not least.keys() == usual.keys() == greatest.keys():
             raise UserError('--min-shapes, --opt-shapes and --max-shapes name different inputs.')
-        profiles.append({
-            name: ShapeRange(least[name], usual[name], greatest[name]) for name in least})
+        profiles.append(
+            {name: ShapeRange(least[name], usual[name], greatest[name]) for name in least}
+        )
     return profiles
 
 

@@ -18,13 +18,15 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
         'checkpoint',
-        help='weights of this model, the work dir of a run, or an exported .onnx or .engine file')
+        help='weights of this model, the work dir of a run, or an exported .onnx or .engine file',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
+    parser.add_argument('--show-dir', metavar='DIR', help='folder for images of the predictions')
     parser.add_argument(
-        '--show-dir', metavar='DIR', help='folder for images of the predictions')
-    parser.add_argument(
-        '--fuse', action='store_true',
-        help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model')
+        '--fuse',
+        action='store_true',
+        help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model',
+    )
     return parser.parse_args()
 
 

@@ -15,14 +15,19 @@ from mmtrtvit.tables import format_table
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision, on a GPU')
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision, on a GPU')
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size, by auto_scale_lr of the config',
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
-        help='scale the learning rate with the batch size, by auto_scale_lr of the config')
-    parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name, from the newest in the work dir')
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name, from the newest in the work dir',
+    )
     return parser.parse_args()
 
 
@@ -43,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         last = newest_checkpoint(config.work_dir)
         raise KeyboardInterrupt(
-            f'--resume goes on from {last}' if last else 'there is no checkpoint yet') from None
+            f'--resume goes on from {last}' if last else 'there is no checkpoint yet'
+        ) from None
     if is_main_process():
         print(f'\n{format_table(vars(result))}')
 

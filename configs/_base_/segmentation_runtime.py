@@ -5,7 +5,8 @@ default_scope = 'mmseg'
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=4000),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook'),
+)
 
 visualizer = dict(type='SegLocalVisualizer')
 log_processor = dict(by_epoch=False)

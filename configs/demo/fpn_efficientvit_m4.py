@@ -14,14 +14,17 @@ model = dict(
         in_channels=[128, 256, 384],
         out_channels=128,
         num_extra_trans_convs=2,
-        num_outs=5),
+        num_outs=5,
+    ),
     decode_head=dict(
         in_channels=[128, 128, 128, 128, 128],
         in_index=[0, 1, 2, 3, 4],
         feature_strides=[4, 8, 16, 32, 64],
         channels=64,
-        dropout_ratio=0.,
-        num_classes=4))
+        dropout_ratio=0.0,
+        num_classes=4,
+    ),
+)
 
 train_cfg = dict(max_epochs=10)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
@@ -32,12 +35,14 @@ param_scheduler = [
         T_max=10,
         eta_min_ratio=0.01,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=True),
-    checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=1))
+    checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=1),
+)
 log_processor = dict(by_epoch=True)
 randomness = dict(seed=0)

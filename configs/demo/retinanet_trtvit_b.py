@@ -9,7 +9,8 @@ _base_ = [
 model = dict(
     backbone=dict(type='TRTViT', arch='b', out_indices=(1, 2, 3)),
     neck=dict(in_channels=[512, 1024, 1280]),
-    bbox_head=dict(num_classes=3))
+    bbox_head=dict(num_classes=3),
+)
 
 train_cfg = dict(max_epochs=3)
 param_scheduler = [
@@ -19,11 +20,11 @@ param_scheduler = [
         T_max=3,
         eta_min_ratio=0.01,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 
 default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(max_keep_ckpts=1),
-    visualization=dict(score_thr=0.4))
+    logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1), visualization=dict(score_thr=0.4)
+)
 randomness = dict(seed=0)

@@ -8,8 +8,8 @@ onnx_config = dict(
     slim=True,
     nms='greedy',
     pooling='roi_align',
-    preprocessing=False)
+    preprocessing=False,
+)
 codebase_config = dict(with_argmax=False)
-backend_config = dict(
-    type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))
+backend_config = dict(type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))
 calib_config = dict(num_images=100, method='minmax', exclude=[], exclude_worst=0)

@@ -38,8 +38,7 @@ def read_scalars(work_dir: str | Path) -> tuple[Series, Series]:
                 target, names = losses, [name for name in row if 'loss' in name]
             else:
                 step = end_of_epoch.get(step, step)
-                target, names = metrics, [
-                    name for name in row if not name.endswith('time')]
+                target, names = metrics, [name for name in row if not name.endswith('time')]
             for name in names:
                 target[name][step] = row[name]
     return _ordered(losses), _ordered(metrics)
@@ -54,11 +53,12 @@ def draw_curves(work_dir: str | Path, out: str | Path) -> Path:
     losses, metrics = read_scalars(work_dir)
     figure = Figure(figsize=(11, 4), layout='constrained')
     for axes, title, series in zip(
-            figure.subplots(1, 2), ('training loss', 'validation'), (losses, metrics)):
+        figure.subplots(1, 2), ('training loss', 'validation'), (losses, metrics)
+    ):
         for name, points in series.items():
             axes.plot(*zip(*points), label=name, marker='o' if len(points) < 40 else None, ms=3)
         axes.set(title=title, xlabel='iteration', ylim=(0, None))
-        axes.grid(alpha=.3)
+        axes.grid(alpha=0.3)
         if series:
             axes.legend(fontsize='small')
     return save_figure(figure, out)
@@ -67,4 +67,5 @@ def draw_curves(work_dir: str | Path, out: str | Path) -> Path:
 def _ordered(series: dict[str, dict[int, float]]) -> Series:
     return {
         name: sorted((step, value) for step, value in points.items() if value >= 0)
-        for name, points in series.items()}
+        for name, points in series.items()
+    }

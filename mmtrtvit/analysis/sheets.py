@@ -26,11 +26,12 @@ def find_images(folder: str | Path, count: int) -> list[Path]:
 
 
 def draw_sheet(
-        images: Sequence[Path],
-        out: str | Path,
-        title: str,
-        columns: int = 2,
-        captions: Sequence[str] | None = None) -> Path:
+    images: Sequence[Path],
+    out: str | Path,
+    title: str,
+    columns: int = 2,
+    captions: Sequence[str] | None = None,
+) -> Path:
     """Tiles images into one PNG.
 
     Args:
@@ -44,8 +45,7 @@ def draw_sheet(
     rows = -(-len(images) // columns)
     loaded = [imread(path) for path in images]
     height, width = loaded[0].shape[:2]
-    figure = Figure(
-        figsize=(5 * columns, 5 * rows * height / width + .5), layout='constrained')
+    figure = Figure(figsize=(5 * columns, 5 * rows * height / width + 0.5), layout='constrained')
     figure.suptitle(title)
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis('off')

@@ -108,7 +108,8 @@ def read_annotations(key: str, config: Mapping, scope: str | None, use: Use) -> 
     if reader is None:
         raise UserError(
             f'{key}.type is {type(dataset).__name__}. What can be inspected are data sets that are '
-            'read like CocoDataset and XMLDataset of mmdet and BaseSegDataset of mmseg.')
+            'read like CocoDataset and XMLDataset of mmdet and BaseSegDataset of mmseg.'
+        )
     meta = dataset.metainfo
     if not meta.get('classes'):
         raise UserError(f'{key}: no classes. Set metainfo = dict(classes=(...)) in the config.')
@@ -135,15 +136,22 @@ def _read_coco(dataset: Any, data: DataSet, use: Use) -> None:
     names = Counter(category['name'] for category in categories.values())
     data.problems += [
         (Problem.DUPLICATE_ID, f'category name {name}')
-        for name, count in names.items() if count > 1]
+        for name, count in names.items()
+        if count > 1
+    ]
     entries = _by_id(
-        'image', content['images'], dict(id=KEY, file_name=str, width=NUMBER, height=NUMBER),
-        data.problems)
+        'image',
+        content['images'],
+        dict(id=KEY, file_name=str, width=NUMBER, height=NUMBER),
+        data.problems,
+    )
     folder = Path(dataset.data_prefix.get('img') or '')
     images = {
-        key: AnnotatedImage(folder / entry['file_name'], entry['file_name'],
-                     (entry['width'], entry['height']))
-        for key, entry in entries.items()}
+        key: AnnotatedImage(
+            folder / entry['file_name'], entry['file_name'], (entry['width'], entry['height'])
+        )
+        for key, entry in entries.items()
+    }
     data.images += images.values()
     ids = set()
     for annotation in content['annotations']:
@@ -156,7 +164,8 @@ def _read_coco(dataset: Any, data: DataSet, use: Use) -> None:
         ids.add(key)
         problems += [
             (problem, place + detail)
-            for problem, detail in _coco_problems(annotation, image, categories, data, use)]
+            for problem, detail in _coco_problems(annotation, image, categories, data, use)
+        ]
 
 
 def _load_coco(file: Path) -> dict[str, list[dict]]:
@@ -192,7 +201,11 @@ def _by_id(kind: str, entries: list[dict], keys: dict[str, Any], problems: Probl
 
 
 def _coco_problems(
-        annotation: dict, image: AnnotatedImage | None, categories: dict, data: DataSet, use: Use,
+    annotation: dict,
+    image: AnnotatedImage | None,
+    categories: dict,
+    data: DataSet,
+    use: Use,
 ) -> Iterator[tuple[Problem, str]]:
     """Yields what is wrong with an annotation, and adds it to its image if it can be used."""
     lacking = _lacking(annotation, use)
@@ -227,8 +240,11 @@ def _lacking(annotation: dict, use: Use) -> list[str]:
     keys = ['id', 'image_id', 'category_id', 'area'] + ['iscrowd'] * use.evaluation
     lacking = [key for key in keys if annotation.get(key) is None]
     box = annotation.get('bbox')
-    if not isinstance(box, list) or len(box) != 4 or not all(
-            isinstance(value, NUMBER) and math.isfinite(value) for value in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(value, NUMBER) and math.isfinite(value) for value in box)
+    ):
         lacking.append('bbox of 4 numbers')
     return lacking
 
@@ -236,8 +252,11 @@ def _lacking(annotation: dict, use: Use) -> list[str]:
 def _has_area(box: Box, size: tuple[float, float]) -> bool:
     left, top, right, bottom = box
     width, height = size
-    return (min(right - left, bottom - top) >= 1
-            and min(right, width) > max(left, 0) and min(bottom, height) > max(top, 0))
+    return (
+        min(right - left, bottom - top) >= 1
+        and min(right, width) > max(left, 0)
+        and min(bottom, height) > max(top, 0)
+    )
 
 
 def _crosses_border(box: Box, size: tuple[float, float]) -> bool:
@@ -285,7 +304,8 @@ def _read_xml_file(file: Path, image: AnnotatedImage, classes: tuple[str, ...]) 
     for number, item in enumerate(annotation.findall('object'), 1):
         name, corners = item.find('name').text, item.find('bndbox')
         box = tuple(  # as MMDetection reads them
-            int(float(corners.find(tag).text)) - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
+            int(float(corners.find(tag).text)) - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax')
+        )
         place = f'object {number}'
         if name not in classes:
             image.problems.append((Problem.OTHER_CATEGORY, f'{place}: {name}'))
@@ -308,8 +328,9 @@ def _read_label_maps(dataset: Any, data: DataSet, use: Use) -> None:
     for entry in entries:
         path, label_map = Path(entry['img_path']), entry.get('seg_map_path')
         name = path.relative_to(folder) if path.is_relative_to(folder) else path
-        data.images.append(AnnotatedImage(
-            path, name.as_posix(), label_map=Path(label_map) if label_map else None))
+        data.images.append(
+            AnnotatedImage(path, name.as_posix(), label_map=Path(label_map) if label_map else None)
+        )
     data.source = data.source or f'{folder}/*{dataset.img_suffix}'
     labels = np.arange(256)
     if dataset.reduce_zero_label:

@@ -87,8 +87,8 @@ class Converted:
 
 
 def coco_object(
-        name: str, box: np.ndarray, size: Size, polygon: np.ndarray | None = None,
-        crowd: int = 0) -> dict[str, Any]:
+    name: str, box: np.ndarray, size: Size, polygon: np.ndarray | None = None, crowd: int = 0
+) -> dict[str, Any]:
     """Returns an annotation in COCO format, but for its ids and with the name of the class.
 
     Args:
@@ -101,8 +101,11 @@ def coco_object(
     left, top, right, bottom = (float(value) for value in box)
     width, height = right - left, bottom - top
     found = dict(
-        name=name, bbox=_rounded([left, top, width, height]), area=round(width * height, 3),
-        iscrowd=crowd)
+        name=name,
+        bbox=_rounded([left, top, width, height]),
+        area=round(width * height, 3),
+        iscrowd=crowd,
+    )
     if polygon is not None:
         found['segmentation'] = [_rounded(polygon.ravel().tolist())]
         masks = coco_mask.frPyObjects(found['segmentation'], size[1], size[0])
@@ -111,11 +114,12 @@ def coco_object(
 
 
 def convert(
-        files: LabelFiles,
-        out: str | Path,
-        copy: bool = False,
-        overwrite: bool = False,
-        track: Callable[..., Iterable] = lambda items, **_: items) -> Converted:
+    files: LabelFiles,
+    out: str | Path,
+    copy: bool = False,
+    overwrite: bool = False,
+    track: Callable[..., Iterable] = lambda items, **_: items,
+) -> Converted:
     """Writes ``<split>.json`` of all splits, or nothing.
 
     Args:
@@ -133,16 +137,21 @@ def convert(
     targets = {name: out / f'{name}.json' for name in files.splits}
     existing = [str(file) for file in targets.values() if file.exists()]
     if existing and not overwrite:
-        raise UserError(f'{", ".join(existing)} exists. Write over it with --overwrite, or choose '
-                        'another folder.')
+        raise UserError(
+            f'{", ".join(existing)} exists. Write over it with --overwrite, or choose '
+            'another folder.'
+        )
     for name, pairs in files.splits.items():
         if not any(label.is_file() for _, label in pairs):
-            raise UserError(f'{name}: none of the {len(pairs)} images has a label file. For '
-                            f'{pairs[0][0]} it would be {pairs[0][1]}.')
+            raise UserError(
+                f'{name}: none of the {len(pairs)} images has a label file. For '
+                f'{pairs[0][0]} it would be {pairs[0][1]}.'
+            )
     problems: list[str] = []
     splits = {
         name: list(_read(track(pairs, desc=name), files, problems))
-        for name, pairs in files.splits.items()}
+        for name, pairs in files.splits.items()
+    }
     if problems:
         more = [f'... and {len(problems) - SHOWN} more'] * (len(problems) > SHOWN)
         raise UserError('\n  '.join(['nothing was converted:', *problems[:SHOWN], *more]))
@@ -151,10 +160,12 @@ def convert(
     if not names <= set(classes):
         unknown = ', '.join(sorted(names - set(classes)))
         raise UserError(
-            f'the labels have classes that are not among {", ".join(classes)}: {unknown}.')
+            f'the labels have classes that are not among {", ".join(classes)}: {unknown}.'
+        )
     images = [image for split in splits.values() for image, *_ in split]
-    root = Path(os.path.commonpath([
-        os.path.abspath(files.base), *(image.parent for image in images)]))
+    root = Path(
+        os.path.commonpath([os.path.abspath(files.base), *(image.parent for image in images)])
+    )
     if copy:
         for image in track(images, desc='copying'):
             target = out / image.relative_to(root)
@@ -162,8 +173,11 @@ def convert(
             shutil.copy2(image, target)
     for name, split in splits.items():
         AtomicBackend().put(json.dumps(_coco(split, classes, root)).encode(), targets[name])
-    return Converted(out if copy else root, classes, {
-        name: _summary(split, classes, targets[name]) for name, split in splits.items()})
+    return Converted(
+        out if copy else root,
+        classes,
+        {name: _summary(split, classes, targets[name]) for name, split in splits.items()},
+    )
 
 
 def config_snippet(converted: Converted) -> str:
@@ -178,20 +192,30 @@ def config_snippet(converted: Converted) -> str:
     lines = [
         f"_base_ = __import__('mmtrtvit').config_path('{model}_trtvit_b.py')",
         f'metainfo = dict(classes={tuple(converted.classes)})',
-        f'data_root = {str(root) + os.sep!r}']
+        f'data_root = {str(root) + os.sep!r}',
+    ]
     for name in SPLIT_NAMES:
-        lines.append(f'{name}_dataloader = ' + (
-            'dict(dataset=dict(\n'
-            f"    data_root=data_root, ann_file={path(name)}, data_prefix=dict(img='')))"
-            if name in splits else 'val_dataloader'))
+        lines.append(
+            f'{name}_dataloader = '
+            + (
+                'dict(dataset=dict(\n'
+                f"    data_root=data_root, ann_file={path(name)}, data_prefix=dict(img='')))"
+                if name in splits
+                else 'val_dataloader'
+            )
+        )
     for name in ('val', 'test'):
-        lines.append(f'{name}_evaluator = ' + (
-            f'dict(ann_file={str(splits[name].file)!r})' if name in splits else 'val_evaluator'))
+        lines.append(
+            f'{name}_evaluator = '
+            + (f'dict(ann_file={str(splits[name].file)!r})' if name in splits else 'val_evaluator')
+        )
     return '\n'.join(lines)
 
 
 def _read(
-        pairs: Iterable[tuple[Path, Path]], files: LabelFiles, problems: list[str],
+    pairs: Iterable[tuple[Path, Path]],
+    files: LabelFiles,
+    problems: list[str],
 ) -> Iterator[tuple[Path, Size, list[dict[str, Any]]]]:
     """Yields path, size and objects of each image, and adds to ``problems`` what failed."""
     for image, label in pairs:
@@ -210,14 +234,24 @@ def _read(
 def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:
     images, annotations = [], []
     for image_id, (image, (width, height), objects) in enumerate(split, 1):
-        images.append(dict(
-            id=image_id, file_name=image.relative_to(root).as_posix(), width=width,
-            height=height))
+        images.append(
+            dict(
+                id=image_id,
+                file_name=image.relative_to(root).as_posix(),
+                width=width,
+                height=height,
+            )
+        )
         for item in objects:
             content = {key: value for key, value in item.items() if key != 'name'}
-            annotations.append(dict(
-                id=len(annotations) + 1,  # from 1: COCO's metric takes 0 for a miss
-                image_id=image_id, category_id=classes.index(item['name']) + 1, **content))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,  # from 1: COCO's metric takes 0 for a miss
+                    image_id=image_id,
+                    category_id=classes.index(item['name']) + 1,
+                    **content,
+                )
+            )
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
     return dict(images=images, annotations=annotations, categories=categories)
 
@@ -225,10 +259,12 @@ def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:
 def _summary(split: Read, classes: Sequence[str], file: Path) -> ConvertedSplit:
     counts = Counter(item['name'] for *_, objects in split for item in objects)
     return ConvertedSplit(
-        file, len(split),
+        file,
+        len(split),
         empty=sum(not objects for *_, objects in split),
         boxes_only=sum('segmentation' not in item for *_, objects in split for item in objects),
-        counts={name: counts[name] for name in classes})
+        counts={name: counts[name] for name in classes},
+    )
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

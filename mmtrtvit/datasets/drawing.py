@@ -18,11 +18,19 @@ from .inspection import Inspection, Split
 from .problems import Problem
 
 UNDRAWABLE = {
-    Problem.MISSING_IMAGE, Problem.UNREADABLE_IMAGE, Problem.MISSING_LABEL_MAP,
-    Problem.UNREADABLE_LABEL_MAP, Problem.LABEL_MAP_SIZE}
+    Problem.MISSING_IMAGE,
+    Problem.UNREADABLE_IMAGE,
+    Problem.MISSING_LABEL_MAP,
+    Problem.UNREADABLE_LABEL_MAP,
+    Problem.LABEL_MAP_SIZE,
+}
 UNDRAWABLE_MASKS = {
-    Problem.MISSING_MASK, Problem.MASK_SIZE, Problem.BROKEN_MASK, Problem.IMAGE_SIZE,
-    Problem.INCOMPLETE}
+    Problem.MISSING_MASK,
+    Problem.MASK_SIZE,
+    Problem.BROKEN_MASK,
+    Problem.IMAGE_SIZE,
+    Problem.INCOMPLETE,
+}
 
 
 def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> list[Path]:
@@ -49,18 +57,26 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
             drawn.append(target / image.name.replace('/', '_'))
             captions.append(_caption(image))
             draw_image(data, image, drawn[-1])
-        sheets.append(draw_sheet(
-            drawn, Path(folder, f'{split.name}.png'),
-            f'{split.name}: {len(drawn)} of {len(split.images)} images',
-            columns=min(4, len(drawn)), captions=captions))
+        sheets.append(
+            draw_sheet(
+                drawn,
+                Path(folder, f'{split.name}.png'),
+                f'{split.name}: {len(drawn)} of {len(split.images)} images',
+                columns=min(4, len(drawn)),
+                captions=captions,
+            )
+        )
     return sheets
 
 
 def choose(split: Split, count: int) -> list[tuple[DataSet, AnnotatedImage]]:
     """Chooses ``count`` images that can be drawn, up to half of them ones with a finding."""
     drawable = [
-        (data, image) for data in split.data for image in data.images
-        if not UNDRAWABLE & {problem for problem, _ in image.problems}]
+        (data, image)
+        for data in split.data
+        for image in data.images
+        if not UNDRAWABLE & {problem for problem, _ in image.problems}
+    ]
     flagged = _spread([pair for pair in drawable if pair[1].problems], count // 2)
     others = [pair for pair in drawable if pair not in flagged]
     chosen = flagged + _spread(others, count - len(flagged))
@@ -77,13 +93,13 @@ def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
     """
     pixels = mmcv.imread(str(image.path), channel_order='rgb')
     visualizer, sample = (
-        _boxes(image, pixels) if image.label_map is None else _label_map(data, image))
+        _boxes(image, pixels) if image.label_map is None else _label_map(data, image)
+    )
     own = data.palette and len(data.palette) >= len(data.classes)
     visualizer.dataset_meta = dict(classes=data.classes, palette=data.palette if own else 'random')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # MMEngine's, of boxes that end at the border
-        visualizer.add_datasample(
-            image.name, pixels, sample, draw_pred=False, out_file=str(out))
+        visualizer.add_datasample(image.name, pixels, sample, draw_pred=False, out_file=str(out))
 
 
 def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:
@@ -91,20 +107,24 @@ def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:
     from mmdet.structures import DetDataSample
     from mmdet.visualization import DetLocalVisualizer
 
-    masks = all(image.masks) and not UNDRAWABLE_MASKS & {
-        problem for problem, _ in image.problems}
-    loaded = LoadAnnotations(with_mask=masks)(dict(
-        ori_shape=pixels.shape[:2],
-        instances=[
-            dict(bbox=box, bbox_label=label, mask=mask, ignore_flag=0)
-            for box, label, mask in zip(image.boxes, image.labels, image.masks)]))
+    masks = all(image.masks) and not UNDRAWABLE_MASKS & {problem for problem, _ in image.problems}
+    loaded = LoadAnnotations(with_mask=masks)(
+        dict(
+            ori_shape=pixels.shape[:2],
+            instances=[
+                dict(bbox=box, bbox_label=label, mask=mask, ignore_flag=0)
+                for box, label, mask in zip(image.boxes, image.labels, image.masks)
+            ],
+        )
+    )
     boxes = loaded['gt_bboxes']
     boxes.clip_(pixels.shape[:2])  # one over the border would move the image
     instances = InstanceData(
-        bboxes=boxes.tensor, labels=torch.as_tensor(loaded['gt_bboxes_labels']))
+        bboxes=boxes.tensor, labels=torch.as_tensor(loaded['gt_bboxes_labels'])
+    )
     if masks:
         instances.masks = loaded['gt_masks'].masks
-    return DetLocalVisualizer(line_width=2, alpha=.6), DetDataSample(gt_instances=instances)
+    return DetLocalVisualizer(line_width=2, alpha=0.6), DetDataSample(gt_instances=instances)
 
 
 def _label_map(data: DataSet, image: AnnotatedImage) -> tuple[Any, Any]:
@@ -114,7 +134,7 @@ def _label_map(data: DataSet, image: AnnotatedImage) -> tuple[Any, Any]:
     with Image.open(image.label_map) as opened:
         values = np.asarray(opened).astype(np.uint8)
     labels = torch.as_tensor(data.labels_of_values[values][None])
-    visualizer = SegLocalVisualizer(alpha=.6)
+    visualizer = SegLocalVisualizer(alpha=0.6)
     return visualizer, SegDataSample(gt_sem_seg=PixelData(data=labels))
 
 

@@ -95,9 +95,8 @@ class Inspection:
 
 
 def inspect_data(
-        config: Config,
-        workers: int | None = None,
-        track: Track = lambda items, **_: items) -> Inspection:
+    config: Config, workers: int | None = None, track: Track = lambda items, **_: items
+) -> Inspection:
     """Reads all annotations and image files of a config's splits.
 
     Args:
@@ -112,8 +111,10 @@ def inspect_data(
     import_host(config.get('default_scope'))
     names = [name for name in SPLITS if config.get(f'{name}_dataloader')]
     if not names:
-        raise UserError(f'{config.filename} describes no data: it has no train_dataloader, '
-                        'val_dataloader or test_dataloader.')
+        raise UserError(
+            f'{config.filename} describes no data: it has no train_dataloader, '
+            'val_dataloader or test_dataloader.'
+        )
     problems = [(split, Problem.CONFIG, line) for split, line in _config_problems(config, names)]
     threads = max(1, workers or min(16, os.cpu_count() or 1))
     with ThreadPool(threads) as pool, warnings.catch_warnings():
@@ -124,8 +125,12 @@ def inspect_data(
 
 
 def _read_splits(
-        config: Config, names: list[str], problems: list[tuple[str, Problem, str]],
-        pool: ThreadPool, track: Track) -> Iterator[Split]:
+    config: Config,
+    names: list[str],
+    problems: list[tuple[str, Problem, str]],
+    pool: ThreadPool,
+    track: Track,
+) -> Iterator[Split]:
     """Yields the splits; equal data sets are read once. Adds to ``problems`` what cannot be."""
     scope = config.get('default_scope')
     read: dict[str, DataSet] = {}
@@ -134,8 +139,7 @@ def _read_splits(
         split = Split(name)
         for key, leaf in leaf_datasets(config, name):
             use = Use(_loads_masks(config, name, leaf), evaluation=name != 'train')
-            options = {
-                option: value for option, value in leaf.items() if option not in USE_OPTIONS}
+            options = {option: value for option, value in leaf.items() if option not in USE_OPTIONS}
             identity = f'{sorted(options.items())} {use}'
             try:
                 if identity not in read:
@@ -170,8 +174,9 @@ def _loads_masks(config: Config, split: str, dataset: dict) -> bool:
                 yield from steps(value)
 
     metrics = config.get(f'{split}_evaluator') if split != 'train' else None
-    return (any(step.get('with_mask') for step in steps(dataset.get('pipeline')))
-            or any('segm' in (step.get('metric') or ()) for step in steps(metrics)))
+    return any(step.get('with_mask') for step in steps(dataset.get('pipeline'))) or any(
+        'segm' in (step.get('metric') or ()) for step in steps(metrics)
+    )
 
 
 def _read_images(data: DataSet, pool: ThreadPool, track: Track) -> None:
@@ -229,8 +234,7 @@ def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] 
         problems.append((Problem.UNREADABLE_LABEL_MAP, f'{name}: {values.shape[-1]} channels'))
         return Counter()
     if size and values.shape[::-1] != size:
-        problems.append(
-            (Problem.LABEL_MAP_SIZE, f'{_by(values.shape[::-1])}, not {_by(size)}'))
+        problems.append((Problem.LABEL_MAP_SIZE, f'{_by(values.shape[::-1])}, not {_by(size)}'))
     counts, wrong = Counter(), []
     for value, count in zip(*(found.tolist() for found in _count(values))):
         label = int(data.labels_of_values[int(value)]) if 0 <= value < 256 else value
@@ -272,8 +276,7 @@ def _problems(splits: list[Split]) -> Iterator[tuple[str, Problem, str]]:
             others = [split.name for split in splits if split.counts.get(name)]
             yield 'train', Problem.ABSENT_CLASS, name + (f' (but in {others[0]})' if others else '')
     for first, second in combinations(splits, 2):
-        yield from (
-            (second.name, Problem.LEAK, place) for place in sorted(_common(first, second)))
+        yield from ((second.name, Problem.LEAK, place) for place in sorted(_common(first, second)))
 
 
 def _common(first: Split, second: Split) -> Iterator[str]:

@@ -11,8 +11,8 @@ from .problems import Problem
 
 
 def format_table(
-        title: str, columns: Mapping[str, Mapping[str, int]],
-        below: Mapping[str, Mapping[str, int]]) -> str:
+    title: str, columns: Mapping[str, Mapping[str, int]], below: Mapping[str, Mapping[str, int]]
+) -> str:
     """Returns counts as a table of aligned columns.
 
     Args:
@@ -23,10 +23,13 @@ def format_table(
     classes = dict.fromkeys(name for column in columns.values() for name in column)
     sums = {split: sum(column.values()) for split, column in columns.items()}
     rows = [[title, *columns]]
-    rows += [[name, *(_number(column.get(name)) for column in columns.values())]
-             for name in classes]
-    rows += [[name, *(_number(row[split]) for split in columns)]
-             for name, row in {'all classes': sums, **below}.items()]
+    rows += [
+        [name, *(_number(column.get(name)) for column in columns.values())] for name in classes
+    ]
+    rows += [
+        [name, *(_number(row[split]) for split in columns)]
+        for name, row in {'all classes': sums, **below}.items()
+    ]
     lines = format_rows(rows).splitlines()
     lines.insert(1 + len(classes), '-' * max(map(len, lines)))
     return '\n'.join(lines)
@@ -39,8 +42,11 @@ def format_counts(splits: Sequence[Split]) -> str:
     table = format_table(
         'pixels of class' if pixels else 'instances of class',
         {split.name: split.counts for split in shown},
-        {'images': {split.name: len(split.images) for split in shown},
-         'without annotations': {split.name: _empty(split) for split in shown}})
+        {
+            'images': {split.name: len(split.images) for split in shown},
+            'without annotations': {split.name: _empty(split) for split in shown},
+        },
+    )
     same = [f'{split.name}: the same data as {split.same_as}' for split in splits if split.same_as]
     return '\n'.join([table, *same])
 
@@ -59,21 +65,32 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
     """Writes counts and all findings as JSON."""
     content = {
         'splits': {
-            split.name: {'same_as': split.same_as, 'images': len(split.images),
-                         'without_annotations': _empty(split), 'counts': split.counts}
-            for split in inspection.splits},
+            split.name: {
+                'same_as': split.same_as,
+                'images': len(split.images),
+                'without_annotations': _empty(split),
+                'counts': split.counts,
+            }
+            for split in inspection.splits
+        },
         'findings': [
-            {'severity': finding.problem.severity, 'split': finding.split,
-             'problem': finding.problem.text, 'places': finding.places}
-            for finding in inspection.findings]}
+            {
+                'severity': finding.problem.severity,
+                'split': finding.split,
+                'problem': finding.problem.text,
+                'places': finding.places,
+            }
+            for finding in inspection.findings
+        ],
+    }
     AtomicBackend().put(json.dumps(content, indent=1).encode(), path)
     return Path(path)
 
 
 def _empty(split: Split) -> int:
     return sum(
-        problem is Problem.EMPTY_IMAGE
-        for image in split.images for problem, _ in image.problems)
+        problem is Problem.EMPTY_IMAGE for image in split.images for problem, _ in image.problems
+    )
 
 
 def _number(count: int | None) -> str:

@@ -22,18 +22,22 @@ SPLITS = {'training': 'train', 'validation': 'val'}  # folder: argument that hol
 SIZES = ('small', 'medium', 'large')  # of COCO: areas below 32**2, below 96**2, the rest
 TEXTURES = ('plain', 'gradient', 'noise', 'stripes', 'checker', 'dots')
 LIMITS = {  # number of values, lowest and highest
-    'train': (1, 1, 10**8), 'val': (1, 1, 10**8), 'size': (2, 64, 4096), 'seed': (1, 0, 2**32 - 1),
-    'objects': (2, 1, 32)}
+    'train': (1, 1, 10**8),
+    'val': (1, 1, 10**8),
+    'size': (2, 64, 4096),
+    'seed': (1, 0, 2**32 - 1),
+    'objects': (2, 1, 32),
+}
 MARKER = 'shapes.json'
 GENERATOR = 'mmtrtvit.datasets.shapes'
 VERSION = 1
 
-BACKGROUND_CONTRAST = .35  # of what the full range of colours would give
-DIAMETERS = .18, .7  # of the shorter side
+BACKGROUND_CONTRAST = 0.35  # of what the full range of colours would give
+DIAMETERS = 0.18, 0.7  # of the shorter side
 TILT = math.pi / 6  # either way from upright
 MIN_DIAMETER = 10  # pixels
 MIN_AREA = 16  # visible pixels
-MIN_VISIBLE = .4  # of the whole shape
+MIN_VISIBLE = 0.4  # of the whole shape
 ATTEMPTS = 60  # to place one object
 
 
@@ -71,9 +75,15 @@ def make_shapes(
         ValueError: An argument is out of its range.
         FileExistsError: ``root`` holds something else, or other arguments without ``overwrite``.
     """
-    arguments = _checked({
-        'train': train, 'val': val, 'size': [size, size] if np.ndim(size) == 0 else size,
-        'seed': seed, 'objects': objects})
+    arguments = _checked(
+        {
+            'train': train,
+            'val': val,
+            'size': [size, size] if np.ndim(size) == 0 else size,
+            'seed': seed,
+            'objects': objects,
+        }
+    )
     root = Path(root).resolve()
     found = _read_marker(root)
     if found is not None:
@@ -84,14 +94,17 @@ def make_shapes(
             raise FileExistsError(
                 f'{root} holds shapes of version {found["version"]} and {found["arguments"]}, not '
                 f'of version {VERSION} and {arguments}; overwrite them (overwrite=True, '
-                '--overwrite) or choose another folder')
+                '--overwrite) or choose another folder'
+            )
 
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as scratch:
         made = Path(scratch, 'shapes')  # unlike scratch with the permissions of a plain folder
         splits = {split: _write_split(made, split, arguments, progress) for split in SPLITS}
-        _write_json(made / MARKER, {
-            'generator': GENERATOR, 'version': VERSION, 'arguments': arguments, 'splits': splits})
+        _write_json(
+            made / MARKER,
+            {'generator': GENERATOR, 'version': VERSION, 'arguments': arguments, 'splits': splits},
+        )
         if found is None:
             os.replace(made, root)
         else:
@@ -100,7 +113,9 @@ def make_shapes(
 
 
 def draw_scene(
-    rng: np.random.Generator, size: tuple[int, int], objects: tuple[int, int],
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    objects: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Draws one image, the later objects over the earlier ones.
 
@@ -121,7 +136,9 @@ def draw_scene(
             alpha, box = _propose(rng, CLASSES[category], size, shrink=1 - attempt / ATTEMPTS)
             (top, left), (bottom, right) = np.maximum(box[0], 0), np.minimum(box[1], size)
             window = np.s_[top:bottom, left:right]
-            inside = np.s_[top - box[0, 0]:bottom - box[0, 0], left - box[0, 1]:right - box[0, 1]]
+            inside = np.s_[
+                top - box[0, 0] : bottom - box[0, 0], left - box[0, 1] : right - box[0, 1]
+            ]
             solid = alpha >= 128
             hidden = np.bincount(instances[window][solid[inside]], minlength=len(whole))
             areas = np.append(whole, solid.sum())
@@ -140,30 +157,33 @@ def draw_scene(
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A colour gradient with noise, soft patches and curves: ``(3, H, W)``, float32."""
     short = min(size)
-    image = _noise(rng, size, short / rng.uniform(.5, 2.5), (30, 225), 3)
+    image = _noise(rng, size, short / rng.uniform(0.5, 2.5), (30, 225), 3)
     for cell, strength, channels in ((short / 8, 25, 3), (short / 24, 15, 3), (3, 15, 1)):
-        strength *= rng.uniform(.1, 1)
+        strength *= rng.uniform(0.1, 1)
         image += _noise(rng, size, cell, (-strength, strength), channels)
     for _ in range(rng.integers(1, 4)):
         slope = rng.uniform(1.5, 4)
-        cover = _noise(rng, size, short / rng.uniform(3, 8), (-.6 * slope, .4 * slope))
-        image += cover.clip(0, rng.uniform(.3, .8)) * (_colours(rng, 1)[0] - image)
+        cover = _noise(rng, size, short / rng.uniform(3, 8), (-0.6 * slope, 0.4 * slope))
+        image += cover.clip(0, rng.uniform(0.3, 0.8)) * (_colours(rng, 1)[0] - image)
     pixels, t = image.reshape(3, -1), np.linspace(0, 1, 24)
     for colour in _colours(rng, rng.integers(2, 10)):
-        start, bend, end = (rng.uniform(-.2, 1.2, (3, 2)) * size) @ (1j, 1)
+        start, bend, end = (rng.uniform(-0.2, 1.2, (3, 2)) * size) @ (1j, 1)
         stroke = np.zeros(size, np.uint8)
-        curve = _fixed_point((1 - t)**2 * start + 2 * t * (1 - t) * bend + t**2 * end)
+        curve = _fixed_point((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end)
         width = int(rng.integers(1, 2 + short // 64))
         cv2.polylines(stroke, [curve], False, 255, width, cv2.LINE_AA, shift=4)
         drawn = np.flatnonzero(stroke)
-        cover = stroke.ravel()[drawn] / np.float32(255) * rng.uniform(.4, 1)
+        cover = stroke.ravel()[drawn] / np.float32(255) * rng.uniform(0.4, 1)
         pixels[:, drawn] += cover * (colour[:, 0] - pixels[:, drawn])
     mean = image.mean((1, 2), keepdims=True)
     return mean + BACKGROUND_CONTRAST * (image - mean)
 
 
 def _propose(
-    rng: np.random.Generator, name: str, size: tuple[int, int], shrink: float,
+    rng: np.random.Generator,
+    name: str,
+    size: tuple[int, int],
+    shrink: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A shape of random size, tilt and place: coverage ``(S, S)`` and its box in the image.
 
@@ -182,24 +202,27 @@ def _propose(
 def _outline(rng: np.random.Generator, name: str) -> np.ndarray:
     """Contours ``(1 or 2, N)`` of a class in the complex unit circle; the second bounds a hole."""
     if name == 'triangle':
-        corners = np.arange(3) * math.tau / 3 + rng.uniform(-.3, .3, 3) - math.pi / 2
+        corners = np.arange(3) * math.tau / 3 + rng.uniform(-0.3, 0.3, 3) - math.pi / 2
         return np.exp(1j * corners)[None]
     angles = np.linspace(0, math.tau, 96, endpoint=False)
-    ellipse = np.cos(angles) + 1j * rng.uniform(.65, 1) * np.sin(angles)
-    radii = [[1], [rng.uniform(.45, .7)]] if name == 'ring' else [[1]]
+    ellipse = np.cos(angles) + 1j * rng.uniform(0.65, 1) * np.sin(angles)
+    radii = [[1], [rng.uniform(0.45, 0.7)]] if name == 'ring' else [[1]]
     return radii * ellipse
 
 
 def _paint(
-    rng: np.random.Generator, canvas: np.ndarray, alpha: np.ndarray, inside: tuple[slice, slice],
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    alpha: np.ndarray,
+    inside: tuple[slice, slice],
 ) -> None:
     """Paints the part ``inside`` of a shape over ``canvas`` ``(3, h, w)``, textured and rimmed."""
     beneath = canvas[:, alpha[inside] > 0]
-    first, second = _contrasting(rng, beneath[:, ::max(1, beneath.shape[1] // 64)])
+    first, second = _contrasting(rng, beneath[:, :: max(1, beneath.shape[1] // 64)])
     paint = first + _texture(rng, len(alpha))[inside] * (second - first)
     rim = (alpha - cv2.erode(alpha, np.ones((3, 3), np.uint8), borderValue=0))[inside]
     tone = 255 * (paint.mean() < 128)
-    paint += rim / np.float32(255) * rng.uniform(.3, .7) * (tone - paint)
+    paint += rim / np.float32(255) * rng.uniform(0.3, 0.7) * (tone - paint)
     canvas += alpha[inside] / np.float32(255) * (paint - canvas)
 
 
@@ -207,7 +230,7 @@ def _contrasting(rng: np.random.Generator, beneath: np.ndarray) -> tuple[np.ndar
     """Two colours ``(3, 1, 1)`` that stand out against nearly all pixels ``beneath`` ``(3, N)``."""
     candidates = _colours(rng, 24)
     distances = np.linalg.norm(candidates[..., 0] - beneath, axis=1)
-    contrast = np.quantile(distances, .1, axis=1)
+    contrast = np.quantile(distances, 0.1, axis=1)
     first, second = contrast[:12].clip(max=90).argmax(), 12 + contrast[12:].clip(max=60).argmax()
     return candidates[first], candidates[second]
 
@@ -215,25 +238,30 @@ def _contrasting(rng: np.random.Generator, beneath: np.ndarray) -> tuple[np.ndar
 def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
     """Weights ``(side, side)`` in [0, 1] of the second colour of a shape, float32."""
     name = TEXTURES[rng.integers(len(TEXTURES))]
-    period = max(4 / side, rng.uniform(.12, .35))
-    axis = np.linspace(-.5, .5, side, dtype=np.float32)
+    period = max(4 / side, rng.uniform(0.12, 0.35))
+    axis = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     grid = (axis + 1j * axis[:, None]) * _direction(rng)
     phase = rng.uniform(0, math.tau, 2)
-    u, v = (np.sin(part * math.tau / period + shift)
-            for part, shift in zip((grid.real, grid.imag), phase, strict=True))
+    u, v = (
+        np.sin(part * math.tau / period + shift)
+        for part, shift in zip((grid.real, grid.imag), phase, strict=True)
+    )
     weights = {
         'plain': lambda: np.zeros_like(u),
-        'gradient': lambda: grid.real + .5,
-        'noise': lambda: _noise(rng, u.shape, side * period / 2, (-.5, 1.5))[0],
-        'stripes': lambda: 2 * u + .5,
-        'checker': lambda: 4 * u * v + .5,
-        'dots': lambda: 2 * (u + v - .8) + .5,
+        'gradient': lambda: grid.real + 0.5,
+        'noise': lambda: _noise(rng, u.shape, side * period / 2, (-0.5, 1.5))[0],
+        'stripes': lambda: 2 * u + 0.5,
+        'checker': lambda: 4 * u * v + 0.5,
+        'dots': lambda: 2 * (u + v - 0.8) + 0.5,
     }[name]()
     return weights.clip(0, 1).astype(np.float32)
 
 
 def _noise(
-    rng: np.random.Generator, size: tuple[int, int], cell: float, limits: tuple[float, float],
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    cell: float,
+    limits: tuple[float, float],
     channels: int = 1,
 ) -> np.ndarray:
     """Smooth noise through random knots ``cell`` pixels apart: ``(C, H, W)``, float32."""
@@ -265,21 +293,28 @@ def _annotate(mask: np.ndarray) -> dict:
     The segmentation is a polygon for one piece without holes, else a compressed RLE.
     """
     left, top, width, height = cv2.boundingRect(mask)
-    crop = mask[top:top + height, left:left + width]
+    crop = mask[top : top + height, left : left + width]
     # At twice the size, the contour's pixel centres lie a quarter pixel inside the true border.
     double = cv2.resize(crop, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if len(contours) == 1:
-        segmentation = [((contours[0][:, 0] + .5) / 2 + (left, top)).ravel().tolist()]
+        segmentation = [((contours[0][:, 0] + 0.5) / 2 + (left, top)).ravel().tolist()]
     else:
         segmentation = coco_mask.encode(np.asfortranarray(mask))
         segmentation['counts'] = segmentation['counts'].decode()
-    return {'bbox': [left, top, width, height], 'area': int(crop.sum()), 'iscrowd': 0,
-            'segmentation': segmentation}
+    return {
+        'bbox': [left, top, width, height],
+        'area': int(crop.sum()),
+        'iscrowd': 0,
+        'segmentation': segmentation,
+    }
 
 
 def _write_split(
-    root: Path, split: str, arguments: dict, progress: Callable[[], object] | None,
+    root: Path,
+    split: str,
+    arguments: dict,
+    progress: Callable[[], object] | None,
 ) -> dict:
     """Writes images, label maps and COCO JSON of one split; returns its part of the summary."""
     height, width = arguments['size']
@@ -292,29 +327,40 @@ def _write_split(
         labels = np.array([0, *categories], np.uint8)[instances]
         image_path.write_bytes(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
         label_path.write_bytes(cv2.imencode('.png', labels)[1])
-        images.append(
-            {'id': index, 'file_name': image_path.name, 'height': height, 'width': width})
+        images.append({'id': index, 'file_name': image_path.name, 'height': height, 'width': width})
         annotations += [
             {'id': len(annotations) + i, 'image_id': index, 'category_id': category}
             | _annotate((instances == i).astype(np.uint8))
-            for i, category in enumerate(categories, 1)]
+            for i, category in enumerate(categories, 1)
+        ]
         if progress is not None:
             progress()
-    _write_json(_coco_path(root, split), {
-        'info': {'description': f'Shapes, {split}', 'version': str(VERSION)}, 'licenses': [],
-        'images': images, 'annotations': annotations,
-        'categories': [{'id': i, 'name': name} for i, name in enumerate(CLASSES, 1)]})
+    _write_json(
+        _coco_path(root, split),
+        {
+            'info': {'description': f'Shapes, {split}', 'version': str(VERSION)},
+            'licenses': [],
+            'images': images,
+            'annotations': annotations,
+            'categories': [{'id': i, 'name': name} for i, name in enumerate(CLASSES, 1)],
+        },
+    )
     classes = Counter(CLASSES[each['category_id'] - 1] for each in annotations)
     sizes = Counter(SIZES[sum(each['area'] >= s**2 for s in (32, 96))] for each in annotations)
-    return {'images': len(images), 'instances': {name: classes[name] for name in CLASSES},
-            'sizes': {name: sizes[name] for name in SIZES}}
+    return {
+        'images': len(images),
+        'instances': {name: classes[name] for name in CLASSES},
+        'sizes': {name: sizes[name] for name in SIZES},
+    }
 
 
 def _pairs(root: Path, split: str, arguments: dict) -> list[tuple[Path, Path]]:
     """Paths of the images and of their label maps."""
     images, labels = root / 'images' / split, root / 'annotations' / split
-    return [(images / f'{index:08d}.jpg', labels / f'{index:08d}.png')
-            for index in range(arguments[SPLITS[split]])]
+    return [
+        (images / f'{index:08d}.jpg', labels / f'{index:08d}.png')
+        for index in range(arguments[SPLITS[split]])
+    ]
 
 
 def _coco_path(root: Path, split: str) -> Path:
@@ -323,9 +369,11 @@ def _coco_path(root: Path, split: str) -> Path:
 
 def _files(root: Path, arguments: dict) -> list[Path]:
     """All files of a data set: the marker first, the COCO JSON last."""
-    return [root / MARKER,
-            *(path for split in SPLITS for pair in _pairs(root, split, arguments) for path in pair),
-            *(_coco_path(root, split) for split in SPLITS)]
+    return [
+        root / MARKER,
+        *(path for split in SPLITS for pair in _pairs(root, split, arguments) for path in pair),
+        *(_coco_path(root, split) for split in SPLITS),
+    ]
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -336,10 +384,15 @@ def _checked(arguments: dict) -> dict:
     """The arguments as plain integers and lists of them, or a ValueError."""
     for name, (count, low, high) in LIMITS.items():
         values = np.asarray(arguments[name])
-        if values.dtype.kind not in 'iu' or values.size != count or not (
-                low <= values.min() and values.max() <= high):
-            raise ValueError(f'{name} must be {"an integer" if count == 1 else "two integers"} '
-                             f'from {low} to {high}, got {arguments[name]}')
+        if (
+            values.dtype.kind not in 'iu'
+            or values.size != count
+            or not (low <= values.min() and values.max() <= high)
+        ):
+            raise ValueError(
+                f'{name} must be {"an integer" if count == 1 else "two integers"} '
+                f'from {low} to {high}, got {arguments[name]}'
+            )
         arguments[name] = values.tolist()
     if arguments['objects'][0] > arguments['objects'][1]:
         raise ValueError(f'objects must be (fewest, most), got {arguments["objects"]}')
@@ -359,7 +412,8 @@ def _read_marker(root: Path) -> dict | None:
         pass
     raise FileExistsError(
         f'{root} was not made by {GENERATOR} (no valid {MARKER} in it); choose a folder that is '
-        'absent or empty')
+        'absent or empty'
+    )
 
 
 def _replace_files(made: Path, arguments: dict, root: Path, old_arguments: dict) -> None:

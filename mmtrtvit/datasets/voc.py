@@ -43,17 +43,21 @@ def find_voc(source: str | Path, classes: Sequence[str] | None = None) -> LabelF
         raise UserError(
             f'{source} has no images for {" and ".join(missing)}: no ImageSets/Main/'
             f'{missing[0]}.txt that lists them, and no folder {missing[0]} with images and XML '
-            'files.')
+            'files.'
+        )
     return LabelFiles(source, splits, _read, classes)
 
 
 def _listed(source: Path, names: Path) -> list[tuple[Path, Path]]:
     folder = source / 'JPEGImages'
     images = {path.stem: path for path in find_images(folder)}
-    keys = [line.split()[0] for line in names.read_text(encoding='utf-8').splitlines()
-            if line.strip()]
-    return [(images.get(key, folder / f'{key}.jpg'), source / 'Annotations' / f'{key}.xml')
-            for key in keys]
+    keys = [
+        line.split()[0] for line in names.read_text(encoding='utf-8').splitlines() if line.strip()
+    ]
+    return [
+        (images.get(key, folder / f'{key}.jpg'), source / 'Annotations' / f'{key}.xml')
+        for key in keys
+    ]
 
 
 def _read(label: Path, size: Size) -> list[dict[str, Any]]:
@@ -65,10 +69,12 @@ def _read(label: Path, size: Size) -> list[dict[str, Any]]:
         raise ValueError(f'not an XML file: {error}') from error
     given = tuple(int(float(root.findtext(f'size/{side}') or 0)) for side in ('width', 'height'))
     if all(given) and given != size:
-        raise ValueError(f'made for an image of {given[0]} x {given[1]} pixels, but it has '
-                         f'{size[0]} x {size[1]}')
+        raise ValueError(
+            f'made for an image of {given[0]} x {given[1]} pixels, but it has {size[0]} x {size[1]}'
+        )
     found, names = detections_from_xml_obj(root, [], size)
     difficult = [int(item.findtext('difficult') or 0) for item in root.findall('object')]
     return [
         coco_object(names[index], box, size, crowd=crowd)
-        for index, box, crowd in zip(found.class_id, found.xyxy, difficult)]
+        for index, box, crowd in zip(found.class_id, found.xyxy, difficult)
+    ]

@@ -16,7 +16,7 @@ from ..errors import UserError, did_you_mean
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
 from .images import SUFFIXES, find_images
 
-TOLERANCE = .01  # of the image, for labels that were rounded outwards
+TOLERANCE = 0.01  # of the image, for labels that were rounded outwards
 
 
 def find_yolo(source: str | Path) -> LabelFiles:
@@ -46,8 +46,10 @@ def find_yolo(source: str | Path) -> LabelFiles:
             splits[name] = [(image, _label(image)) for image in images]
     missing = [name for name in ('train', 'val') if name not in splits]
     if missing:
-        raise UserError(f'{file} names no images for {" and ".join(missing)}. It should have '
-                        'lines like "train: images/train" and "val: images/val".')
+        raise UserError(
+            f'{file} names no images for {" and ".join(missing)}. It should have '
+            'lines like "train: images/train" and "val: images/val".'
+        )
     return LabelFiles(base, splits, partial(_read, classes), classes)
 
 
@@ -60,8 +62,10 @@ def _data_yaml(source: Path) -> Path:
     likely = [path for path in files if path.stem == 'data'] or files
     if len(likely) != 1:
         there = f' Name one of these instead: {", ".join(map(str, files))}.' if files else ''
-        raise UserError(f'{source} has no data.yaml, which names the classes (names) and the '
-                        f'folders of the images (train, val) of a YOLO data set.{there}')
+        raise UserError(
+            f'{source} has no data.yaml, which names the classes (names) and the '
+            f'folders of the images (train, val) of a YOLO data set.{there}'
+        )
     return likely[0]
 
 
@@ -74,7 +78,8 @@ def _load(file: Path) -> dict[str, Any]:
         raise UserError(f'{file} should have the keys names, train and val.')
     if 'kpt_shape' in content:
         raise UserError(
-            f'{file} has kpt_shape: only boxes and polygons are converted, keypoints are not.')
+            f'{file} has kpt_shape: only boxes and polygons are converted, keypoints are not.'
+        )
     return content
 
 
@@ -82,8 +87,10 @@ def _classes(names: Any, file: Path) -> list[str]:
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
-        raise UserError(f'{file}: names should be a list of different class names, or have one for '
-                        f'each number from 0 on; it is {names}.')
+        raise UserError(
+            f'{file}: names should be a list of different class names, or have one for '
+            f'each number from 0 on; it is {names}.'
+        )
     return [str(name) for name in names]
 
 
@@ -128,13 +135,17 @@ def _read(classes: list[str], label: Path, size: Size) -> list[dict[str, Any]]:
             raise ValueError(f'line {number}: {error}') from error
         index = int(found.class_id[0])
         if not 0 <= index < len(classes):
-            raise ValueError(f'line {number}: class {index}, but there are the classes 0 to '
-                             f'{len(classes) - 1}: {", ".join(classes[:10])}')
+            raise ValueError(
+                f'line {number}: class {index}, but there are the classes 0 to '
+                f'{len(classes) - 1}: {", ".join(classes[:10])}'
+            )
         pairs = (len(values) - 1) // 2  # behind them may stand a confidence or the id of a track
-        points = np.array(values[1:1 + 2 * pairs], float).reshape(pairs, 2)
+        points = np.array(values[1 : 1 + 2 * pairs], float).reshape(pairs, 2)
         if points.min() < -TOLERANCE or points.max() > 1 + TOLERANCE:
-            raise ValueError(f'line {number}: "{line.strip()}", but what follows the class should '
-                             'be fractions of the image, from 0 to 1')
+            raise ValueError(
+                f'line {number}: "{line.strip()}", but what follows the class should '
+                'be fractions of the image, from 0 to 1'
+            )
         polygon = points * size if pairs > 2 else None
         objects.append(coco_object(classes[index], found.xyxy[0], size, polygon))
     return objects

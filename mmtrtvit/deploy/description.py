@@ -1,5 +1,6 @@
 """What the work dir says about its model, in the files and words of MMDeploy: ``deploy.json`` and
-``pipeline.json`` for the runtime, ``detail.json`` for the reader."""
+``pipeline.json`` for the runtime, ``detail.json`` for the reader.
+"""
 
 import datetime
 import hashlib
@@ -28,8 +29,12 @@ TOOLS = 'numpy', 'opencv-python', 'opencv-python-headless', 'onnx', 'onnxruntime
 
 
 def describe(
-    config: Config, settings: DeploySettings, net: str, classes: Sequence[str],
-    palette: Sequence[Sequence[int]], checkpoint: str | Path,
+    config: Config,
+    settings: DeploySettings,
+    net: str,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    checkpoint: str | Path,
 ) -> Description:
     """Describes an exported model.
 
@@ -52,23 +57,53 @@ def describe(
     segments = 'decode_head' in config.model
     component, params = _segmentation(config.model) if segments else _detection(config.model)
     tasks = [
-        dict(type='Task', module='Transform', name='Preprocess', input=['img'],
-             output=['prep_output'], transforms=transforms),
-        dict(type='Task', module='Net', name=config.model.type.lower(), input=['prep_output'],
-             output=['infer_output'], input_map=dict(img='input')),
-        dict(type='Task', module=config.default_scope, name='postprocess', component=component,
-             params=params, input=['prep_output', 'infer_output'], output=['post_output'])]
+        dict(
+            type='Task',
+            module='Transform',
+            name='Preprocess',
+            input=['img'],
+            output=['prep_output'],
+            transforms=transforms,
+        ),
+        dict(
+            type='Task',
+            module='Net',
+            name=config.model.type.lower(),
+            input=['prep_output'],
+            output=['infer_output'],
+            input_map=dict(img='input'),
+        ),
+        dict(
+            type='Task',
+            module=config.default_scope,
+            name='postprocess',
+            component=component,
+            params=params,
+            input=['prep_output', 'infer_output'],
+            output=['post_output'],
+        ),
+    ]
     model = dict(
-        name=config.model.type.lower(), net=net, weights='',
+        name=config.model.type.lower(),
+        net=net,
+        weights='',
         backend='tensorrt' if net.endswith(ENGINES) else 'onnxruntime',
-        precision=settings.precision.upper(), batch_size=1, dynamic_shape=settings.dynamic_size)
+        precision=settings.precision.upper(),
+        batch_size=1,
+        dynamic_shape=settings.dynamic_size,
+    )
     return {
         'deploy.json': dict(
-            version=__version__, task='Segmentor' if segments else 'Detector', models=[model],
-            customs=[]),
+            version=__version__,
+            task='Segmentor' if segments else 'Detector',
+            models=[model],
+            customs=[],
+        ),
         'pipeline.json': dict(
             pipeline=dict(input=['img'], output=['post_output'], tasks=tasks),
-            classes=list(classes), palette=[list(map(int, color)) for color in palette]),
+            classes=list(classes),
+            palette=[list(map(int, color)) for color in palette],
+        ),
         'detail.json': _detail(config, settings, checkpoint_file(checkpoint)),
     }
 
@@ -94,29 +129,49 @@ def transforms_of(config: Config) -> list[dict[str, Any]]:
     steps = [_plain(step) for step in dataset.get('pipeline') or ()]
     steps = [step for step in steps if 'Annotation' not in step['type']]
     if not steps or steps[-1]['type'] not in ('PackDetInputs', 'PackSegInputs'):
-        raise UserError(f'{config.filename} has no test_dataloader whose pipeline ends with '
-                        'PackDetInputs or PackSegInputs.')
+        raise UserError(
+            f'{config.filename} has no test_dataloader whose pipeline ends with '
+            'PackDetInputs or PackSegInputs.'
+        )
     *steps, pack = steps
     for step in steps:
         if step['type'] == 'Resize' and 'scale' in step:
             step['size'] = step.pop('scale')
     return [
-        *steps, *_preprocessing(config), dict(type='ImageToTensor', keys=['img']),
-        dict(type='Collect', keys=['img'], meta_keys=list(pack.get('meta_keys') or (
-            'img_path', 'ori_shape', 'img_shape', 'scale_factor')))]
+        *steps,
+        *_preprocessing(config),
+        dict(type='ImageToTensor', keys=['img']),
+        dict(
+            type='Collect',
+            keys=['img'],
+            meta_keys=list(
+                pack.get('meta_keys') or ('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+            ),
+        ),
+    ]
 
 
 def _preprocessing(config: Config) -> list[dict[str, Any]]:
     """What the model's data preprocessor does at test time."""
-    settings = _plain(config.model.get('data_preprocessor') or config.get('data_preprocessor')
-                      or dict(type='missing'))
+    settings = _plain(
+        config.model.get('data_preprocessor')
+        or config.get('data_preprocessor')
+        or dict(type='missing')
+    )
     if settings['type'] not in PREPROCESSORS:
         raise UserError(
             f'{config.filename}: model.data_preprocessor is a {settings["type"]}, which the '
-            f'runtime does not know. It knows: {", ".join(PREPROCESSORS)}.')
+            f'runtime does not know. It knows: {", ".join(PREPROCESSORS)}.'
+        )
     swaps = settings.get('bgr_to_rgb', False) or settings.get('rgb_to_bgr', False)
-    steps = [dict(type='Normalize', mean=settings.get('mean') or [0, 0, 0],
-                  std=settings.get('std') or [1, 1, 1], to_rgb=swaps)]
+    steps = [
+        dict(
+            type='Normalize',
+            mean=settings.get('mean') or [0, 0, 0],
+            std=settings.get('std') or [1, 1, 1],
+            to_rgb=swaps,
+        )
+    ]
     if settings['type'] == 'DetDataPreprocessor':
         padding = dict(size_divisor=settings.get('pad_size_divisor', 1))
         value = settings.get('pad_value', 0)
@@ -132,11 +187,15 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
 def _detection(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """MMDeploy's component and parameters of the postprocessing of boxes and masks."""
     params = _plain(model['test_cfg'])
-    params.update({
-        key: params['rcnn'][key] for key in ('score_thr', 'nms', 'max_per_img', 'mask_thr_binary')
-        if key in params.get('rcnn', {})})
+    params.update(
+        {
+            key: params['rcnn'][key]
+            for key in ('score_thr', 'nms', 'max_per_img', 'mask_thr_binary')
+            if key in params.get('rcnn', {})
+        }
+    )
     if (model.get('roi_head') or {}).get('mask_head'):
-        params.setdefault('mask_thr_binary', .5)
+        params.setdefault('mask_thr_binary', 0.5)
         return 'ResizeInstanceMask', dict(params, is_resize_mask=True)
     return 'ResizeBBox', params
 
@@ -146,8 +205,10 @@ def _segmentation(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     head = model['decode_head']
     head = head[-1] if isinstance(head, list | tuple) else head
     params = dict(
-        type=head['type'], num_classes=head['num_classes'],
-        align_corners=head.get('align_corners', False))
+        type=head['type'],
+        num_classes=head['num_classes'],
+        align_corners=head.get('align_corners', False),
+    )
     if head.get('threshold') is not None:
         params['threshold'] = head['threshold']
     return 'ResizeMask', params
@@ -159,11 +220,15 @@ def _detail(config: Config, settings: DeploySettings, checkpoint: Path) -> dict[
         version=__version__,
         date=datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
         codebase=dict(
-            task=config.model.type, codebase=config.default_scope, config=str(config.filename),
-            pth=str(checkpoint), sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest()),
+            task=config.model.type,
+            codebase=config.default_scope,
+            config=str(config.filename),
+            pth=str(checkpoint),
+            sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        ),
         settings=asdict(settings),
-        environment=environment() | {
-            name: found for name in TOOLS if (found := _version(name))})
+        environment=environment() | {name: found for name in TOOLS if (found := _version(name))},
+    )
 
 
 def _version(package: str) -> str | None:

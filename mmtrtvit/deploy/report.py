@@ -13,13 +13,13 @@ def format_result(result: DeployResult) -> str:
     rows: dict[str, object] = {
         'ONNX file': result.onnx,
         'size': f'{size.megabytes:.1f} MB, {size.nodes} nodes '
-                f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)'}
+        f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)',
+    }
     if result.engine:
         rows['engine'] = result.engine
     if result.images:
         rows['drawn'] = ', '.join(map(str, result.images))
-    rows['seconds'] = ', '.join(
-        f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
+    rows['seconds'] = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
     return format_table(rows)
 
 
@@ -32,8 +32,16 @@ def format_differences(differences: Sequence[Difference], judged: bool = True) -
     """
     rows = [('against PyTorch', 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
     rows += [
-        (each.output, str(each.count), str(each.unmatched), f'{each.largest:.2e}',
-         f'{each.mean:.2e}', *_judgement(each, judged)) for each in differences]
+        (
+            each.output,
+            str(each.count),
+            str(each.unmatched),
+            f'{each.largest:.2e}',
+            f'{each.mean:.2e}',
+            *_judgement(each, judged),
+        )
+        for each in differences
+    ]
     return format_rows(rows)
 
 

@@ -11,26 +11,49 @@ from ..errors import UserError, did_you_mean
 # is nothing for it to do here: post-processing is exact and takes its numbers from the model.
 SCHEMA: dict[str, Any] = {
     'onnx_config': {
-        'save_file': None, 'opset_version': None, 'input_names': None, 'input_shape': None,
-        'dynamic_axes': None, 'exporter': None, 'slim': None, 'preprocessing': None, 'nms': None,
-        'pooling': None},
+        'save_file': None,
+        'opset_version': None,
+        'input_names': None,
+        'input_shape': None,
+        'dynamic_axes': None,
+        'exporter': None,
+        'slim': None,
+        'preprocessing': None,
+        'nms': None,
+        'pooling': None,
+    },
     'codebase_config': {'type': None, 'task': None, 'model_type': None, 'with_argmax': None},
     'backend_config': {
         'type': None,
         'common_config': {
-            'fp16_mode': None, 'int8_mode': None, 'max_workspace_size': None,
-            'builder_optimization_level': None, 'hardware_compatibility': None,
-            'version_compatible': None, 'tf32': None},
-        'model_inputs': None},
+            'fp16_mode': None,
+            'int8_mode': None,
+            'max_workspace_size': None,
+            'builder_optimization_level': None,
+            'hardware_compatibility': None,
+            'version_compatible': None,
+            'tf32': None,
+        },
+        'model_inputs': None,
+    },
     'calib_config': {
-        'num_images': None, 'num_pictures': None, 'method': None, 'exclude': None,
-        'exclude_worst': None},
+        'num_images': None,
+        'num_pictures': None,
+        'method': None,
+        'exclude': None,
+        'exclude_worst': None,
+    },
 }
 IGNORED = {
     '': {'ir_config', 'use_efficientnms'},
     'onnx_config': {
-        'type', 'export_params', 'keep_initializers_as_inputs', 'optimize', 'output_names',
-        'verbose'},
+        'type',
+        'export_params',
+        'keep_initializers_as_inputs',
+        'optimize',
+        'output_names',
+        'verbose',
+    },
     'codebase_config': {'post_processing', 'update_config', 'export_postprocess_mask'},
     'backend_config.common_config': {'max_batch_size'},
     'calib_config': {'create_calib', 'calib_file'},
@@ -133,13 +156,18 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     if onnx.get('opset_version') not in (None, 11, EXPORTERS[exporter]):  # 11 is MMDeploy's
         raise UserError(
             f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
-            f'opset {EXPORTERS[exporter]}, which has every op that is needed.')
+            f'opset {EXPORTERS[exporter]}, which has every op that is needed.'
+        )
     if list(onnx.get('input_names') or ['input']) != ['input']:
-        raise UserError(f"onnx_config.input_names is {onnx.input_names}, but graphs take ['input'] "
-                        '(and sizes). Leave it out.')
+        raise UserError(
+            f"onnx_config.input_names is {onnx.input_names}, but graphs take ['input'] "
+            '(and sizes). Leave it out.'
+        )
     if common.get('fp16_mode') and common.get('int8_mode'):
-        raise UserError('backend_config.common_config: fp16_mode and int8_mode are both set. '
-                        'An ONNX file has one precision; set one of them.')
+        raise UserError(
+            'backend_config.common_config: fp16_mode and int8_mode are both set. '
+            'An ONNX file has one precision; set one of them.'
+        )
     precision = 'fp16' if common.pop('fp16_mode', False) else 'fp32'
     precision = 'int8' if common.pop('int8_mode', False) else precision
     shape = _size(onnx.get('input_shape'))
@@ -150,7 +178,8 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     if not shape and not {2, 3} <= dynamic:
         raise UserError(
             'onnx_config: a graph of fixed size needs input_shape=(WIDTH, HEIGHT); one of any size '
-            "has dynamic_axes=dict(input={0: 'batch', 2: 'height', 3: 'width'})")
+            "has dynamic_axes=dict(input={0: 'batch', 2: 'height', 3: 'width'})"
+        )
     return DeploySettings(
         backend=kind,
         save_file=str(onnx.get('save_file') or 'end2end.onnx'),
@@ -165,9 +194,11 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
         calibration=_calibration(config.get('calib_config') or {}),
-        profiles=[_profile(index, each) for index, each in enumerate(
-            backend.get('model_inputs') or ())],
-        common=common)
+        profiles=[
+            _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
+        ],
+        common=common,
+    )
 
 
 def _check_keys(config: Any, schema: dict, path: str = '') -> None:
@@ -179,7 +210,8 @@ def _check_keys(config: Any, schema: dict, path: str = '') -> None:
             expected = ', '.join(sorted(schema))
             raise UserError(
                 f'deploy config: {where} is unknown.{did_you_mean(key, schema)} '
-                f'Expected {"in " + path if path else "at the top"}: {expected}.')
+                f'Expected {"in " + path if path else "at the top"}: {expected}.'
+            )
         if isinstance(schema[key], dict) and value is not None:
             if not isinstance(value, dict | ConfigDict):
                 raise UserError(f'deploy config: {where} is {value!r}, expected a dict.')
@@ -188,13 +220,17 @@ def _check_keys(config: Any, schema: dict, path: str = '') -> None:
 
 def _check_task(codebase: dict, scope: str) -> None:
     if codebase.get('type') not in (None, scope):
-        raise UserError(f'codebase_config.type is {codebase["type"]!r}, but the model is of '
-                        f'{scope}. Leave it out: the task follows from the model.')
+        raise UserError(
+            f'codebase_config.type is {codebase["type"]!r}, but the model is of '
+            f'{scope}. Leave it out: the task follows from the model.'
+        )
     if codebase.get('task') is not None:
         _one_of('codebase_config.task', codebase['task'], TASKS[scope])
     if codebase.get('model_type') not in (None, 'end2end'):
-        raise UserError(f'codebase_config.model_type is {codebase["model_type"]!r}, expected '
-                        "'end2end': the graph holds all of the model.")
+        raise UserError(
+            f'codebase_config.model_type is {codebase["model_type"]!r}, expected '
+            "'end2end': the graph holds all of the model."
+        )
 
 
 def _one_of(key: str, value: Any, allowed: Any) -> None:
@@ -206,10 +242,15 @@ def _size(shape: Any) -> tuple[int, int] | None:
     """Height and width from MMDeploy's width and height."""
     if shape is None:
         return None
-    if not isinstance(shape, list | tuple) or len(shape) != 2 or not all(
-            isinstance(side, int) and side >= 32 for side in shape):
-        raise UserError(f'onnx_config.input_shape is {shape!r}, expected (WIDTH, HEIGHT) of at '
-                        'least 32 pixels each.')
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) != 2
+        or not all(isinstance(side, int) and side >= 32 for side in shape)
+    ):
+        raise UserError(
+            f'onnx_config.input_shape is {shape!r}, expected (WIDTH, HEIGHT) of at '
+            'least 32 pixels each.'
+        )
     return shape[1], shape[0]
 
 
@@ -217,14 +258,20 @@ def _calibration(config: dict) -> Calibration:
     calibration = Calibration(
         num_images=config.get('num_images', config.get('num_pictures', 100)),  # its older name
         method=config.get('method', 'minmax'),
-        exclude=tuple(config.get('exclude') or ()), exclude_worst=config.get('exclude_worst', 0))
+        exclude=tuple(config.get('exclude') or ()),
+        exclude_worst=config.get('exclude_worst', 0),
+    )
     _one_of('calib_config.method', calibration.method, METHODS)
     if not isinstance(calibration.num_images, int) or calibration.num_images < 1:
-        raise UserError(f'calib_config.num_images is {calibration.num_images!r}, expected a '
-                        'number of at least 1.')
+        raise UserError(
+            f'calib_config.num_images is {calibration.num_images!r}, expected a '
+            'number of at least 1.'
+        )
     if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
-        raise UserError(f'calib_config.exclude_worst is {calibration.exclude_worst!r}, expected a '
-                        'number of layers.')
+        raise UserError(
+            f'calib_config.exclude_worst is {calibration.exclude_worst!r}, expected a '
+            'number of layers.'
+        )
     return calibration
 
 
@@ -237,6 +284,8 @@ def _profile(index: int, model_input: Any) -> Profile:
         raise UserError(f'{where}: {", ".join(missing)} must be (B, 3, H, W).')
     least, best, most = (tuple(shapes[name]) for name in names)
     if not all(a <= b <= c for a, b, c in zip(least, best, most)):
-        raise UserError(f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '
-                        'shrink in any number.')
+        raise UserError(
+            f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '
+            'shrink in any number.'
+        )
     return Profile(least, best, most)

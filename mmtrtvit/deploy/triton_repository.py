@@ -16,10 +16,15 @@ from ..runtime.sessions.base import Tensor
 from ..runtime.sessions.opening import ENGINES, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir
 
-TYPES = {'float32': 'TYPE_FP32', 'float16': 'TYPE_FP16', 'uint8': 'TYPE_UINT8',
-         'int32': 'TYPE_INT32', 'int64': 'TYPE_INT64'}
+TYPES = {
+    'float32': 'TYPE_FP32',
+    'float16': 'TYPE_FP16',
+    'uint8': 'TYPE_UINT8',
+    'int32': 'TYPE_INT32',
+    'int64': 'TYPE_INT64',
+}
 # Normalises pixels and fills the padding, as the pipeline does.
-PREPROCESSING = '''
+PREPROCESSING = """
 <ir_version: 8, opset_import: ["" : 17]>
 preprocessing (uint8[B, H, W, 3] input{sizes}) => (float[B, 3, H, W] normalised)
 <int64[3] order = {order}, float[3] mean = {mean}, float[3] std = {std}, float value = {value},
@@ -29,9 +34,9 @@ preprocessing (uint8[B, H, W, 3] input{sizes}) => (float[B, 3, H, W] normalised)
     centred = Sub (channels, mean)
     scaled = Div (centred, std)
     {steps}
-}}'''
+}}"""
 WHOLE = 'normalised = Transpose <perm = [0, 3, 1, 2]> (scaled)'
-PADDED = '''
+PADDED = """
     planes = Transpose <perm = [0, 3, 1, 2]> (scaled)
     shape = Shape (input)
     height = Gather (shape, one)
@@ -49,7 +54,7 @@ PADDED = '''
     above = Less (rows, heights)
     left = Less (columns, widths)
     inside = And (above, left)
-    normalised = Where (inside, planes, value)'''
+    normalised = Where (inside, planes, value)"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,11 @@ class Serving:
 
 
 def export_triton(
-    work_dir: str | Path, repository: str | Path, name: str | None = None,
-    serving: Serving | None = None, preprocessing: bool = False,
+    work_dir: str | Path,
+    repository: str | Path,
+    name: str | None = None,
+    serving: Serving | None = None,
+    preprocessing: bool = False,
 ) -> list[Path]:
     """Writes a model into a model repository, as version 1.
 
@@ -106,8 +114,7 @@ def export_triton(
     config = _config(before, pixels, [normalised], batch, backend='onnxruntime')
     config += _instances(Serving(instances=serving.instances))
     folder = _write(repository, before, config, {'model.onnx': graph})
-    folders = [folder, _write_network(
-        repository, network, model, inputs, outputs, batch, serving)]
+    folders = [folder, _write_network(repository, network, model, inputs, outputs, batch, serving)]
     config = _config(name, pixels, outputs, batch, model, platform='ensemble')
     config += _ensemble(before, network, pixels, inputs, outputs)
     (repository / name / '1').mkdir(parents=True, exist_ok=True)
@@ -141,19 +148,26 @@ def _preprocessing(
     if inputs[0].dtype != np.float32:
         raise UserError(f'{model.net.name} takes {inputs[0].dtype} images already.')
     if not batch:
-        raise UserError(f'{model.net.name} takes {inputs[0].shape[0]} images, no more and no '
-                        'fewer. Export it for any number to have the server normalise them.')
+        raise UserError(
+            f'{model.net.name} takes {inputs[0].shape[0]} images, no more and no '
+            'fewer. Export it for any number to have the server normalise them.'
+        )
     pipeline = Pipeline(model.transforms, model.path / 'pipeline.json')
     padded = any(each.name == 'sizes' for each in inputs)
     if pipeline.padding and not padded:
         raise UserError(
             f'{model.path / "pipeline.json"} pads images, but the graph does not take their '
-            'sizes, so a server cannot know the padding.')
+            'sizes, so a server cannot know the padding.'
+        )
     value = pipeline.padding.value if pipeline.padding else 0
     text = PREPROCESSING.format(
-        sizes=', float[B, 2] sizes' if padded else '', steps=PADDED if padded else WHOLE,
-        order='{2, 1, 0}' if pipeline.to_rgb else '{0, 1, 2}', value=_braces([value]),
-        mean=_braces(pipeline.mean), std=_braces(pipeline.std))
+        sizes=', float[B, 2] sizes' if padded else '',
+        steps=PADDED if padded else WHOLE,
+        order='{2, 1, 0}' if pipeline.to_rgb else '{0, 1, 2}',
+        value=_braces([value]),
+        mean=_braces(pipeline.mean),
+        std=_braces(pipeline.std),
+    )
     graph = onnx.parser.parse_model(text)
     onnx.checker.check_model(graph, full_check=True)
     pixels = Tensor('input', (None, None, None, 3), np.dtype('uint8'))
@@ -165,21 +179,31 @@ def _braces(values: Iterable[float]) -> str:
 
 
 def _write_network(
-    repository: Path, name: str, model: WorkDir, inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor], batch: int, serving: Serving,
+    repository: Path,
+    name: str,
+    model: WorkDir,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    batch: int,
+    serving: Serving,
 ) -> Path:
     engine = model.net.suffix in ENGINES
-    config = _config(name, inputs, outputs, batch, model,
-                     backend='tensorrt' if engine else 'onnxruntime')
+    config = _config(
+        name, inputs, outputs, batch, model, backend='tensorrt' if engine else 'onnxruntime'
+    )
     config += _instances(serving)
     if batch:
         config += f'dynamic_batching {{ max_queue_delay_microseconds: {serving.queue_delay} }}\n'
-    return _write(repository, name, config, {'model.plan' if engine else 'model.onnx': model.net},
-                  model)
+    return _write(
+        repository, name, config, {'model.plan' if engine else 'model.onnx': model.net}, model
+    )
 
 
 def _write(
-    repository: Path, name: str, config: str, files: dict[str, Path | bytes],
+    repository: Path,
+    name: str,
+    config: str,
+    files: dict[str, Path | bytes],
     model: WorkDir | None = None,
 ) -> Path:
     folder = repository / name
@@ -198,8 +222,12 @@ def _write(
 
 
 def _config(
-    name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], batch: int,
-    model: WorkDir | None = None, **kind: str,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    batch: int,
+    model: WorkDir | None = None,
+    **kind: str,
 ) -> str:
     """The part of ``config.pbtxt`` that all kinds of models have."""
     labels = bool(model and model.classes)
@@ -214,7 +242,7 @@ def _tensor(tensor: Tensor, batch: int, labels: bool) -> str:
     kind = TYPES.get(tensor.dtype.name)
     if kind is None:
         raise UserError(f'{tensor.name} holds {tensor.dtype}, which cannot be served.')
-    dims = ', '.join(str(side or -1) for side in tensor.shape[1 if batch else 0:])
+    dims = ', '.join(str(side or -1) for side in tensor.shape[1 if batch else 0 :])
     label = ' label_filename: "labels.txt"' if labels else ''
     return f'{{ name: {_text(tensor.name)} data_type: {kind} dims: [ {dims} ]{label} }}'
 
@@ -227,21 +255,28 @@ def _instances(serving: Serving) -> str:
 
 
 def _ensemble(
-    before: str, network: str, pixels: Sequence[Tensor], inputs: Sequence[Tensor],
+    before: str,
+    network: str,
+    pixels: Sequence[Tensor],
+    inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
 ) -> str:
     first = {each.name: each.name for each in pixels}
     second = {each.name: 'normalised' if each.name == 'input' else each.name for each in inputs}
-    return ('ensemble_scheduling {\n'
-            + _step(before, first, dict(normalised='normalised'))
-            + _step(network, second, {each.name: each.name for each in outputs}) + '}\n')
+    return (
+        'ensemble_scheduling {\n'
+        + _step(before, first, dict(normalised='normalised'))
+        + _step(network, second, {each.name: each.name for each in outputs})
+        + '}\n'
+    )
 
 
 def _step(name: str, inputs: dict[str, str], outputs: dict[str, str]) -> str:
     maps = ''.join(
         f' {kind} {{ key: {_text(key)} value: {_text(value)} }}'
         for kind, names in (('input_map', inputs), ('output_map', outputs))
-        for key, value in names.items())
+        for key, value in names.items()
+    )
     return f'  step {{ model_name: {_text(name)} model_version: -1{maps} }}\n'
 
 

@@ -120,13 +120,14 @@ def deploy(
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if settings.precision == 'int8':
             result.exported, quantization = export_int8(
-                predictor, settings, result.onnx, calib_config or config, device, about)
+                predictor, settings, result.onnx, calib_config or config, device, about
+            )
             result.notes.append(
                 f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
-                f'were left out; {quantization.batches} images gave the ranges.')
+                f'were left out; {quantization.batches} images gave the ranges.'
+            )
         else:
-            result.exported = export_model(
-                predictor.model, settings, result.onnx, device, about)
+            result.exported = export_model(predictor.model, settings, result.onnx, device, about)
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
@@ -145,8 +146,10 @@ def deploy(
 def onnx_runner(result: DeployResult, device: str) -> OnnxRunner:
     """The ONNX file on a device, or on the CPU where ONNX Runtime has no CUDA, which is noted."""
     if device != 'cpu' and not has_cuda():
-        result.notes.append('The ONNX file was compared on the CPU: this ONNX Runtime has no CUDA '
-                            '(onnxruntime-gpu has).')
+        result.notes.append(
+            'The ONNX file was compared on the CPU: this ONNX Runtime has no CUDA '
+            '(onnxruntime-gpu has).'
+        )
         device = 'cpu'
     return OnnxRunner(result.onnx, device)
 
@@ -159,7 +162,8 @@ def check_rules(result: DeployResult, settings: DeploySettings) -> None:
     elif problems := check_graph(result.onnx, release):
         result.notes.append(
             f'TensorRT {release} would not take this graph, for {len(problems)} reason(s). The '
-            f'first: {problems[0]}')
+            f'first: {problems[0]}'
+        )
 
 
 def add_engine(result: DeployResult, settings: DeploySettings) -> None:
@@ -176,14 +180,22 @@ def add_engine(result: DeployResult, settings: DeploySettings) -> None:
 
 
 def describe_into(
-    result: DeployResult, config: Config, settings: DeploySettings, predictor: Predictor,
+    result: DeployResult,
+    config: Config,
+    settings: DeploySettings,
+    predictor: Predictor,
     checkpoint: str | Path,
 ) -> None:
     """Writes what :mod:`mmtrtvit.runtime` reads; a model that it cannot run gets a note."""
     try:
         description = describe(
-            config, settings, (result.engine or result.onnx).name, predictor.classes,
-            predictor.visualizer.dataset_meta['palette'], checkpoint)
+            config,
+            settings,
+            (result.engine or result.onnx).name,
+            predictor.classes,
+            predictor.visualizer.dataset_meta['palette'],
+            checkpoint,
+        )
     except UserError as error:
         result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
     else:
@@ -210,7 +222,11 @@ def read_deploy_config(
 
 
 def export_int8(
-    predictor: Predictor, settings: DeploySettings, path: Path, config: Config, device: str,
+    predictor: Predictor,
+    settings: DeploySettings,
+    path: Path,
+    config: Config,
+    device: str,
     metadata: Mapping[str, Any],
 ) -> tuple[Exported, Quantization]:
     """Writes a model as an INT8 file, with ranges from the training images of a config."""
@@ -221,10 +237,16 @@ def export_int8(
         shape = OnnxRunner(source).shapes['input']
         inputs = graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False))
         quantization = quantize(
-            source, path, inputs, settings.calibration, settings.calibration.exclude_worst,
-            float_weights=settings.backend == 'tensorrt')
-    return replace(exported, path=path, megabytes=quantization.megabytes,
-                   nodes=len(onnx.load(path).graph.node)), quantization
+            source,
+            path,
+            inputs,
+            settings.calibration,
+            settings.calibration.exclude_worst,
+            float_weights=settings.backend == 'tensorrt',
+        )
+    return replace(
+        exported, path=path, megabytes=quantization.megabytes, nodes=len(onnx.load(path).graph.node)
+    ), quantization
 
 
 def verify_on(
@@ -246,13 +268,15 @@ def verify_on(
     exported.model = deployed(predictor.model, runner)
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
-        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size))
+        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size)
+    )
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = reference(images)
     found = exported(images)
     drawn = {
         name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)
-        for name, samples in (('pytorch', expected), (runner.name, found))}
+        for name, samples in (('pytorch', expected), (runner.name, found))
+    }
     files = {f'output_{name}.jpg': image for name, image in drawn.items()}
     files['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
     for name, image in files.items():
@@ -264,10 +288,19 @@ def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
     """Images of one size in a row, ``(H, W, 3)`` each, under a line of text."""
     framed = [
         cv2.copyMakeBorder(image, CAPTION, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-        for image in images]
+        for image in images
+    ]
     for image, caption in zip(framed, captions):
-        cv2.putText(image, caption, (4, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1,
-                    cv2.LINE_AA)
+        cv2.putText(
+            image,
+            caption,
+            (4, CAPTION - 7),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.5,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
     return np.concatenate(framed, axis=1)
 
 

@@ -7,5 +7,14 @@ from .predictor import Predictor, load
 from .runner import TrainResult, build_runner, evaluate, train
 
 __all__ = [
-    'InferenceResult', 'Predictor', 'TrainResult', 'build_runner', 'check_data', 'evaluate',
-    'infer', 'load', 'read_config', 'train']
+    'InferenceResult',
+    'Predictor',
+    'TrainResult',
+    'build_runner',
+    'check_data',
+    'evaluate',
+    'infer',
+    'load',
+    'read_config',
+    'train',
+]

@@ -94,7 +94,9 @@ def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -
         if root.endswith('shapes') and any(problem.startswith(key) for problem in problems):
             return f'Generate the shapes with: python tools/make_shapes.py {root}'
     options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
-        f'{key}.ann_file=FILE' for split in splits for key, metric in _metrics(config, split)
+        f'{key}.ann_file=FILE'
+        for split in splits
+        for key, metric in _metrics(config, split)
         if metric.get('ann_file')
     ]
     return f'Put the data there, or say where it is: --cfg-options {" ".join(options)}'
@@ -117,25 +119,33 @@ def _class_problems(config: Config, split: str) -> Iterator[str]:
     for key, dataset in leaf_datasets(config, split):
         classes, named = _classes(config, dataset)
         if isinstance(classes, str):
-            yield (f'{key}.metainfo.classes is the string {classes!r}. It should be a tuple of '
-                   f'names, and one of a single name has a comma: ({classes!r},)')
+            yield (
+                f'{key}.metainfo.classes is the string {classes!r}. It should be a tuple of '
+                f'names, and one of a single name has a comma: ({classes!r},)'
+            )
             continue
         file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
         is_json = file.suffix == '.json' and file.is_file()
         names = category_names(file) if classes and is_json else []
         missing = [name for name in classes or () if names and name not in names]
         if missing and named:
-            yield (f'{key}.metainfo.classes has names that {file} has not: {_listed(missing)}. '
-                   f'The categories there are: {_listed(names)}')
+            yield (
+                f'{key}.metainfo.classes has names that {file} has not: {_listed(missing)}. '
+                f'The categories there are: {_listed(names)}'
+            )
         elif missing:
-            yield (f'{key}.metainfo is not set, which means the {len(classes)} classes of '
-                   f'{dataset["type"]}, and {file} lacks {len(missing)} of them. '
-                   f'Set metainfo=dict(classes={tuple(names)}) in the config')
+            yield (
+                f'{key}.metainfo is not set, which means the {len(classes)} classes of '
+                f'{dataset["type"]}, and {file} lacks {len(missing)} of them. '
+                f'Set metainfo=dict(classes={tuple(names)}) in the config'
+            )
         elif names:
             ordered = [name for name in names if name in classes]
             if list(classes) != ordered:  # MMDetection numbers labels as the file does
-                yield (f'{key}.metainfo.classes is in another order than the categories of {file}, '
-                       f'which would swap names. Set metainfo=dict(classes={tuple(ordered)})')
+                yield (
+                    f'{key}.metainfo.classes is in another order than the categories of {file}, '
+                    f'which would swap names. Set metainfo=dict(classes={tuple(ordered)})'
+                )
 
 
 def _mask_problems(config: Config, split: str) -> Iterator[str]:
@@ -143,11 +153,14 @@ def _mask_problems(config: Config, split: str) -> Iterator[str]:
         file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
         wanted = any(
             step.get('type') == 'LoadAnnotations' and step.get('with_mask')
-            for step in dataset.get('pipeline') or ())
+            for step in dataset.get('pipeline') or ()
+        )
         if wanted and file.suffix == '.json' and file.is_file() and not has_masks(file):
-            yield (f'{key}.ann_file: {file} has boxes but no masks ("segmentation" of its '
-                   f'annotations), which {config.model.type} needs. Take a file with masks, or a '
-                   'detector that learns from boxes, such as RetinaNet')
+            yield (
+                f'{key}.ann_file: {file} has boxes but no masks ("segmentation" of its '
+                f'annotations), which {config.model.type} needs. Take a file with masks, or a '
+                'detector that learns from boxes, such as RetinaNet'
+            )
 
 
 def has_masks(file: Path) -> bool:
@@ -182,7 +195,8 @@ def category_names(file: Path) -> list[str]:
         for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', data):
             found = _list_at(data, match.end())
             if found and all(
-                    isinstance(category, dict) and 'name' in category for category in found):
+                isinstance(category, dict) and 'name' in category for category in found
+            ):
                 return [category['name'] for category in found]
         try:
             json.loads(data[:])
@@ -194,7 +208,7 @@ def category_names(file: Path) -> list[str]:
 def _list_at(data: mmap.mmap, start: int) -> Any:
     size = 1 << 16
     while True:
-        text = data[start:start + size].decode(errors='ignore')
+        text = data[start : start + size].decode(errors='ignore')
         try:
             return json.JSONDecoder().raw_decode(text)[0]
         except ValueError:
@@ -207,14 +221,17 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
     for key, dataset in leaf_datasets(config, split):
         classes, _ = _classes(config, dataset)
         wrong = [
-            (head, count) for head, count in class_counts(config.get('model'))
+            (head, count)
+            for head, count in class_counts(config.get('model'))
             if classes and count != len(classes)
         ]
         if wrong:
             values = ', '.join(f'{head} is {count}' for head, count in wrong)
             options = ' '.join(f'{head}={len(classes)}' for head, _ in wrong)
-            yield (f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
-                   f'Set --cfg-options {options}')
+            yield (
+                f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
+                f'Set --cfg-options {options}'
+            )
             return
 
 
@@ -249,7 +266,8 @@ def check_batch(config: Config, world_size: int = 1) -> None:
     if pools and config.train_dataloader.get('batch_size') == 1 and world_size == 1:
         raise UserError(
             f'{head.type} pools each image to one value per channel, so that BatchNorm needs two '
-            'images at least. Set --cfg-options train_dataloader.batch_size=2')
+            'images at least. Set --cfg-options train_dataloader.batch_size=2'
+        )
 
 
 def check_epoch(loop: BaseLoop) -> None:
@@ -267,7 +285,8 @@ def check_epoch(loop: BaseLoop) -> None:
     raise UserError(
         f'train_dataloader.batch_size={batches.batch_size} is more than the images of a process, '
         f'{images}, and drop_last leaves out what is no whole batch. Set --cfg-options '
-        f'train_dataloader.batch_size={images}')
+        f'train_dataloader.batch_size={images}'
+    )
 
 
 def check_widths(config: Config, backbone: Any) -> None:
@@ -287,15 +306,26 @@ def check_widths(config: Config, backbone: Any) -> None:
     if not config.model.get('neck'):
         consumers = [(name, config.model.get(name)) for name in ('decode_head', 'auxiliary_head')]
     problems = [
-        problem for name, part in consumers for key, settings in _numbered(f'model.{name}', part)
-        for problem in _width_problems(key, settings, widths)]
+        problem
+        for name, part in consumers
+        for key, settings in _numbered(f'model.{name}', part)
+        for problem in _width_problems(key, settings, widths)
+    ]
     if problems:
         settings = ', '.join(
-            f'{name}={config.model.backbone[name]!r}' for name in ('arch', 'out_indices')
-            if name in config.model.backbone)
-        raise UserError('\n'.join([
-            *problems, f'model.backbone ({type(backbone).__name__}, {settings}) gives '
-            f'{len(widths)} maps of {list(widths)} channels.']))
+            f'{name}={config.model.backbone[name]!r}'
+            for name in ('arch', 'out_indices')
+            if name in config.model.backbone
+        )
+        raise UserError(
+            '\n'.join(
+                [
+                    *problems,
+                    f'model.backbone ({type(backbone).__name__}, {settings}) gives '
+                    f'{len(widths)} maps of {list(widths)} channels.',
+                ]
+            )
+        )
 
 
 def _numbered(key: str, parts: Any) -> Iterator[tuple[str, dict]]:
@@ -319,5 +349,7 @@ def _width_problems(key: str, settings: dict, widths: tuple[int, ...]) -> Iterat
     given = settings.get('in_channels')
     given = list(given) if isinstance(given, tuple) else given
     if given is not None and given != expected:
-        yield (f'{key}.in_channels is {given}, but the maps that it gets have {expected} channels. '
-               f'Set --cfg-options {key}.in_channels="{expected}"')
+        yield (
+            f'{key}.in_channels is {given}, but the maps that it gets have {expected} channels. '
+            f'Set --cfg-options {key}.in_channels="{expected}"'
+        )

@@ -34,11 +34,15 @@ def _names(classes: Any) -> tuple[str, ...]:
     if isinstance(classes, str) and Path(classes).is_file():  # as MMEngine's data sets take it
         classes = Path(classes).read_text(encoding='utf-8').split('\n')
         classes = [name for name in classes if name]
-    if not isinstance(classes, list | tuple) or not classes or not all(
-            isinstance(name, str) and name for name in classes):
+    if (
+        not isinstance(classes, list | tuple)
+        or not classes
+        or not all(isinstance(name, str) and name for name in classes)
+    ):
         raise UserError(
             f'metainfo.classes is {classes!r}. It should be a tuple of names, e.g. metainfo='
-            "dict(classes=('cat', 'dog')), one of a single name with its comma: ('cat',)")
+            "dict(classes=('cat', 'dog')), one of a single name with its comma: ('cat',)"
+        )
     twice = sorted({name for name in classes if list(classes).count(name) > 1})
     if twice:
         raise UserError(f'metainfo.classes names {", ".join(twice)} more than once.')

@@ -13,7 +13,10 @@ from .distributed import leave_processes
 
 # Where a launcher tells a process its number on this machine.
 LOCAL_RANKS = {
-    'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+    'pytorch': 'LOCAL_RANK',
+    'slurm': 'SLURM_LOCALID',
+    'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK',
+}
 # Seconds that the others leave the first process to report an error, which ends them all.
 PATIENCE = 10
 # Exit code after Ctrl-C, as shells have it.
@@ -28,7 +31,8 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
     """
     first, _, rest = doc.partition('\n')
     return argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 class Options(DictAction):
@@ -50,11 +54,15 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser = new_parser(doc)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)')
+        '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)'
+    )
     add_cfg_options(parser)
     parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
-        help='what started the processes of a run on several GPUs (default: none)')
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='what started the processes of a run on several GPUs (default: none)',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
@@ -62,8 +70,12 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 def add_cfg_options(parser: argparse.ArgumentParser, what: str = 'config') -> None:
     """Adds the argument that replaces values of a config; ``what`` names it in the help."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
-        help=f'values to replace in the {what}, lists as key="[a,b]"')
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help=f'values to replace in the {what}, lists as key="[a,b]"',
+    )
 
 
 def positive(text: str) -> int:

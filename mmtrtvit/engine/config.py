@@ -17,10 +17,11 @@ KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'me
 
 
 def read_config(
-        path: str | Path,
-        options: Mapping[str, Any] | None = None,
-        work_dir: str | Path | None = None,
-        launcher: str = 'none') -> Config:
+    path: str | Path,
+    options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+    launcher: str = 'none',
+) -> Config:
     """Reads a config file and completes it for a run.
 
     A top-level ``metainfo`` is spread over data sets and heads, see :mod:`~.classes`.
@@ -117,7 +118,8 @@ def _check_option(config: Config, key: str) -> None:
         if isinstance(branch, list) and part.isdigit() and int(part) < len(branch):
             branch = branch[int(part)]
         elif isinstance(branch, dict | Config) and (
-                depth == len(parents) or branch.get(part) is not None):
+            depth == len(parents) or branch.get(part) is not None
+        ):
             branch = branch.get(part)
         elif not depth and part in KNOWN_KEYS - {*config}:
             return
@@ -130,7 +132,8 @@ def _refuse(config: Config, key: str, reason: str) -> NoReturn:
     likely = [name for name in keys if name.endswith(f'.{key}')] or similar(key, keys, 1)
     hint = f' Did you mean {" or ".join(likely[:3])}?' if likely else ''
     raise UserError(
-        f'--cfg-options {key}: {reason}.{hint} What is new to a config belongs in its file.')
+        f'--cfg-options {key}: {reason}.{hint} What is new to a config belongs in its file.'
+    )
 
 
 def _dotted_keys(branch: Any, path: str = '') -> Iterator[str]:

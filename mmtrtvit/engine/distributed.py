@@ -44,7 +44,10 @@ def without_sync_bn(model: nn.Module) -> nn.Module:
     if layers:
         print_log(
             f'SyncBatchNorm needs GPUs: {layers} layers become BatchNorm, and each process takes '
-            'the statistics of its own batch.', 'current', logging.WARNING)
+            'the statistics of its own batch.',
+            'current',
+            logging.WARNING,
+        )
     return revert_sync_batchnorm(model)
 
 
@@ -55,8 +58,8 @@ class MeanLossHook(Hook):
     priority = 'HIGHEST'
 
     def after_train_iter(
-            self, runner: Runner, batch_idx: int, data_batch: Any = None,
-            outputs: dict | None = None) -> None:
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
         if outputs:
             all_reduce_dict(outputs, 'mean')
 
@@ -79,16 +82,22 @@ def join_processes(config: Config) -> None:
         return
     variable, start = LAUNCHERS[launcher]
     if variable not in os.environ:
-        raise UserError(f'--launcher {launcher} is for processes that it started, and {variable} '
-                        f'is not set. Start them with {start}. One process needs no launcher.')
+        raise UserError(
+            f'--launcher {launcher} is for processes that it started, and {variable} '
+            f'is not set. Start them with {start}. One process needs no launcher.'
+        )
     device = get_device()
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if device == 'cuda' and processes > torch.cuda.device_count():
-        raise UserError(f'{processes} processes were started here, one per GPU, and PyTorch sees '
-                        f'{torch.cuda.device_count()} GPUs.')
+        raise UserError(
+            f'{processes} processes were started here, one per GPU, and PyTorch sees '
+            f'{torch.cuda.device_count()} GPUs.'
+        )
     if device == 'cpu' and launcher != 'pytorch':
-        raise UserError(f'--launcher {launcher} starts one process per GPU, and PyTorch sees none '
-                        f'here. For processes on CPUs take {LAUNCHERS["pytorch"][1]}')
+        raise UserError(
+            f'--launcher {launcher} starts one process per GPU, and PyTorch sees none '
+            f'here. For processes on CPUs take {LAUNCHERS["pytorch"][1]}'
+        )
     if device == 'cpu':
         _join_on_cpu(config)
 
@@ -107,25 +116,32 @@ def leave_processes() -> None:
 def _check_strategy(config: Config, launcher: str) -> None:
     strategy = (config.get('strategy') or {}).get('type')
     if launcher == 'none' and strategy in SHARDED:
-        raise UserError(f'{strategy} shards a training over several processes. Start them with '
-                        f'{LAUNCHERS["pytorch"][1]}')
+        raise UserError(
+            f'{strategy} shards a training over several processes. Start them with '
+            f'{LAUNCHERS["pytorch"][1]}'
+        )
     if strategy != 'DeepSpeedStrategy':
         return
     if find_spec('deepspeed') is None:
         raise UserError('DeepSpeedStrategy needs DeepSpeed: pip install deepspeed')
     if config.optim_wrapper.get('clip_grad'):
-        raise UserError('DeepSpeed clips gradients itself: instead of optim_wrapper.clip_grad set '
-                        'strategy.gradient_clipping to the largest norm.')
+        raise UserError(
+            'DeepSpeed clips gradients itself: instead of optim_wrapper.clip_grad set '
+            'strategy.gradient_clipping to the largest norm.'
+        )
     if (config.get('auto_scale_lr') or {}).get('enable'):
-        raise UserError('MMEngine does not scale the learning rate for DeepSpeed: set '
-                        'optim_wrapper.optimizer.lr to the one for your batch instead.')
+        raise UserError(
+            'MMEngine does not scale the learning rate for DeepSpeed: set '
+            'optim_wrapper.optimizer.lr to the one for your batch instead.'
+        )
 
 
 def _join_on_cpu(config: Config) -> None:
     if not is_distributed():
         seconds = config.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         torch.distributed.init_process_group(
-            'gloo', timeout=timedelta(seconds=seconds) if seconds else None)
+            'gloo', timeout=timedelta(seconds=seconds) if seconds else None
+        )
     wrapper = dict(broadcast_buffers=False)  # MMEngine's default
     if config.get('runner_type') != 'FlexibleRunner':
         wrapper['find_unused_parameters'] = config.get('find_unused_parameters', False)
@@ -133,8 +149,10 @@ def _join_on_cpu(config: Config) -> None:
     elif (config.get('strategy') or dict(type='DDPStrategy')).get('type') == 'DDPStrategy':
         strategy = config.get('strategy') or {}
         config.strategy = dict(
-            strategy, type='DDPStrategy',
-            model_wrapper=_cpu_wrapper(strategy.get('model_wrapper') or wrapper))
+            strategy,
+            type='DDPStrategy',
+            model_wrapper=_cpu_wrapper(strategy.get('model_wrapper') or wrapper),
+        )
 
 
 def _cpu_wrapper(wrapper: dict) -> dict:

@@ -57,6 +57,7 @@ def make_dump(kind: str, out: Path) -> BaseMetric:
         kind: ``'DumpResults'`` of MMEngine, or a metric made of it.
         out: The file; ``.pkl`` or ``.pickle``.
     """
+
     def write(results: list) -> dict:
         with whole_file(out) as part:
             mmengine.dump(results, part)

@@ -39,7 +39,8 @@ class EpochSeedHook(Hook):
         if getattr(runner.train_dataloader, 'persistent_workers', False):
             runner.logger.warning(
                 'train_dataloader.persistent_workers=True keeps random numbers of past epochs: '
-                'a resumed run will differ from one that was not interrupted.')
+                'a resumed run will differ from one that was not interrupted.'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         sequence = np.random.SeedSequence([runner.seed, runner.iter, get_rank()])
@@ -66,15 +67,18 @@ class CheckWeightsHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         name = str(runner.cfg.get('load_from') or 'The checkpoint to resume from')
         whole = get_model_state_dict(  # unlike state_dict(), not this process's part of it
-            runner.model, options=StateDictOptions(full_state_dict=True))
+            runner.model, options=StateDictOptions(full_state_dict=True)
+        )
         report = compare_weights(whole, state_dict_of(checkpoint))
-        starts_training = (
-            isinstance(runner.optim_wrapper, OptimWrapper) and not runner.cfg.get('resume'))
+        starts_training = isinstance(runner.optim_wrapper, OptimWrapper) and not runner.cfg.get(
+            'resume'
+        )
         others = class_layers(report, model) if starts_training else set()
         require_match(report, name, checkpoint.get('meta'), allowed=others)
         if others:
             runner.logger.warning(
-                f'{name} is for other classes; these layers start untrained:\n{report}')
+                f'{name} is for other classes; these layers start untrained:\n{report}'
+            )
 
 
 class _RemoveLater(LocalBackend):

@@ -58,6 +58,7 @@ def import_host(scope: str | None) -> None:
     if importlib.util.find_spec(scope) is None:
         raise UserError(
             f'the config has default_scope={scope!r}, and {scope} is not installed. '
-            f'Install it with: pip install {DISTRIBUTIONS[scope]}')
+            f'Install it with: pip install {DISTRIBUTIONS[scope]}'
+        )
     with without_onedl_notice():
         importlib.import_module(f'{scope}.datasets')

@@ -34,7 +34,7 @@ class InferenceResult:
     out_dir: Path
     frames: int = 0
     found: Counter[str] = field(default_factory=Counter)
-    best_score: float = 0.
+    best_score: float = 0.0
     skipped: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -48,18 +48,19 @@ class InferenceResult:
 
 
 def infer(
-        config: Config,
-        checkpoint: str | Path,
-        inputs: Iterable[str | Path],
-        out_dir: str | Path,
-        score_thr: float = 0.3,
-        device: str | None = None,
-        batch_size: int = 1,
-        max_frames: int | None = None,
-        images: bool = True,
-        predictions: bool = True,
-        show: bool = False,
-        track: Callable[..., Iterable] = lambda items, total: items) -> InferenceResult:
+    config: Config,
+    checkpoint: str | Path,
+    inputs: Iterable[str | Path],
+    out_dir: str | Path,
+    score_thr: float = 0.3,
+    device: str | None = None,
+    batch_size: int = 1,
+    max_frames: int | None = None,
+    images: bool = True,
+    predictions: bool = True,
+    show: bool = False,
+    track: Callable[..., Iterable] = lambda items, total: items,
+) -> InferenceResult:
     """Predicts on images, videos and webcams, and writes images and predictions.
 
     One frame after the other is read, predicted, drawn and written. Ctrl-C ends it early, with
@@ -93,7 +94,8 @@ def infer(
         show_image = stack.enter_context(open_window('mmtrtvit')) if show else None
         predictor = load(config, checkpoint, device)
         header = dict(
-            config=str(config.filename), checkpoint=str(checkpoint), classes=predictor.classes)
+            config=str(config.filename), checkpoint=str(checkpoint), classes=predictor.classes
+        )
         record = stack.enter_context(_open_records(out_dir, header)) if predictions else None
         drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
         counts = [medium.count(max_frames) for medium in media]
@@ -120,8 +122,12 @@ def infer(
 
 
 def _predictions(
-        predictor: Predictor, media: Sequence[Medium], batch_size: int, max_frames: int | None,
-        skipped: list[str]) -> Iterator[tuple[Medium, Frame, BaseDataElement]]:
+    predictor: Predictor,
+    media: Sequence[Medium],
+    batch_size: int,
+    max_frames: int | None,
+    skipped: list[str],
+) -> Iterator[tuple[Medium, Frame, BaseDataElement]]:
     """Yields predictions in the order of the media, and adds to ``skipped`` what has none."""
     prepared = _prepared(predictor, media, max_frames, skipped)
     for batch in batches(prepared, batch_size):
@@ -135,12 +141,15 @@ def _predictions(
 
 
 def _prepared(
-        predictor: Predictor, media: Sequence[Medium], max_frames: int | None,
-        skipped: list[str]) -> Iterator[tuple[tuple[Medium, Frame], dict[str, Any]]]:
+    predictor: Predictor, media: Sequence[Medium], max_frames: int | None, skipped: list[str]
+) -> Iterator[tuple[tuple[Medium, Frame], dict[str, Any]]]:
     for medium in media:
         try:
-            frames = [Frame(predictor.read(medium.source))] if medium.is_image else (
-                read_frames(medium, max_frames))
+            frames = (
+                [Frame(predictor.read(medium.source))]
+                if medium.is_image
+                else (read_frames(medium, max_frames))
+            )
             for frame in frames:
                 yield (medium, frame), predictor.prepare(frame.image)
         except UserError as error:

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
 
-UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the (?:[\w.]+::)?([\w ]+) registry")
+UNKNOWN_TYPE = re.compile(r'([\w.]+) is not in the (?:[\w.]+::)?([\w ]+) registry')
 UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
-MISSING_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) missing \d+ required .*?arguments?: (.*)")
+MISSING_ARGUMENT = re.compile(r'(\w+)\.__init__\(\) missing \d+ required .*?arguments?: (.*)')
 NO_OPTIMIZER = 'None is not a callable object'  # of a constructor that looked it up in vain
 
 
@@ -44,12 +44,17 @@ def _explanation(config: Config, error: Exception) -> str | None:
     places = {frame.name for frame in extract_tb(error.__traceback__)}
     if '_serialize_data' in places and 'at least one array' in text:  # a data set packs its list
         keys = [f'{key}.dataset' for key in config if key.endswith('_dataloader') and config[key]]
-        return (f'{" or ".join(keys)} has no image left: its files list none, or filter_cfg '
-                'drops all of them, as those without objects. tools/check_data.py counts them.')
+        return (
+            f'{" or ".join(keys)} has no image left: its files list none, or filter_cfg '
+            'drops all of them, as those without objects. tools/check_data.py counts them.'
+        )
     content = config.to_dict()
     parts = list(_parts(content))
-    parts += [(key, dict(content[key], type=DataLoader)) for key in content
-              if key.endswith('_dataloader') and content[key]]
+    parts += [
+        (key, dict(content[key], type=DataLoader))
+        for key in content
+        if key.endswith('_dataloader') and content[key]
+    ]
     classes = _classes()
     if found := UNKNOWN_TYPE.search(text):
         name, kind = found.groups()
@@ -64,8 +69,10 @@ def _explanation(config: Config, error: Exception) -> str | None:
             kind = _class(part['type'], classes)
             if argument in part and _is_a(kind, name):
                 known = inspect.signature(kind).parameters
-                return (f'{key}.{argument}: {kind.__name__} has no such argument.'
-                        f'{did_you_mean(argument, known)} It has {", ".join(known)}.')
+                return (
+                    f'{key}.{argument}: {kind.__name__} has no such argument.'
+                    f'{did_you_mean(argument, known)} It has {", ".join(known)}.'
+                )
     if found := MISSING_ARGUMENT.search(text):
         name, arguments = found.groups()
         lacking = re.findall(r"'(\w+)'", arguments)
@@ -79,8 +86,10 @@ def _unknown_type(parts: list[tuple[str, dict]], name: str, kind: str) -> str | 
     keys = [f'{key}.type' for key, part in parts if part['type'] == name]
     if not keys:
         return None
-    return (f'{", ".join(keys)}: there is no {kind} {name}.{did_you_mean(name, _classes(kind))} '
-            'Classes of your own need their module in custom_imports.')
+    return (
+        f'{", ".join(keys)}: there is no {kind} {name}.{did_you_mean(name, _classes(kind))} '
+        'Classes of your own need their module in custom_imports.'
+    )
 
 
 def _parts(branch: Any, key: str = '') -> Iterator[tuple[str, dict]]:

@@ -33,10 +33,11 @@ NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn wit
 
 
 def load(
-        config: str | Path | Config,
-        checkpoint: str | Path,
-        device: str | None = None,
-        options: Mapping[str, Any] | None = None) -> 'Predictor':
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    device: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> 'Predictor':
     """Loads a detector or segmentor for prediction.
 
     Args:
@@ -54,20 +55,24 @@ def load(
     if scope not in VISUALIZERS_BY_SCOPE:
         raise UserError(
             f'{config.filename} has default_scope={scope!r}; predictions can be drawn for '
-            f'{" and ".join(VISUALIZERS_BY_SCOPE)}.')
+            f'{" and ".join(VISUALIZERS_BY_SCOPE)}.'
+        )
     device = _usable_device(device)
     checkpoint = checkpoint_file(checkpoint)
     state = read_weights(checkpoint)
     import_host(scope)
     with (
-        DefaultScope.overwrite_default_scope(scope), without_onedl_notice(),
-        warnings.catch_warnings(), explaining(config),
+        DefaultScope.overwrite_default_scope(scope),
+        without_onedl_notice(),
+        warnings.catch_warnings(),
+        explaining(config),
     ):
         warnings.simplefilter('ignore')  # about losses
         model = revert_sync_batchnorm(MODELS.build(config.model))
         weights = state_dict_of(state)
         require_match(
-            compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta'))
+            compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta')
+        )
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
         visualizer = _build_visualizer(config, state)
@@ -88,8 +93,8 @@ class Predictor:
     """
 
     def __init__(
-            self, model: nn.Module, loader: Callable, transforms: Callable,
-            visualizer: Any) -> None:
+        self, model: nn.Module, loader: Callable, transforms: Callable, visualizer: Any
+    ) -> None:
         self.model = model
         self.visualizer = visualizer
         self.classes: tuple[str, ...] = visualizer.dataset_meta['classes']
@@ -97,8 +102,8 @@ class Predictor:
         self._transforms = transforms
 
     def __call__(
-            self, images: Iterable[str | Path | np.ndarray],
-            batch_size: int = 1) -> list[BaseDataElement]:
+        self, images: Iterable[str | Path | np.ndarray], batch_size: int = 1
+    ) -> list[BaseDataElement]:
         """Predicts on images.
 
         Args:
@@ -113,13 +118,13 @@ class Predictor:
         Raises:
             UserError: If a file cannot be read, or an image is too small for the model.
         """
-        arrays = (
-            image if isinstance(image, np.ndarray) else self.read(image)
-            for image in images)
+        arrays = (image if isinstance(image, np.ndarray) else self.read(image) for image in images)
         inputs = ((None, self.prepare(array)) for array in arrays)
         return [
-            sample for batch in batches(inputs, batch_size)
-            for sample in self.predict([data for _, data in batch])]
+            sample
+            for batch in batches(inputs, batch_size)
+            for sample in self.predict([data for _, data in batch])
+        ]
 
     def read(self, path: str | Path) -> np.ndarray:
         """Reads an image as the pipeline of the config does: ``(H, W, 3)``, BGR.
@@ -144,7 +149,8 @@ class Predictor:
             height, width = image.shape[:2]
             raise UserError(
                 f'{width} x {height} pixels cannot be resized as the config says: one side would '
-                'vanish.') from error
+                'vanish.'
+            ) from error
 
     @torch.no_grad()
     def predict(self, inputs: Sequence[dict[str, Any]]) -> list[BaseDataElement]:
@@ -169,7 +175,8 @@ class Predictor:
         if 'pred_sem_seg' in sample:
             classes = [
                 dict(label=label, name=self.classes[label], share=round(share, 6))
-                for label, share in _shares(label_map(sample))]
+                for label, share in _shares(label_map(sample))
+            ]
             return dict(width=width, height=height, classes=classes)
         instances = sample.pred_instances
         instances = instances[instances.scores > score_thr].numpy()
@@ -178,8 +185,10 @@ class Predictor:
                 label=int(label),
                 name=self.classes[label],
                 score=round(float(score), 4),
-                bbox=[round(float(side), 2) for side in bbox])
-            for label, score, bbox in zip(instances.labels, instances.scores, instances.bboxes)]
+                bbox=[round(float(side), 2) for side in bbox],
+            )
+            for label, score, bbox in zip(instances.labels, instances.scores, instances.bboxes)
+        ]
         if 'masks' in instances:
             for detection, mask in zip(detections, _run_lengths(instances.masks)):
                 detection['mask'] = mask
@@ -187,8 +196,8 @@ class Predictor:
         return dict(width=width, height=height, detections=detections)
 
     def draw(
-            self, image: np.ndarray, sample: BaseDataElement,
-            score_thr: float = 0.3) -> np.ndarray:
+        self, image: np.ndarray, sample: BaseDataElement, score_thr: float = 0.3
+    ) -> np.ndarray:
         """Draws a prediction onto its image.
 
         Args:
@@ -219,15 +228,19 @@ class Predictor:
             distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[1:-1, 1:-1]
             y, x = np.unravel_index(distance.argmax(), distance.shape)
             self.visualizer.draw_texts(
-                self.classes[label], np.array([x, y]), colors='w',
+                self.classes[label],
+                np.array([x, y]),
+                colors='w',
                 font_sizes=max(min(labels.shape) / 40, 8),
-                horizontal_alignments='center', vertical_alignments='center',
-                bboxes=dict(facecolor='black', alpha=0.6, pad=1, edgecolor='none'))
+                horizontal_alignments='center',
+                vertical_alignments='center',
+                bboxes=dict(facecolor='black', alpha=0.6, pad=1, edgecolor='none'),
+            )
 
 
 def batches(
-        inputs: Iterable[tuple[Any, dict[str, Any]]],
-        size: int) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
+    inputs: Iterable[tuple[Any, dict[str, Any]]], size: int
+) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
     """Groups consecutive inputs of one shape, with what they come with, to batches of a size."""
     batch: list = []
     for item in inputs:
@@ -261,7 +274,8 @@ def _run_lengths(masks: np.ndarray) -> list[dict[str, Any]]:
 
     return [
         dict(size=[int(side) for side in code['size']], counts=code['counts'].decode())
-        for code in encode_mask_results(masks)]
+        for code in encode_mask_results(masks)
+    ]
 
 
 @contextmanager
@@ -282,7 +296,8 @@ def _usable_device(name: str | None) -> torch.device:
         gpus = [f'cuda:{index}' for index in range(torch.cuda.device_count())]
         raise UserError(
             f'the device {name!r} cannot be used. There are: {", ".join(["cpu", *gpus])}. PyTorch '
-            f'says: {str(error).splitlines()[0]}') from error
+            f'says: {str(error).splitlines()[0]}'
+        ) from error
     return torch.device(name)
 
 
@@ -290,20 +305,26 @@ def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
     """Builds the test pipeline without annotations: its first transform, and the rest."""
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
     steps = [
-        copy.deepcopy(step) for step in dataset.get('pipeline') or ()
-        if 'Annotation' not in str(step['type'])]
+        copy.deepcopy(step)
+        for step in dataset.get('pipeline') or ()
+        if 'Annotation' not in str(step['type'])
+    ]
     if not steps or str(steps[0]['type']).split('.')[-1] != 'LoadImageFromFile':
         raise UserError(
             f'{config.filename} has no test_dataloader whose pipeline starts with '
-            'LoadImageFromFile, which says how to read and resize images.')
+            'LoadImageFromFile, which says how to read and resize images.'
+        )
     steps[0]['type'] = 'InferencerLoader'  # of both hosts: a file or an array
     return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 
 
 def _build_visualizer(config: Config, state: Mapping[str, Any]) -> Any:
     settings = {
-        **VISUALIZERS_BY_SCOPE[config.default_scope], **(config.get('visualizer') or {}),
-        'name': 'predictor', 'vis_backends': None}
+        **VISUALIZERS_BY_SCOPE[config.default_scope],
+        **(config.get('visualizer') or {}),
+        'name': 'predictor',
+        'vis_backends': None,
+    }
     with VISUALIZERS.switch_scope_and_registry(config.default_scope) as registry:
         kind = registry.get(settings.pop('type'))
     visualizer = kind(**settings)  # build() would give a second predictor the first one's
@@ -322,7 +343,8 @@ def _dataset_meta(config: Config, state: Mapping[str, Any]) -> dict[str, Any]:
             if count != len(meta['classes']):
                 raise UserError(
                     f'{head} is {count}, but {key} names {len(meta["classes"])} classes. Set '
-                    'metainfo=dict(classes=(...)) in the config to all names, in their order.')
+                    'metainfo=dict(classes=(...)) in the config to all names, in their order.'
+                )
     classes = tuple(map(str, meta['classes']))
     palette = meta.get('palette')
     if not isinstance(palette, list | tuple) or len(palette) < len(classes):

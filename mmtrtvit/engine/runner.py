@@ -45,8 +45,10 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     """
     import_host(config.get('default_scope'))
     if not config.get('train_dataloader') or not config.get('train_cfg'):
-        raise UserError(f'{config.filename} describes no training: it needs train_dataloader, '
-                        'train_cfg and optim_wrapper.')
+        raise UserError(
+            f'{config.filename} describes no training: it needs train_dataloader, '
+            'train_cfg and optim_wrapper.'
+        )
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
     check_data(config, ('train', 'val') if config.get('val_dataloader') else ('train',))
     if resume is None and config.get('resume'):
@@ -68,15 +70,17 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),
         log=next(log_dir.glob('*.log'), None),
-        curves=next(log_dir.glob('vis_data/scalars.json'), None))
+        curves=next(log_dir.glob('vis_data/scalars.json'), None),
+    )
 
 
 def evaluate(
-        config: Config,
-        checkpoint: str | Path | None,
-        out: str | Path | None = None,
-        show_dir: str | Path | None = None,
-        hooks: Sequence[Hook] = ()) -> dict[str, float]:
+    config: Config,
+    checkpoint: str | Path | None,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
+    hooks: Sequence[Hook] = (),
+) -> dict[str, float]:
     """Evaluates a checkpoint on the test data of a config.
 
     Args:
@@ -98,8 +102,10 @@ def evaluate(
         raise UserError(f'--out {out}: predictions are pickled, so name a file that ends with .pkl')
     import_host(config.get('default_scope'))
     if not config.get('test_dataloader') or not config.get('test_evaluator'):
-        raise UserError(f'{config.filename} describes no evaluation: it needs test_dataloader, '
-                        'test_cfg and test_evaluator.')
+        raise UserError(
+            f'{config.filename} describes no evaluation: it needs test_dataloader, '
+            'test_cfg and test_evaluator.'
+        )
     if _is_file(checkpoint):
         checkpoint = checkpoint_file(checkpoint)
         read_weights(checkpoint)
@@ -123,7 +129,8 @@ def evaluate(
     if not metrics:
         raise UserError(
             f'{checkpoint or config.filename}: the evaluator gave no metric. Detectors get none if '
-            'they find nothing in any image: train longer, or lower model.test_cfg.score_thr.')
+            'they find nothing in any image: train longer, or lower model.test_cfg.score_thr.'
+        )
     return metrics
 
 
@@ -177,7 +184,8 @@ def resume_from(config: Config, checkpoint: str | Path) -> None:
     if lacking:
         raise UserError(
             f'{checkpoint} lacks the state of a training ({", ".join(sorted(lacking))}). To start '
-            f'a training from its weights: --cfg-options load_from={checkpoint}')
+            f'a training from its weights: --cfg-options load_from={checkpoint}'
+        )
     randomness = config.get('randomness') or {}
     if randomness.get('seed') is None:
         config.randomness = dict(randomness, seed=state['meta'].get('seed'))
@@ -195,8 +203,9 @@ def use_amp(config: Config) -> None:
         UserError: If there is no device that MMEngine has mixed precision for.
     """
     if get_device() in ('cpu', 'mps'):
-        raise UserError('--amp needs a GPU: MMEngine trains in mixed precision on no CPU. '
-                        'Leave it out.')
+        raise UserError(
+            '--amp needs a GPU: MMEngine trains in mixed precision on no CPU. Leave it out.'
+        )
     kind = config.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(f'--amp replaces OptimWrapper, but optim_wrapper.type is {kind}.')
@@ -211,8 +220,10 @@ def use_scaled_lr(config: Config) -> None:
         UserError: If the config does not say which batch size its learning rate is for.
     """
     if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
-        raise UserError('--auto-scale-lr needs the batch size that the learning rate is for: '
-                        'auto_scale_lr=dict(base_batch_size=16) in the config.')
+        raise UserError(
+            '--auto-scale-lr needs the batch size that the learning rate is for: '
+            'auto_scale_lr=dict(base_batch_size=16) in the config.'
+        )
     config.auto_scale_lr.enable = True
 
 
@@ -222,7 +233,7 @@ def describe_learning_rate(config: Config, world_size: int = 1) -> str:
     batch = loader.get('batch_size') or (loader.get('batch_sampler') or {}).get('batch_size')
     rate = (config.optim_wrapper.get('optimizer') or {}).get('lr')
     if not batch or not rate:
-        return 'Batch size and learning rate are set by the config\'s own parts.'
+        return "Batch size and learning rate are set by the config's own parts."
     scaling = config.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
     total = batch * world_size
@@ -242,8 +253,10 @@ def draw_to(config: Config, folder: str | Path) -> None:
         UserError: If the config's host has no means to draw.
     """
     if config.get('launcher', 'none') != 'none':
-        raise UserError('--show-dir: of several processes, MMEngine lets only the first one draw, '
-                        'and its images alone. Use tools/test.py without --launcher.')
+        raise UserError(
+            '--show-dir: of several processes, MMEngine lets only the first one draw, '
+            'and its images alone. Use tools/test.py without --launcher.'
+        )
     folder = str(Path(folder).absolute())
     scope = config.get('default_scope')
     hooks = config.get('default_hooks') or {}
@@ -261,4 +274,3 @@ def draw_to(config: Config, folder: str | Path) -> None:
     else:
         raise UserError('--show-dir: the config has no default_hooks.visualization that draws.')
     config.default_hooks = dict(hooks, visualization=hook)
-

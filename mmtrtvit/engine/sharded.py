@@ -56,7 +56,8 @@ class ShardedStrategy(FSDPStrategy):
         device = dict(device_id='cpu') if get_device() == 'cpu' else {}
         wrapper = dict(auto_wrap_policy='wrap_blocks', **device, **(model_wrapper or {}))
         super().__init__(
-            model_wrapper=wrapper, state_dict_cfg=state_dict_cfg, sync_bn=sync_bn, **kwargs)
+            model_wrapper=wrapper, state_dict_cfg=state_dict_cfg, sync_bn=sync_bn, **kwargs
+        )
 
     def _wrap_model(self, model: nn.Module) -> FullyShardedDataParallel:
         return super()._wrap_model(self.convert_model(model))
@@ -66,7 +67,8 @@ class ShardedStrategy(FSDPStrategy):
         return without_sync_bn(model) if get_device() == 'cpu' else model
 
     def build_optim_wrapper(
-            self, optim_wrapper: Any, model: FullyShardedDataParallel) -> BaseOptimWrapper:
+        self, optim_wrapper: Any, model: FullyShardedDataParallel
+    ) -> BaseOptimWrapper:
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if getattr(wrapper, 'clip_func', None) is clip_grad_norm_:
             wrapper.clip_func = lambda parameters, **limits: model.clip_grad_norm_(**limits)
@@ -75,7 +77,8 @@ class ShardedStrategy(FSDPStrategy):
     def load_optim_state_dict(self, state_dict: dict) -> None:
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(
-            FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict))
+            FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict)
+        )
 
     def save_checkpoint(self, filename: str, **kwargs: Any) -> None:
         """Saves a checkpoint, a file under a temporary name until it is whole."""

@@ -48,7 +48,8 @@ class SpeedHook(Hook):
             if name not in parts:
                 raise UserError(
                     f'default_hooks.speed.compile: {type(model).__name__} has no part {name!r}; '
-                    f'it has {", ".join(parts)}')
+                    f'it has {", ".join(parts)}'
+                )
             parts[name].compile(dynamic=True)
 
 

@@ -60,7 +60,8 @@ class Backbone(BaseModule):
         if frozen_stages not in range(-1, len(stages) + 1):
             raise UserError(
                 f'frozen_stages={frozen_stages!r}: expected -1 (nothing), 0 (the stem) or up to '
-                f'{len(stages)} (the stem and all stages)')
+                f'{len(stages)} (the stem and all stages)'
+            )
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.out_channels = tuple(channels[i] for i in self.out_indices)
@@ -80,7 +81,7 @@ class Backbone(BaseModule):
         _check_size(x)
         x = self.stem(x)
         outputs = []
-        for index, stage in enumerate(self.stages[:self.out_indices[-1] + 1]):
+        for index, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
             for block in stage:
                 x = _recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
             if index in self.out_indices:
@@ -118,7 +119,7 @@ class Backbone(BaseModule):
     def _freeze(self) -> None:
         if self.frozen_stages < 0:
             return
-        for module in (self.stem, *self.stages[:self.frozen_stages]):
+        for module in (self.stem, *self.stages[: self.frozen_stages]):
             module.eval().requires_grad_(False)
 
 
@@ -138,22 +139,28 @@ def resolve_arch(arch: str | Mapping, table: Mapping[str, Mapping], family: str)
         if arch.keys() != keys:
             raise UserError(
                 f'{family}: arch={dict(arch)!r} has the keys {sorted(arch)}, expected exactly '
-                f'{sorted(keys)}')
+                f'{sorted(keys)}'
+            )
         return dict(arch)
     if str(arch).lower() not in table:
         raise UserError(
             f'{family}: arch={arch!r} is unknown, expected one of {", ".join(table)} or a dict '
-            f'with the keys {sorted(keys)}')
+            f'with the keys {sorted(keys)}'
+        )
     return dict(table[arch.lower()])
 
 
 def _checked_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
     indices = tuple(out_indices)
-    if not indices or list(indices) != sorted(set(indices)) or not set(indices) <= set(
-            range(num_stages)):
+    if (
+        not indices
+        or list(indices) != sorted(set(indices))
+        or not set(indices) <= set(range(num_stages))
+    ):
         raise UserError(
             f'out_indices={out_indices!r}: expected increasing stage numbers from 0 to '
-            f'{num_stages - 1}')
+            f'{num_stages - 1}'
+        )
     return indices
 
 
@@ -161,13 +168,14 @@ def _check_size(x: Tensor) -> None:
     height, width = x.shape[-2:]
     if not torch.jit.is_tracing() and (height < MIN_SIZE or width < MIN_SIZE):
         raise UserError(
-            f'the image is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}')
+            f'the image is {height} x {width} (H x W): expected at least {MIN_SIZE} x {MIN_SIZE}'
+        )
 
 
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
     return checkpoint(
-        block, x, use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+    )
 
 
 @contextmanager
@@ -177,10 +185,13 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
     Each BatchNorm still gets its statistics, with momentum 0: a checkpoint must save the same
     tensors in both passes.
     """
-    kept = [(module, module.momentum, module.num_batches_tracked) for module in block.modules()
-            if isinstance(module, _BatchNorm) and module.track_running_stats]
+    kept = [
+        (module, module.momentum, module.num_batches_tracked)
+        for module in block.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
     for norm, _, batches in kept:
-        norm.momentum, norm.num_batches_tracked = 0., batches.clone()
+        norm.momentum, norm.num_batches_tracked = 0.0, batches.clone()
     try:
         yield
     finally:

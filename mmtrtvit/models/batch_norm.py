@@ -54,8 +54,17 @@ class _Normalise(torch.autograd.Function):
         rows, grads = _rows(x), _rows(grad.contiguous(memory_format=torch.channels_last))
         # In eval mode, PyTorch's backward pass sums up the gradients of weight and bias alone.
         _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grads, rows, None, _row(mean), _row(inverse**-2), None, None, False, 0.,
-            (False, True, True))
+            grads,
+            rows,
+            None,
+            _row(mean),
+            _row(inverse**-2),
+            None,
+            None,
+            False,
+            0.0,
+            (False, True, True),
+        )
         grad_weight, grad_bias = _pool(grad_weight), _pool(grad_bias)
         # weight * inverse * (grad - grad_bias / count - normalised x * grad_weight / count)
         scale = weight * inverse
@@ -63,23 +72,29 @@ class _Normalise(torch.autograd.Function):
         offset = -scale * grad_bias / count - slope * mean
         grad_x = torch.empty_like(x)
         torch.addcmul(_row(offset), grads, _row(scale), out=_rows(grad_x)).addcmul_(
-            rows, _row(slope))
+            rows, _row(slope)
+        )
         return grad_x, grad_weight, grad_bias, None, None
 
 
 def _has_rest(x: Tensor) -> bool:
     channels = x.shape[1]
     return (
-        channels % VECTOR != 0 and x.numel() // channels % VECTOR == 0 and x.numel() >= LARGE
-        and x.device.type == 'cpu' and x.dtype == torch.float32
+        channels % VECTOR != 0
+        and x.numel() // channels % VECTOR == 0
+        and x.numel() >= LARGE
+        and x.device.type == 'cpu'
+        and x.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
-        and not torch.compiler.is_compiling())
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel of ``(B, C, H, W)``."""
     means, variances = (
-        each.view(VECTOR, -1) for each in torch.batch_norm_update_stats(_rows(x), None, None, 0.))
+        each.view(VECTOR, -1) for each in torch.batch_norm_update_stats(_rows(x), None, None, 0.0)
+    )
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 

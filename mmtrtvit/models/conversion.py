@@ -76,8 +76,11 @@ def convert_weights(
         raise UserError(f'{out} is a folder: name the file to write')
     weights = state_dict_of(fetch_weights(source))
     prefix = BACKBONE if any(name.startswith(BACKBONE) for name in weights) else ''
-    inner = {name.removeprefix(prefix): value for name, value in weights.items()
-             if name.startswith(prefix)}
+    inner = {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
     likely = _likely_arch(inner, source)
     arch = arch or likely
     sides = _window_size(inner, arch) if window_size is None else window_size
@@ -87,23 +90,33 @@ def convert_weights(
     fitted, report = fit_weights(weights, model)
     if not allow_partial and (report.missing or report.unexpected or report.reshaped):
         hint = '' if arch == likely else f' The shapes are those of {likely}.'
-        raise UserError(f'{source} does not fit EfficientViT-{arch}.{hint}\n{report.table()}\n'
-                        f'{report}\nTo leave out what does not fit: --allow-partial')
-    written = {name: fitted[name].clone() for name, value in model.items()
-               if name in fitted and fitted[name].shape == value.shape}
+        raise UserError(
+            f'{source} does not fit EfficientViT-{arch}.{hint}\n{report.table()}\n'
+            f'{report}\nTo leave out what does not fit: --allow-partial'
+        )
+    written = {
+        name: fitted[name].clone()
+        for name, value in model.items()
+        if name in fitted and fitted[name].shape == value.shape
+    }
     if to != OURS:
-        written = {FOREIGN_NAMES[to](name.removeprefix(prefix)): value
-                   for name, value in written.items() if name not in others}
+        written = {
+            FOREIGN_NAMES[to](name.removeprefix(prefix)): value
+            for name, value in written.items()
+            if name not in others
+        }
     sides = tuple(_sides(backbone).values())
     _write(out, written, dict(arch=arch, window_size=sides, layout=to, source=str(source)))
     left_out = sorted({name.partition('.')[0] for name in others}) if to != OURS else []
     return Conversion(
-        layout_of(inner), arch, sides, bool(others) and not left_out, left_out, report)
+        layout_of(inner), arch, sides, bool(others) and not left_out, left_out, report
+    )
 
 
 def _likely_arch(weights: Mapping[str, Tensor], source: str | Path) -> str:
-    shares = {arch: fit_weights(weights, _state(arch, 7))[1].share
-              for arch in EfficientViT.arch_settings}
+    shares = {
+        arch: fit_weights(weights, _state(arch, 7))[1].share for arch in EfficientViT.arch_settings
+    }
     arch = max(shares, key=shares.__getitem__)
     if not shares[arch]:
         raise UserError(f'{source}: {none_known(weights, EfficientViT.__name__)}')
@@ -125,8 +138,11 @@ def _window_size(weights: Mapping[str, Tensor], arch: str) -> list[int]:
 def _sides(weights: Mapping[str, Tensor]) -> dict[int, int]:
     """Returns the side of the windows by stage, as the tables of attention biases tell it."""
     stages = {name: re.match(r'stages\.(\d)\..+bias_table', name) for name in weights}
-    return {int(match[1]): math.isqrt(weights[name].shape[-1])
-            for name, match in stages.items() if match}
+    return {
+        int(match[1]): math.isqrt(weights[name].shape[-1])
+        for name, match in stages.items()
+        if match
+    }
 
 
 def _is_neck_or_head(name: str) -> bool:

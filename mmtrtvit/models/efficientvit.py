@@ -55,10 +55,15 @@ class LocalMixing(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.interaction = Residual(
-            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.), inplace=True)
-        self.ffn = Residual(nn.Sequential(
-            ConvNorm(channels, 2 * channels, act=True),
-            ConvNorm(2 * channels, channels, norm_weight=0.)), inplace=True)
+            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.0), inplace=True
+        )
+        self.ffn = Residual(
+            nn.Sequential(
+                ConvNorm(channels, 2 * channels, act=True),
+                ConvNorm(2 * channels, channels, norm_weight=0.0),
+            ),
+            inplace=True,
+        )
 
 
 class AttentionHead(nn.Module):
@@ -78,7 +83,7 @@ class AttentionHead(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
         query, key, value = _tokens(self.qkv(x)).split(self.widths, dim=2)  # (B, w * w, 16 or C)
-        query = _tokens(self.query_conv(_map(query, x))) * KEY_CHANNELS**-.5
+        query = _tokens(self.query_conv(_map(query, x))) * KEY_CHANNELS**-0.5
         attention = (query @ key.transpose(1, 2) + bias).softmax(dim=-1)  # (B, w * w, w * w)
         return _map(attention @ value, x)
 
@@ -106,10 +111,11 @@ class CascadedGroupAttention(nn.Module):
     def __init__(self, channels: int, kernels: Sequence[int], window_size: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(
-            AttentionHead(channels // len(kernels), kernel_size) for kernel_size in kernels)
+            AttentionHead(channels // len(kernels), kernel_size) for kernel_size in kernels
+        )
         self.bias_table = nn.Parameter(torch.zeros(len(kernels), window_size**2))
         self.register_buffer('bias_index', relative_bias_index(window_size), persistent=False)
-        self.proj = ConvNorm(channels, channels, norm_weight=0.)
+        self.proj = ConvNorm(channels, channels, norm_weight=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         groups = x.chunk(len(self.heads), dim=1)
@@ -172,7 +178,8 @@ class PatchMerging(nn.Sequential):
         super().__init__()
         self.expand = ConvNorm(in_channels, hidden_channels, act=True)
         self.reduce = ConvNorm(
-            hidden_channels, hidden_channels, 3, stride=2, groups=hidden_channels, act=True)
+            hidden_channels, hidden_channels, 3, stride=2, groups=hidden_channels, act=True
+        )
         self.squeeze_excite = SqueezeExcitation(hidden_channels, hidden_channels // 4)
         self.project = ConvNorm(hidden_channels, out_channels)
 
@@ -206,17 +213,23 @@ class EfficientViT(Backbone):
 
     arch_settings = {
         'm0': dict(
-            channels=(64, 128, 192), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(5, 5, 5, 5)),
+            channels=(64, 128, 192), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(5, 5, 5, 5)
+        ),
         'm1': dict(
-            channels=(128, 144, 192), depths=(1, 2, 3), heads=(2, 3, 3), kernels=(7, 5, 3, 3)),
+            channels=(128, 144, 192), depths=(1, 2, 3), heads=(2, 3, 3), kernels=(7, 5, 3, 3)
+        ),
         'm2': dict(
-            channels=(128, 192, 224), depths=(1, 2, 3), heads=(4, 3, 2), kernels=(7, 5, 3, 3)),
+            channels=(128, 192, 224), depths=(1, 2, 3), heads=(4, 3, 2), kernels=(7, 5, 3, 3)
+        ),
         'm3': dict(
-            channels=(128, 240, 320), depths=(1, 2, 3), heads=(4, 3, 4), kernels=(5, 5, 5, 5)),
+            channels=(128, 240, 320), depths=(1, 2, 3), heads=(4, 3, 4), kernels=(5, 5, 5, 5)
+        ),
         'm4': dict(
-            channels=(128, 256, 384), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(7, 5, 3, 3)),
+            channels=(128, 256, 384), depths=(1, 2, 3), heads=(4, 4, 4), kernels=(7, 5, 3, 3)
+        ),
         'm5': dict(
-            channels=(192, 288, 384), depths=(1, 3, 4), heads=(3, 3, 4), kernels=(7, 5, 3, 3)),
+            channels=(192, 288, 384), depths=(1, 3, 4), heads=(3, 3, 4), kernels=(7, 5, 3, 3)
+        ),
     }
 
     def __init__(
@@ -240,18 +253,32 @@ class EfficientViT(Backbone):
             ConvNorm(3, width // 8, 3, stride=2, act=True),
             ConvNorm(width // 8, width // 4, 3, stride=2, act=True),
             ConvNorm(width // 4, width // 2, 3, stride=2, act=True),
-            ConvNorm(width // 2, width, 3, stride=2))
+            ConvNorm(width // 2, width, 3, stride=2),
+        )
         stages = []
         for index, (next_width, depth) in enumerate(zip(channels, depths)):
-            lead = [] if index == 0 else [
-                LocalMixing(width), PatchMerging(width, next_width), LocalMixing(next_width)]
-            blocks = [SandwichBlock(next_width, kernels[:heads[index]], window_sizes[index])
-                      for _ in range(depth)]
+            lead = (
+                []
+                if index == 0
+                else [LocalMixing(width), PatchMerging(width, next_width), LocalMixing(next_width)]
+            )
+            blocks = [
+                SandwichBlock(next_width, kernels[: heads[index]], window_sizes[index])
+                for _ in range(depth)
+            ]
             stages.append(nn.Sequential(*lead, *blocks))
             width = next_width
         super().__init__(
-            stem, stages, channels, (16, 32, 64), out_indices, frozen_stages, norm_eval, with_cp,
-            init_cfg)
+            stem,
+            stages,
+            channels,
+            (16, 32, 64),
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
+        )
         self.apply(init_weights)
 
 
@@ -261,22 +288,24 @@ def _check_widths(
     if not len(channels) == len(depths) == len(heads) == 3:
         raise UserError(
             f'EfficientViT has three stages: got channels={channels!r}, depths={depths!r}, '
-            f'heads={heads!r}')
+            f'heads={heads!r}'
+        )
     if len(kernels) < max(heads):
         raise UserError(f'kernels={kernels!r}: heads={heads!r} need {max(heads)} of them')
     for width, num_heads in zip(channels, heads):
         if num_heads < 1 or width % num_heads:
             raise UserError(
                 f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is no '
-                f'multiple of {num_heads}')
+                f'multiple of {num_heads}'
+            )
     if channels[0] % 8:
-        raise UserError(
-            f'channels={channels!r}: the stem needs a multiple of 8 in the first stage')
+        raise UserError(f'channels={channels!r}: the stem needs a multiple of 8 in the first stage')
 
 
 def _window_sizes(window_size: int | Sequence[int]) -> tuple[int, ...]:
     sizes = (window_size,) * 3 if isinstance(window_size, int) else tuple(window_size)
     if len(sizes) != 3 or min(sizes) < 1:
         raise UserError(
-            f'window_size={window_size!r}: expected a number of at least 1, or three of them')
+            f'window_size={window_size!r}: expected a number of at least 1, or three of them'
+        )
     return sizes

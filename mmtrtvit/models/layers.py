@@ -30,12 +30,18 @@ class ConvNorm(nn.Sequential):
         stride: int = 1,
         groups: int = 1,
         act: bool = False,
-        norm_weight: float = 1.,
+        norm_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups,
-            bias=False)
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            kernel_size // 2,
+            groups=groups,
+            bias=False,
+        )
         self.norm = BatchNorm2d(out_channels)
         nn.init.constant_(self.norm.weight, norm_weight)
         if act:
@@ -44,7 +50,8 @@ class ConvNorm(nn.Sequential):
 
 def channels_last(x: Tensor) -> Tensor:
     """Images in the memory format ``channels_last``, ``(B, C, H, W)``: for a few channels,
-    stacking them is PyTorch's fastest way there."""
+    stacking them is PyTorch's fastest way there.
+    """
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
     return torch.stack(x.unbind(1), dim=-1).permute(0, 3, 1, 2)
@@ -77,6 +84,6 @@ def init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
     elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=.02)
+        nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -65,19 +65,22 @@ class EfficientViTFPN(BaseModule):
         if add_extra_convs and add_extra_convs not in EXTRA_SOURCES:
             raise UserError(
                 f'EfficientViTFPN: add_extra_convs={add_extra_convs!r}, expected False or one of '
-                f'{", ".join(EXTRA_SOURCES)}')
+                f'{", ".join(EXTRA_SOURCES)}'
+            )
         self.in_channels = tuple(in_channels)
         self.num_coarser = num_outs - len(self.in_channels) - num_extra_trans_convs
         if num_extra_trans_convs < 0 or self.num_coarser < 0:
             raise UserError(
                 f'EfficientViTFPN: num_outs={num_outs!r} must be at least the '
                 f'{len(self.in_channels)} inputs plus num_extra_trans_convs='
-                f'{num_extra_trans_convs!r}, which is at least 0')
+                f'{num_extra_trans_convs!r}, which is at least 0'
+            )
         self.add_extra_convs = add_extra_convs
 
         def conv(width: int, kernel_size: int, **options) -> ConvModule:
             return ConvModule(
-                width, out_channels, kernel_size, norm_cfg=norm_cfg, act_cfg=None, **options)
+                width, out_channels, kernel_size, norm_cfg=norm_cfg, act_cfg=None, **options
+            )
 
         self.lateral_convs = nn.ModuleList(conv(width, 1) for width in self.in_channels)
         self.fpn_convs = nn.ModuleList(conv(out_channels, 3, padding=1) for _ in self.in_channels)
@@ -87,10 +90,12 @@ class EfficientViTFPN(BaseModule):
             self.fpn_convs.append(conv(width, 3, stride=2, padding=1))
         self.extra_trans_convs = nn.ModuleList(
             conv(out_channels, 2, stride=2, conv_cfg=dict(type='deconv'))
-            for _ in range(num_extra_trans_convs))
+            for _ in range(num_extra_trans_convs)
+        )
         # The first of these works on the finest map, the last of the transposed convolutions'.
         self.extra_fpn_convs = nn.ModuleList(
-            conv(out_channels, 3, padding=1) for _ in range(num_extra_trans_convs))
+            conv(out_channels, 3, padding=1) for _ in range(num_extra_trans_convs)
+        )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """``((B, C_i, H_i, W_i), ...) -> ((B, C, H_o, W_o), ...)``, both finest first.
@@ -132,4 +137,5 @@ class EfficientViTFPN(BaseModule):
             raise UserError(
                 f'EfficientViTFPN: in_channels={list(self.in_channels)}, but the backbone gives '
                 f'{len(widths)} maps of {list(widths)} channels. Set neck.in_channels to '
-                'backbone.out_channels, or change out_indices or arch of the backbone')
+                'backbone.out_channels, or change out_indices or arch of the backbone'
+            )

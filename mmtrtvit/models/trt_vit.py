@@ -27,12 +27,13 @@ class BottleNeck(nn.Module):
         drop_path: Probability of dropping the residual branch of a sample.
     """
 
-    def __init__(self, channels: int, inner_channels: int, drop_path: float = 0.) -> None:
+    def __init__(self, channels: int, inner_channels: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             ConvNorm(channels, inner_channels, act=True),
             ConvNorm(inner_channels, inner_channels, 3, act=True),
-            ConvNorm(inner_channels, channels))
+            ConvNorm(inner_channels, channels),
+        )
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self, channels: int, head_dim: int = 32, mlp_ratio: float = 3., drop_path: float = 0.
+        self, channels: int, head_dim: int = 32, mlp_ratio: float = 3.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         hidden_channels = int(channels * mlp_ratio)
@@ -79,7 +80,8 @@ class Transformer(nn.Module):
         self.attention = SelfAttention(channels, head_dim)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
-            nn.Linear(channels, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, channels))
+            nn.Linear(channels, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, channels)
+        )
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +116,8 @@ class MixBlock(nn.Module):
         if not 0 < global_channels < channels:
             raise UserError(
                 f'mix_ratio={mix_ratio!r} gives {global_channels} of {channels} channels to the '
-                f'Transformer: it and the BottleNeck need at least head_dim={head_dim} and 1')
+                f'Transformer: it and the BottleNeck need at least head_dim={head_dim} and 1'
+            )
         first, second = self.path(global_channels, local_channels)
         self.reduce = ConvNorm(channels, first)
         self.bridge = nn.Identity() if first == second else ConvNorm(first, second)
@@ -151,7 +154,8 @@ class MixBlockB(MixBlock):
 
 class MixBlockC(MixBlock):
     """Transformer first, BottleNeck on its output, the published choice [P]:
-    ``(B, C, H, W) -> (B, C, H, W)``."""
+    ``(B, C, H, W) -> (B, C, H, W)``.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         context = self.transformer(self.reduce(x))
@@ -202,10 +206,10 @@ class TRTViT(Backbone):
         self,
         arch: str | dict = 'b',
         pattern: str = 'C-C-C-M',
-        mix_ratio: float = .5,
+        mix_ratio: float = 0.5,
         head_dim: int = 32,
-        mlp_ratio: float = 3.,
-        drop_path_rate: float = 0.,
+        mlp_ratio: float = 3.0,
+        drop_path_rate: float = 0.0,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -218,7 +222,8 @@ class TRTViT(Backbone):
         if not len(kinds) == len(depths) == len(channels) == 4:
             raise UserError(
                 f'TRTViT has four stages: got depths={depths!r}, channels={channels!r}, '
-                f'pattern={pattern!r}')
+                f'pattern={pattern!r}'
+            )
 
         def build_block(kind: str, width: int, drop_path: float) -> nn.Module:
             if kind == 'C':
@@ -227,19 +232,22 @@ class TRTViT(Backbone):
                 if width % head_dim:
                     raise UserError(
                         f'a Transformer stage of {width} channels is no multiple of '
-                        f'head_dim={head_dim}')
+                        f'head_dim={head_dim}'
+                    )
                 return Transformer(width, head_dim, mlp_ratio, drop_path)
             if kind in MIX_BLOCKS:
                 return MIX_BLOCKS[kind](width, mix_ratio, head_dim, mlp_ratio, drop_path)
             raise UserError(
                 f'pattern={pattern!r}: block {kind!r} is unknown, expected C, T, '
-                f'{", ".join(MIX_BLOCKS)}')
+                f'{", ".join(MIX_BLOCKS)}'
+            )
 
         stem = nn.Sequential(
             ConvNorm(3, 64, 3, stride=2, act=True),
             ConvNorm(64, 32, 3, act=True),
             ConvNorm(32, 64, 3, act=True),
-            ConvNorm(64, 64, 3, stride=2, act=True))
+            ConvNorm(64, 64, 3, stride=2, act=True),
+        )
         last = max(sum(depths) - 1, 1)
         drop_paths = (drop_path_rate * index / last for index in range(last + 1))
         stages = []
@@ -249,8 +257,16 @@ class TRTViT(Backbone):
             stages.append(nn.Sequential(*_patch_embedding(index, width, next_width), *blocks))
             width = next_width
         super().__init__(
-            stem, stages, channels, (4, 8, 16, 32), out_indices, frozen_stages, norm_eval, with_cp,
-            init_cfg)
+            stem,
+            stages,
+            channels,
+            (4, 8, 16, 32),
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
+        )
         self.apply(init_weights)
 
 

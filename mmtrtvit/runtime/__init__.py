@@ -6,5 +6,4 @@ from .results import Detections, LabelMap
 from .segmentor import Segmentor
 from .work_dir import read_work_dir
 
-__all__ = [
-    'BadImage', 'Detections', 'Detector', 'LabelMap', 'Model', 'Segmentor', 'read_work_dir']
+__all__ = ['BadImage', 'Detections', 'Detector', 'LabelMap', 'Model', 'Segmentor', 'read_work_dir']

@@ -24,43 +24,81 @@ from .work_dir import read_work_dir
 def parse_args() -> argparse.Namespace:
     first, _, rest = __doc__.partition('\n')
     parser = argparse.ArgumentParser(
-        'python -m mmtrtvit.runtime', description=first, epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        'python -m mmtrtvit.runtime',
+        description=first,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
     parser.add_argument(
-        'inputs', nargs='+', metavar='IMAGE',
-        help='image, video, folder (with all below it), glob pattern or number of a webcam')
+        'inputs',
+        nargs='+',
+        metavar='IMAGE',
+        help='image, video, folder (with all below it), glob pattern or number of a webcam',
+    )
     parser.add_argument('--out-dir', metavar='DIR', help='default: MODEL_DIR/results')
     parser.add_argument(
-        '--score-thr', type=float, default=.3, metavar='SCORE',
-        help='leave out detections up to this score (default: %(default)s)')
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='SCORE',
+        help='leave out detections up to this score (default: %(default)s)',
+    )
     parser.add_argument(
-        '--batch-size', type=positive, default=1, metavar='N',
-        help='most images, or tiles of one, at once (default: %(default)s)')
+        '--batch-size',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='most images, or tiles of one, at once (default: %(default)s)',
+    )
     parser.add_argument(
-        '--tile', type=height_and_width, metavar='WIDTHxHEIGHT',
-        help='look at larger images in parts of this size')
+        '--tile',
+        type=height_and_width,
+        metavar='WIDTHxHEIGHT',
+        help='look at larger images in parts of this size',
+    )
     parser.add_argument(
-        '--overlap', type=float, default=.2, metavar='SHARE',
-        help='least share of a tile that its neighbour has, too (default: %(default)s)')
+        '--overlap',
+        type=float,
+        default=0.2,
+        metavar='SHARE',
+        help='least share of a tile that its neighbour has, too (default: %(default)s)',
+    )
     parser.add_argument(
-        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam')
+        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
+    )
     parser.add_argument(
-        '--annotations', metavar='JSON',
-        help='COCO annotations whose numbers of images and categories predictions.json takes')
+        '--annotations',
+        metavar='JSON',
+        help='COCO annotations whose numbers of images and categories predictions.json takes',
+    )
     parser.add_argument(
-        '--no-images', '--no-pictures', dest='images', action='store_false', help='write no drawn images')
+        '--no-images',
+        '--no-pictures',
+        dest='images',
+        action='store_false',
+        help='write no drawn images',
+    )
     parser.add_argument(
-        '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)')
+        '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)'
+    )
     parser.add_argument(
-        '--threads', type=positive, default=0, metavar='N',
-        help='threads of one operator on the CPU (default: one per core)')
+        '--threads',
+        type=positive,
+        default=0,
+        metavar='N',
+        help='threads of one operator on the CPU (default: one per core)',
+    )
     parser.add_argument(
-        '--server', metavar='HOST:PORT',
-        help='let the Triton server at this gRPC address run the model')
+        '--server',
+        metavar='HOST:PORT',
+        help='let the Triton server at this gRPC address run the model',
+    )
     parser.add_argument(
-        '--model-name', metavar='NAME',
-        help="the model's name on the server (default: the name of MODEL_DIR)")
+        '--model-name',
+        metavar='NAME',
+        help="the model's name on the server (default: the name of MODEL_DIR)",
+    )
     return parser.parse_args()
 
 
@@ -100,9 +138,17 @@ def print_summary(result: RunResult) -> None:
 def main(args: argparse.Namespace) -> None:
     ids = Ids.of_file(args.annotations) if args.annotations else None
     result = run(
-        open_model(args), args.inputs, args.out_dir or Path(args.model_dir, 'results'),
-        args.score_thr, args.batch_size, args.tile, args.overlap, args.max_frames, args.images,
-        ids)
+        open_model(args),
+        args.inputs,
+        args.out_dir or Path(args.model_dir, 'results'),
+        args.score_thr,
+        args.batch_size,
+        args.tile,
+        args.overlap,
+        args.max_frames,
+        args.images,
+        ids,
+    )
     print_summary(result)
     if result.stopped:
         raise KeyboardInterrupt

@@ -34,8 +34,10 @@ class Ids:
         """
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls({image['file_name']: image['id'] for image in content['images']},
-                       {each['name']: each['id'] for each in content['categories']})
+            return cls(
+                {image['file_name']: image['id'] for image in content['images']},
+                {each['name']: each['id'] for each in content['categories']},
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path} cannot be read as COCO annotations: {error!r}') from error
 
@@ -70,7 +72,8 @@ class CocoFile:
             file.write('{"annotations": [')
             yield self
             categories = [
-                dict(id=self._category(label), name=name) for label, name in enumerate(classes)]
+                dict(id=self._category(label), name=name) for label, name in enumerate(classes)
+            ]
             rest = json.dumps(dict(images=self._images, categories=categories))
             file.write(f'\n], {rest[1:]}\n')
 
@@ -93,9 +96,14 @@ class CocoFile:
         self._count += 1
         left, top, right, bottom = map(float, result.boxes[index])
         annotation = dict(
-            id=self._count, image_id=image, category_id=self._category(int(result.labels[index])),
-            bbox=[left, top, right - left, bottom - top], area=(right - left) * (bottom - top),
-            iscrowd=0, score=float(result.scores[index]))
+            id=self._count,
+            image_id=image,
+            category_id=self._category(int(result.labels[index])),
+            bbox=[left, top, right - left, bottom - top],
+            area=(right - left) * (bottom - top),
+            iscrowd=0,
+            score=float(result.scores[index]),
+        )
         if result.cells is not None:
             mask = result.mask(index)
             annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))

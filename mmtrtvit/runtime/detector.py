@@ -28,12 +28,11 @@ class Detector(Model):
             labels=outputs['labels'][found].copy(),
             size=prepared.original,
             cells=outputs['masks'][found].copy() if 'masks' in outputs else None,
-            mask_threshold=self.work_dir.params.get('mask_thr_binary', .5),
-            note=prepared.note)
+            mask_threshold=self.work_dir.params.get('mask_thr_binary', 0.5),
+            note=prepared.note,
+        )
 
-    def tiles(
-        self, size: tuple[int, int], tile: tuple[int, int], overlap: float
-    ) -> list[Tile]:
+    def tiles(self, size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
         """Tiles, and the whole image for what is larger than the overlap of two tiles."""
         tiles = super().tiles(size, tile, overlap)
         whole = [Tile(0, 0, *size)] if len(tiles) > 1 and self.pipeline.resize else []
@@ -43,4 +42,4 @@ class Detector(Model):
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
         nms = self.work_dir.params.get('nms') or {}
-        return merge_detections(results, tiles, size, nms.get('iou_threshold', .5))
+        return merge_detections(results, tiles, size, nms.get('iou_threshold', 0.5))

@@ -9,11 +9,11 @@ from .results import Detections, LabelMap
 from .work_dir import WorkDir
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-NAMED_SHARE = .01  # of the image: smaller classes of a label map are drawn without their name
+NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def draw(
-    image: np.ndarray, result: Detections | LabelMap, names: WorkDir, opacity: float = .5
+    image: np.ndarray, result: Detections | LabelMap, names: WorkDir, opacity: float = 0.5
 ) -> np.ndarray:
     """Draws a result onto its image.
 
@@ -56,9 +56,7 @@ def _draw_boxes(
     return image
 
 
-def _draw_labels(
-    image: np.ndarray, result: LabelMap, names: WorkDir, opacity: float
-) -> np.ndarray:
+def _draw_labels(image: np.ndarray, result: LabelMap, names: WorkDir, opacity: float) -> np.ndarray:
     shares = result.shares()
     colors = np.zeros((max(shares) + 1, 3), np.uint8)
     for label in shares:
@@ -85,11 +83,19 @@ def _write(
     image: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int]
 ) -> None:
     """Writes on a plate whose lower left corner is given, as far as the image has room."""
-    scale = max(sum(image.shape[:2]) / 2400, .4)
+    scale = max(sum(image.shape[:2]) / 2400, 0.4)
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     x = min(max(corner[0], 0), max(image.shape[1] - width, 0))
     y = min(max(corner[1], height + base), image.shape[0])
     cv2.rectangle(image, (x, y - height - base), (x + width, y), color, cv2.FILLED)
     bright = sum(color) > 3 * 128
-    cv2.putText(image, text, (x, y - base // 2 - 1), FONT, scale,
-                (0, 0, 0) if bright else (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(
+        image,
+        text,
+        (x, y - base // 2 - 1),
+        FONT,
+        scale,
+        (0, 0, 0) if bright else (255, 255, 255),
+        1,
+        cv2.LINE_AA,
+    )

@@ -48,8 +48,10 @@ def _from_file(path: Path) -> np.ndarray:
 def _from_array(image: np.ndarray) -> np.ndarray:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise UserError(f'the image has the shape {image.shape}, expected (H, W), (H, W, 1), '
-                        '(H, W, 3) or (H, W, 4).')
+        raise UserError(
+            f'the image has the shape {image.shape}, expected (H, W), (H, W, 1), '
+            '(H, W, 3) or (H, W, 4).'
+        )
     if not image.size:
         raise UserError(f'the image has the shape {image.shape}: it has no pixels.')
     if image.dtype == np.uint16:

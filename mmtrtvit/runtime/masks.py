@@ -24,8 +24,9 @@ def paste(
     by_row = _weights(rows, top, bottom, cells.shape[0])
     by_column = _weights(columns, left, right, cells.shape[1])
     mask = np.zeros(size, bool)
-    mask[rows.start:rows.stop, columns.start:columns.stop] = (
-        by_row @ cells @ by_column.T >= threshold)
+    mask[rows.start : rows.stop, columns.start : columns.stop] = (
+        by_row @ cells @ by_column.T >= threshold
+    )
     return mask
 
 
@@ -37,7 +38,7 @@ def _pixels(start: float, stop: float, side: int) -> range:
 
 def _weights(pixels: range, start: float, stop: float, count: int) -> np.ndarray:
     """Weights of the cells of a side at its pixels by linear interpolation, ``(P, count)``."""
-    centres = np.arange(pixels.start, pixels.stop, dtype=np.float32) + np.float32(.5)
+    centres = np.arange(pixels.start, pixels.stop, dtype=np.float32) + np.float32(0.5)
     with np.errstate(divide='ignore', invalid='ignore'):
         place = (centres - start) / (stop - start) * 2 - 1  # from -1 to 1 over the box
     place[np.isinf(place)] = 0  # of a box without an extent
@@ -60,7 +61,8 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
         counts.insert(0, 0)
     text = ''.join(
         _characters(count - counts[index - 2] if index > 2 else count)
-        for index, count in enumerate(counts))
+        for index, count in enumerate(counts)
+    )
     return dict(size=list(mask.shape), counts=text)
 
 

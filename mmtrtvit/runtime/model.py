@@ -52,7 +52,10 @@ class Model(ABC):
     output_names: tuple[str, ...]
 
     def __init__(
-        self, work_dir: str | Path, device: str | None = None, threads: int = 0,
+        self,
+        work_dir: str | Path,
+        device: str | None = None,
+        threads: int = 0,
         session: Session | None = None,
     ) -> None:
         self.work_dir = read_work_dir(work_dir)
@@ -67,10 +70,14 @@ class Model(ABC):
         self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of an image's shape
         self._limits = _limits(self.session.profiles, self._sides)
         self.pipeline = Pipeline(
-            self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8)
+            self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8
+        )
 
     def __call__(
-        self, image: ImageSource, tile: tuple[int, int] | None = None, overlap: float = .2,
+        self,
+        image: ImageSource,
+        tile: tuple[int, int] | None = None,
+        overlap: float = 0.2,
         batch_size: int = 1,
     ) -> Any:
         """Predicts on one image.
@@ -91,13 +98,15 @@ class Model(ABC):
         if len(tiles) < 2:
             return self.infer([self.prepare(pixels)])[0]
         parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
-        results = [
-            result for batch in batches(parts, batch_size) for result in self.infer(batch)]
+        results = [result for batch in batches(parts, batch_size) for result in self.infer(batch)]
         return self.merge(results, tiles, size)
 
     def predict(
-        self, images: Iterable[ImageSource], batch_size: int = 1,
-        tile: tuple[int, int] | None = None, overlap: float = .2,
+        self,
+        images: Iterable[ImageSource],
+        batch_size: int = 1,
+        tile: tuple[int, int] | None = None,
+        overlap: float = 0.2,
     ) -> Iterator[Any]:
         """Predicts on one image after the other.
 
@@ -113,8 +122,7 @@ class Model(ABC):
             used.
         """
         if tile:
-            yield from (
-                _or_bad(self, image, tile, overlap, batch_size) for image in images)
+            yield from (_or_bad(self, image, tile, overlap, batch_size) for image in images)
             return
         prepared = (_or_bad(self.prepare, image) for image in images)
         for batch in batches(prepared, batch_size):
@@ -139,13 +147,17 @@ class Model(ABC):
         step = profile.most[0] or len(batch)
         results = []
         for start in range(0, len(batch), step):
-            part = list(batch[start:start + step])
+            part = list(batch[start : start + step])
             fill = part[-1:] * (profile.least[0] - len(part))
             outputs = self.session.run(self._inputs(part + fill, shape))
             results += [
-                self.result({name: value[index] for name, value in outputs.items()}, prepared,
-                            tuple(shape[self._sides]))
-                for index, prepared in enumerate(part)]
+                self.result(
+                    {name: value[index] for name, value in outputs.items()},
+                    prepared,
+                    tuple(shape[self._sides]),
+                )
+                for index, prepared in enumerate(part)
+            ]
         return results
 
     @abstractmethod
@@ -160,9 +172,7 @@ class Model(ABC):
             size: Height and width of the graph's input.
         """
 
-    def tiles(
-        self, size: tuple[int, int], tile: tuple[int, int], overlap: float
-    ) -> list[Tile]:
+    def tiles(self, size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
         """Parts in which an image of a size is looked at, see :func:`~.tiles.tiles_of`."""
         return tiles_of(size, tile, overlap)
 
@@ -179,9 +189,7 @@ class Model(ABC):
         return {name: inputs[name] for name in self.input_names}
 
 
-def batches(
-    items: Iterable[Prepared | BadImage], size: int
-) -> Iterator[list[Prepared | BadImage]]:
+def batches(items: Iterable[Prepared | BadImage], size: int) -> Iterator[list[Prepared | BadImage]]:
     """Groups consecutive images of one shape, with the bad ones among them, to batches."""
     batch: list[Prepared | BadImage] = []
     shape = None
@@ -213,7 +221,8 @@ def _takes_uint8(image: Tensor, source: str | Path) -> bool:
     if channels is None or len(image.shape) != 4 or image.shape[channels] not in (3, None):
         raise UserError(
             f'{source}: the input is {image.dtype} of shape {image.shape}, expected float32 '
-            '(B, 3, H, W) or uint8 (B, H, W, 3).')
+            '(B, 3, H, W) or uint8 (B, H, W, 3).'
+        )
     return channels == 3
 
 

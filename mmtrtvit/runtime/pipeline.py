@@ -1,5 +1,6 @@
 """From an image to the input of a graph, to the bit what the test pipeline of the config and the
-data preprocessor of the model make of it with the same OpenCV."""
+data preprocessor of the model make of it with the same OpenCV.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,20 +14,35 @@ import numpy as np
 from ..errors import UserError, did_you_mean
 
 INTERPOLATIONS = {
-    'nearest': cv2.INTER_NEAREST, 'bilinear': cv2.INTER_LINEAR, 'bicubic': cv2.INTER_CUBIC,
-    'area': cv2.INTER_AREA, 'lanczos': cv2.INTER_LANCZOS4}
+    'nearest': cv2.INTER_NEAREST,
+    'bilinear': cv2.INTER_LINEAR,
+    'bicubic': cv2.INTER_CUBIC,
+    'area': cv2.INTER_AREA,
+    'lanczos': cv2.INTER_LANCZOS4,
+}
 ANY = object()
 # The keys of each transform, with the one value that is understood or any. Transforms without a
 # meaning here tell MMDeploy's SDK how to hand over arrays.
 TRANSFORMS: dict[str, dict[str, Any]] = {
     'LoadImageFromFile': dict(
-        to_float32=False, color_type='color', imdecode_backend='cv2', ignore_empty=ANY,
-        backend_args=None, file_client_args=None),
+        to_float32=False,
+        color_type='color',
+        imdecode_backend='cv2',
+        ignore_empty=ANY,
+        backend_args=None,
+        file_client_args=None,
+    ),
     'Resize': dict(
-        size=ANY, keep_ratio=ANY, interpolation=ANY, backend='cv2', clip_object_border=ANY,
-        scale_factor=None),
+        size=ANY,
+        keep_ratio=ANY,
+        interpolation=ANY,
+        backend='cv2',
+        clip_object_border=ANY,
+        scale_factor=None,
+    ),
     'Pad': dict(
-        size=ANY, size_divisor=ANY, pad_to_square=ANY, pad_val=ANY, padding_mode='constant'),
+        size=ANY, size_divisor=ANY, pad_to_square=ANY, pad_val=ANY, padding_mode='constant'
+    ),
     'Normalize': dict(mean=ANY, std=ANY, to_rgb=ANY),
     'DefaultFormatBundle': {},
     'ImageToTensor': dict(keys=ANY),
@@ -56,7 +72,8 @@ class Prepared:
     def scale(self) -> np.ndarray:
         """What widths and heights were multiplied by, ``(2,)``, float32."""
         return np.array(
-            [self.resized[1] / self.original[1], self.resized[0] / self.original[0]], np.float32)
+            [self.resized[1] / self.original[1], self.resized[0] / self.original[0]], np.float32
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Resize:
         if not self.keep_ratio:
             return self.size[1], self.size[0]
         scale = min(max(self.size) / max(height, width), min(self.size) / min(height, width))
-        return int(height * scale + .5), int(width * scale + .5)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
 @dataclass(frozen=True)
@@ -90,8 +107,10 @@ class Pad:
             return max(self.size[1], height), max(self.size[0], width)
         if self.square:
             height = width = max(height, width)
-        return (math.ceil(height / self.divisor) * self.divisor,
-                math.ceil(width / self.divisor) * self.divisor)
+        return (
+            math.ceil(height / self.divisor) * self.divisor,
+            math.ceil(width / self.divisor) * self.divisor,
+        )
 
 
 class Pipeline:
@@ -107,7 +126,9 @@ class Pipeline:
     """
 
     def __init__(
-        self, transforms: Sequence[Mapping[str, Any]], source: str | Path,
+        self,
+        transforms: Sequence[Mapping[str, Any]],
+        source: str | Path,
         normalise: bool = True,
     ) -> None:
         self.normalise = normalise
@@ -138,9 +159,7 @@ class Pipeline:
         levels = np.arange(256, dtype=np.float32)[:, None]
         self.table = (levels - self.mean.astype(np.float32)) / self.std.astype(np.float32)
 
-    def __call__(
-        self, image: np.ndarray, limits: Sequence[tuple[int, int]] = ()
-    ) -> Prepared:
+    def __call__(self, image: np.ndarray, limits: Sequence[tuple[int, int]] = ()) -> Prepared:
         """Prepares an image.
 
         Args:
@@ -156,18 +175,20 @@ class Pipeline:
         if min(wanted) < 1:
             raise UserError(
                 f'{original[1]} x {original[0]} pixels cannot be resized to {wanted[1]} x '
-                f'{wanted[0]}, as the pipeline says: one side would vanish.')
+                f'{wanted[0]}, as the pipeline says: one side would vanish.'
+            )
         note = ''
         if limits:
             resized = max((self._fitted(wanted, most) for most in limits), key=math.prod)
         if resized != wanted:
-            note = (f'shrunk to {resized[1]} x {resized[0]} pixels instead of {wanted[1]} x '
-                    f'{wanted[0]}: the model takes at most '
-                    f'{" or ".join(f"{width} x {height}" for height, width in limits)}')
+            note = (
+                f'shrunk to {resized[1]} x {resized[0]} pixels instead of {wanted[1]} x '
+                f'{wanted[0]}: the model takes at most '
+                f'{" or ".join(f"{width} x {height}" for height, width in limits)}'
+            )
         if resized != original:
             interpolation = self.resize.interpolation if self.resize else 'bilinear'
-            image = cv2.resize(
-                image, resized[::-1], interpolation=INTERPOLATIONS[interpolation])
+            image = cv2.resize(image, resized[::-1], interpolation=INTERPOLATIONS[interpolation])
         for pad in self.pads:
             image = _padded(image, pad)
         return Prepared(self._normalised(image), image.shape[:2], resized, original, note)
@@ -193,13 +214,14 @@ class Pipeline:
         for pad in pads:
             room = [side // pad.divisor * pad.divisor for side in room]
             room = [min(room)] * 2 if pad.square else room
-        scale = min(1., *(limit / side for limit, side in zip(room, resized)))
+        scale = min(1.0, *(limit / side for limit, side in zip(room, resized)))
         smaller = tuple(max(int(side * scale), 1) for side in resized)
         final = _through(smaller, pads)
         if not _fits(final, most):
             raise UserError(
                 f'the pipeline pads images to {final[1]} x {final[0]} pixels, but the model '
-                f'takes at most {most[1]} x {most[0]}.')
+                f'takes at most {most[1]} x {most[0]}.'
+            )
         return smaller
 
 
@@ -218,7 +240,8 @@ def _padded(image: np.ndarray, pad: Pad) -> np.ndarray:
     target = pad.target(height, width)
     value = (pad.value,) * 3 if isinstance(pad.value, int | float) else pad.value
     return cv2.copyMakeBorder(
-        image, 0, target[0] - height, 0, target[1] - width, cv2.BORDER_CONSTANT, value=value)
+        image, 0, target[0] - height, 0, target[1] - width, cv2.BORDER_CONSTANT, value=value
+    )
 
 
 def _check(transform: Mapping[str, Any], source: str | Path) -> None:
@@ -227,27 +250,35 @@ def _check(transform: Mapping[str, Any], source: str | Path) -> None:
     if kind not in TRANSFORMS:
         raise UserError(
             f'{source}: the runtime does not know the transform {kind}.'
-            f'{did_you_mean(str(kind), TRANSFORMS)} It knows: {", ".join(TRANSFORMS)}.')
+            f'{did_you_mean(str(kind), TRANSFORMS)} It knows: {", ".join(TRANSFORMS)}.'
+        )
     for key, value in transform.items():
         if key == 'type':
             continue
         if key not in TRANSFORMS[kind]:
             raise UserError(
                 f'{source}: the runtime does not know {kind}.{key}.'
-                f'{did_you_mean(key, TRANSFORMS[kind])}')
+                f'{did_you_mean(key, TRANSFORMS[kind])}'
+            )
         expected = TRANSFORMS[kind][key]
         if expected is not ANY and value != expected:
-            raise UserError(f'{source}: {kind}.{key} is {value!r}, but the runtime knows '
-                            f'{expected!r} only.')
+            raise UserError(
+                f'{source}: {kind}.{key} is {value!r}, but the runtime knows {expected!r} only.'
+            )
 
 
 def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
     interpolation = transform.get('interpolation', 'bilinear')
     if interpolation not in INTERPOLATIONS:
-        raise UserError(f'{source}: Resize.interpolation is {interpolation!r}, expected one of: '
-                        f'{", ".join(INTERPOLATIONS)}.')
-    return Resize(_size(transform.get('size'), 'Resize.size', source),
-                  bool(transform.get('keep_ratio', False)), interpolation)
+        raise UserError(
+            f'{source}: Resize.interpolation is {interpolation!r}, expected one of: '
+            f'{", ".join(INTERPOLATIONS)}.'
+        )
+    return Resize(
+        _size(transform.get('size'), 'Resize.size', source),
+        bool(transform.get('keep_ratio', False)),
+        interpolation,
+    )
 
 
 def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
@@ -258,14 +289,18 @@ def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
         size=None if size is None else _size(size, 'Pad.size', source),
         divisor=int(transform.get('size_divisor') or 1),
         square=bool(transform.get('pad_to_square', False)),
-        value=value if isinstance(value, int | float) else tuple(value))
+        value=value if isinstance(value, int | float) else tuple(value),
+    )
 
 
 def _size(value: Any, key: str, source: str | Path) -> tuple[int, int]:
     """Width and height, from both or from one number."""
     value = (value, value) if isinstance(value, int) else value
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(
-            isinstance(side, int) and side > 0 for side in value):
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or not all(isinstance(side, int) and side > 0 for side in value)
+    ):
         raise UserError(f'{source}: {key} is {value!r}, expected [WIDTH, HEIGHT].')
     return value[0], value[1]
 
@@ -274,5 +309,6 @@ def _colour(transform: Mapping[str, Any], key: str, source: str | Path) -> np.nd
     try:
         return np.broadcast_to(np.array(transform[key], np.float32), 3)
     except (KeyError, TypeError, ValueError):
-        raise UserError(f'{source}: Normalize.{key} is {transform.get(key)!r}, expected three '
-                        'numbers.') from None
+        raise UserError(
+            f'{source}: Normalize.{key} is {transform.get(key)!r}, expected three numbers.'
+        ) from None

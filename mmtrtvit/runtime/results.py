@@ -27,7 +27,7 @@ class Detections:
     labels: np.ndarray
     size: tuple[int, int]
     cells: np.ndarray | None = None
-    mask_threshold: float = .5
+    mask_threshold: float = 0.5
     note: str = field(default='', compare=False)
 
     def __len__(self) -> int:
@@ -37,8 +37,12 @@ class Detections:
         """Those of a slice, of indices or of a mask over all of them."""
         cells = None if self.cells is None else self.cells[index]
         return replace(
-            self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index],
-            cells=cells)
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            cells=cells,
+        )
 
     def above(self, score: float) -> 'Detections':
         """Those with a higher score."""

@@ -45,10 +45,10 @@ def run(
     model: Model,
     inputs: Iterable[str | Path],
     out_dir: str | Path,
-    score_thr: float = .3,
+    score_thr: float = 0.3,
     batch_size: int = 1,
     tile: tuple[int, int] | None = None,
-    overlap: float = .2,
+    overlap: float = 0.2,
     max_frames: int | None = None,
     images: bool = True,
     ids: Ids | None = None,
@@ -83,12 +83,12 @@ def run(
         coco = None
         if model.task == 'Detector':
             coco = stack.enter_context(
-                CocoFile.open(out_dir / 'predictions.json', model.work_dir.classes, ids))
+                CocoFile.open(out_dir / 'predictions.json', model.work_dir.classes, ids)
+            )
         frames = read_ahead(_frames(media, max_frames, skipped), WAITING)
         medium = media[0]
         try:
-            for medium, frame, found in _results(
-                    model, frames, batch_size, tile, overlap, skipped):
+            for medium, frame, found in _results(model, frames, batch_size, tile, overlap, skipped):
                 _count(result, model, found := _visible(found, score_thr))
                 if coco:
                     coco.add(medium.name.as_posix(), found, **_frame_number(medium, frame))
@@ -119,8 +119,12 @@ def _frames(
 
 
 def _results(
-    model: Model, frames: Iterable[tuple[Medium, Frame]], batch_size: int,
-    tile: tuple[int, int] | None, overlap: float, skipped: list[str],
+    model: Model,
+    frames: Iterable[tuple[Medium, Frame]],
+    batch_size: int,
+    tile: tuple[int, int] | None,
+    overlap: float,
+    skipped: list[str],
 ) -> Iterator[tuple[Medium, Frame, Detections | LabelMap]]:
     begun: deque[tuple[Medium, Frame]] = deque()
 

@@ -21,7 +21,10 @@ class Segmentor(Model):
     output_names = ('output',)
 
     def __init__(
-        self, work_dir: str | Path, device: str | None = None, threads: int = 0,
+        self,
+        work_dir: str | Path,
+        device: str | None = None,
+        threads: int = 0,
         session: Session | None = None,
     ) -> None:
         super().__init__(work_dir, device, threads, session)
@@ -29,7 +32,8 @@ class Segmentor(Model):
         if len(output.shape) not in (3, 4):
             raise UserError(
                 f'{self.work_dir.net}: the output has the shape {output.shape}, expected logits '
-                '(B, C, H, W) or label maps (B, H, W).')
+                '(B, C, H, W) or label maps (B, H, W).'
+            )
 
     def result(
         self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
@@ -42,10 +46,10 @@ class Segmentor(Model):
         best = None
         for label, logits in _planes(output):
             logits = resize(logits, size, align_corners)
-            logits = logits[:prepared.size[0], :prepared.size[1]]
+            logits = logits[: prepared.size[0], : prepared.size[1]]
             logits = resize(logits, prepared.original, align_corners)
             if output.ndim == 3 and count == 1:
-                threshold = params.get('threshold', .3)
+                threshold = params.get('threshold', 0.3)
                 labels[1 / (1 + np.exp(-logits)) > threshold] = 1
             elif best is None:
                 best = logits.copy()

@@ -48,7 +48,7 @@ def read_ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
         stopped.set()
         while thread.is_alive():  # it may wait for room
             try:
-                waiting.get(timeout=.01)
+                waiting.get(timeout=0.01)
             except Empty:
                 continue
         thread.join()

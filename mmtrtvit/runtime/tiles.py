@@ -10,7 +10,7 @@ from ..errors import UserError
 from .results import Detections, LabelMap
 
 BORDER = 2  # pixels from the border of a tile at which a box counts as cut
-COVERED = .5  # share of a cut box that another tile's box must cover to replace it
+COVERED = 0.5  # share of a cut box that another tile's box must cover to replace it
 
 
 class Tile(NamedTuple):
@@ -49,7 +49,9 @@ def _starts(side: int, part: int, overlap: float) -> list[int]:
 
 
 def merge_detections(
-    results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int],
+    results: Sequence[Detections],
+    tiles: Sequence[Tile],
+    size: tuple[int, int],
     iou_threshold: float,
 ) -> Detections:
     """Makes one result of those of all tiles, by NMS of each class.
@@ -65,16 +67,21 @@ def merge_detections(
     """
     first = results[0]
     found = Detections(
-        boxes=np.concatenate([
-            result.boxes + np.array([tile.left, tile.top] * 2, np.float32)
-            for result, tile in zip(results, tiles)]),
+        boxes=np.concatenate(
+            [
+                result.boxes + np.array([tile.left, tile.top] * 2, np.float32)
+                for result, tile in zip(results, tiles)
+            ]
+        ),
         scores=np.concatenate([result.scores for result in results]),
-        labels=np.concatenate([result.labels for result in results]), size=size,
+        labels=np.concatenate([result.labels for result in results]),
+        size=size,
         cells=None if first.cells is None else np.concatenate([each.cells for each in results]),
-        mask_threshold=first.mask_threshold, note=_notes(results))
+        mask_threshold=first.mask_threshold,
+        note=_notes(results),
+    )
     origin = np.repeat(np.arange(len(tiles)), [len(result) for result in results])
-    cut = np.concatenate([
-        _cut(result.boxes, tile, size) for result, tile in zip(results, tiles)])
+    cut = np.concatenate([_cut(result.boxes, tile, size) for result, tile in zip(results, tiles)])
     area = _area(found.boxes)
     order = np.lexsort((-found.scores, cut))
     kept = []
@@ -99,7 +106,8 @@ def merge_label_maps(
         top, bottom = rows[tile.top]
         left, right = columns[tile.left]
         labels[top:bottom, left:right] = result.labels[
-            top - tile.top:bottom - tile.top, left - tile.left:right - tile.left]
+            top - tile.top : bottom - tile.top, left - tile.left : right - tile.left
+        ]
     return LabelMap(labels, _notes(results))
 
 
@@ -114,9 +122,11 @@ def _cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
     """Whether boxes, in pixels of the tile, touch a border of it that is none of the image."""
     left, top, right, bottom = boxes.T
     return (
-        (left < BORDER) & (tile.left > 0) | (top < BORDER) & (tile.top > 0)
+        (left < BORDER) & (tile.left > 0)
+        | (top < BORDER) & (tile.top > 0)
         | (right > tile.right - tile.left - BORDER) & (tile.right < size[1])
-        | (bottom > tile.bottom - tile.top - BORDER) & (tile.bottom < size[0]))
+        | (bottom > tile.bottom - tile.top - BORDER) & (tile.bottom < size[0])
+    )
 
 
 def _intersection(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -47,28 +47,34 @@ def read_work_dir(path: str | Path) -> WorkDir:
     deploy, pipeline = (_read(path, f'{name}.json') for name in ('deploy', 'pipeline'))
     task = _value(deploy, str, path / 'deploy.json', 'task')
     if task not in TASKS:
-        raise UserError(f'{path / "deploy.json"}: task is {task!r}, expected one of: '
-                        f'{", ".join(TASKS)}.')
+        raise UserError(
+            f'{path / "deploy.json"}: task is {task!r}, expected one of: {", ".join(TASKS)}.'
+        )
     file = path / 'pipeline.json'
     tasks = _value(pipeline, list, file, 'pipeline', 'tasks')
     if len(tasks) != 3:
-        raise UserError(f'{file}: pipeline.tasks has {len(tasks)} parts, expected 3: the '
-                        'transforms, the net and the postprocessing.')
+        raise UserError(
+            f'{file}: pipeline.tasks has {len(tasks)} parts, expected 3: the '
+            'transforms, the net and the postprocessing.'
+        )
     return WorkDir(
-        path=path, task=task,
+        path=path,
+        task=task,
         net=path / _value(deploy, str, path / 'deploy.json', 'models', 0, 'net'),
         transforms=_value(pipeline, list, file, 'pipeline', 'tasks', 0, 'transforms'),
         params=_value(pipeline, dict, file, 'pipeline', 'tasks', 2, 'params'),
         classes=tuple(map(str, pipeline.get('classes') or ())),
-        palette=tuple(tuple(color) for color in pipeline.get('palette') or ()))
+        palette=tuple(tuple(color) for color in pipeline.get('palette') or ()),
+    )
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((folder / name).read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise UserError(f'there is no {folder / name}. Expected the work dir that tools/deploy.py '
-                        'writes.') from None
+        raise UserError(
+            f'there is no {folder / name}. Expected the work dir that tools/deploy.py writes.'
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{folder / name} cannot be read as JSON: {error}') from error
     if not isinstance(content, dict):
@@ -82,9 +88,11 @@ def _value(content: Any, kind: type, file: Path, *keys: str | int) -> Any:
         try:
             content = content[key]
         except (KeyError, IndexError, TypeError):
-            raise UserError(f'{file} has no {".".join(map(str, keys))}, as tools/deploy.py writes '
-                            'it.') from None
+            raise UserError(
+                f'{file} has no {".".join(map(str, keys))}, as tools/deploy.py writes it.'
+            ) from None
     if not isinstance(content, kind):
-        raise UserError(f'{file}: {".".join(map(str, keys))} is {content!r}, expected '
-                        f'{kind.__name__}.')
+        raise UserError(
+            f'{file}: {".".join(map(str, keys))} is {content!r}, expected {kind.__name__}.'
+        )
     return content

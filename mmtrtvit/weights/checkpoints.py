@@ -29,6 +29,7 @@ def _method_of_history(owner: Any, name: str) -> Any:
 
 def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
     """A function by the name that a file has for it, which is what PyTorch compares."""
+
     def call(*args: Any) -> Any:
         return function(*args)
 
@@ -51,7 +52,8 @@ def _saved_beside_weights() -> list[Any]:
     functions = [
         _named(function, f'{package}.multiarray', function.__name__)
         for function in (core.multiarray._reconstruct, core.multiarray.scalar)
-        for package in ('numpy.core', 'numpy._core')]
+        for package in ('numpy.core', 'numpy._core')
+    ]
     functions.append(_named(_method_of_history, 'builtins', 'getattr'))
     functions.append(_named(str.encode, '_codecs', 'encode'))  # of bytes; PyTorch 2.4 refuses it
     dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
@@ -76,11 +78,15 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     try:
         return _load(path)
     except Exception as error:
-        readable = ', '.join(str(other) for other in path.absolute().parent.glob('*.pth')
-                             if other.name != path.name and is_readable(other))
+        readable = ', '.join(
+            str(other)
+            for other in path.absolute().parent.glob('*.pth')
+            if other.name != path.name and is_readable(other)
+        )
         raise UserError(
             f'{path.absolute()} {_defect(path, error)}.'
-            + f' These can be read: {readable}.' * bool(readable)) from error
+            + f' These can be read: {readable}.' * bool(readable)
+        ) from error
 
 
 def fetch_weights(source: str | Path) -> dict[str, Any]:
@@ -193,7 +199,8 @@ def checkpoint_file(checkpoint: str | Path) -> Path:
         raise UserError(
             f'{newest} is a folder of a sharded training. DeepSpeed writes a script beside it that '
             f'makes one file of the weights, pytorch_model.bin in the folder OUT: '
-            f'python {run}/zero_to_fp32.py {run} OUT --tag {newest.name}')
+            f'python {run}/zero_to_fp32.py {run} OUT --tag {newest.name}'
+        )
     return newest
 
 
@@ -201,5 +208,3 @@ def _step(file: Path) -> int:
     """Returns the epoch or iteration in a file's name, -1 for the best or another checkpoint."""
     match = re.fullmatch(r'(?!best_).*?(\d+)\.pth', file.name)
     return int(match[1]) if match else -1
-
-

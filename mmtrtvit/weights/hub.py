@@ -55,12 +55,16 @@ def _cached_file(address: str) -> Path:
     try:
         path = Path(hf_hub_download(repository, FILE))
     except OSError as error:
-        reason = ('HF_HUB_OFFLINE forbids to download it' if constants.HF_HUB_OFFLINE else
-                  f'it cannot be downloaded: {error}')
+        reason = (
+            'HF_HUB_OFFLINE forbids to download it'
+            if constants.HF_HUB_OFFLINE
+            else f'it cannot be downloaded: {error}'
+        )
         raise UserError(
             f'{address} is not in the cache {constants.HF_HUB_CACHE}, and {reason}\n'
             f'On a machine with a connection: hf download {repository} {FILE}\n'
-            'Bring that file here and convert it with tools/convert_weights.py.') from error
+            'Bring that file here and convert it with tools/convert_weights.py.'
+        ) from error
     _check_hash(path)
     return path
 
@@ -72,6 +76,8 @@ def _check_hash(path: Path) -> None:
     """
     file = path.resolve()
     if re.fullmatch('[0-9a-f]{64}', file.name) and (
-            hashlib.sha256(file.read_bytes()).hexdigest() != file.name):
+        hashlib.sha256(file.read_bytes()).hexdigest() != file.name
+    ):
         raise UserError(
-            f'{file} is damaged: its SHA-256 is not its name. Delete it and load it again.')
+            f'{file} is damaged: its SHA-256 is not its name. Delete it and load it again.'
+        )

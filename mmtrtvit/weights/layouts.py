@@ -74,8 +74,7 @@ def _timm_block(match: re.Match) -> str:
 
 
 OURS = 'mmtrtvit'
-FOREIGN_NAMES = {
-    'official': official_name, 'timm': timm_name, 'timm-features': timm_features_name}
+FOREIGN_NAMES = {'official': official_name, 'timm': timm_name, 'timm-features': timm_features_name}
 
 _SIGNATURES = {
     'official': r'patch_embed\.\d\.c\.',
@@ -114,9 +113,15 @@ def rename(
     for prefix in _backbones(own):
         inside = [name for name in weights if name.startswith(prefix)]
         layout = layout_of(name.removeprefix(prefix) for name in inside)
-        ours = {} if layout == OURS else {
-            prefix + FOREIGN_NAMES[layout](name.removeprefix(prefix)): name
-            for name in own if name.startswith(prefix)}
+        ours = (
+            {}
+            if layout == OURS
+            else {
+                prefix + FOREIGN_NAMES[layout](name.removeprefix(prefix)): name
+                for name in own
+                if name.startswith(prefix)
+            }
+        )
         for name in inside:
             value = weights.pop(name)
             if re.match(re.escape(prefix) + _CLASSIFIER, name) and name not in own:
@@ -128,8 +133,9 @@ def rename(
 
 def _backbones(own: Iterable[str]) -> Iterator[str]:
     """Yields what comes before the names of each backbone in a model."""
-    return (name.removesuffix(_FIRST) for name in own
-            if name == _FIRST or name.endswith(f'.{_FIRST}'))
+    return (
+        name.removesuffix(_FIRST) for name in own if name == _FIRST or name.endswith(f'.{_FIRST}')
+    )
 
 
 def resize_bias_tables(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
@@ -150,8 +156,11 @@ def resize_bias_tables(weights: dict[str, Tensor], own: Mapping[str, Tensor]) ->
         old, new = math.isqrt(table.shape[-1]), math.isqrt(size)
         if old != new and table.shape == (heads, old * old):
             square = interpolate(
-                table.float().reshape(1, heads, old, old), size=(new, new), mode='bicubic',
-                align_corners=False)
+                table.float().reshape(1, heads, old, old),
+                size=(new, new),
+                mode='bicubic',
+                align_corners=False,
+            )
             weights[name] = square.view(heads, size)
             resized.append(name)
     return resized

@@ -45,15 +45,21 @@ class WeightsReport:
             'of another shape': reshaped,
         }
         return '\n'.join(
-            f'  {len(keys)} {kind}: {_listed(keys)}' for kind, keys in kinds.items() if keys)
+            f'  {len(keys)} {kind}: {_listed(keys)}' for kind, keys in kinds.items() if keys
+        )
 
     def table(self) -> str:
         """Returns a row for each part of the model: its tensors and what became of them."""
         lost = {*self.missing, *self.reshaped}
         loaded = {key: size for key, size in self.sizes.items() if key not in lost}
         columns = {
-            'tensors': self.sizes, 'loaded': loaded, 'resized': self.resized,
-            'missing': self.missing, 'other shape': self.reshaped, 'unexpected': self.unexpected}
+            'tensors': self.sizes,
+            'loaded': loaded,
+            'resized': self.resized,
+            'missing': self.missing,
+            'other shape': self.reshaped,
+            'unexpected': self.unexpected,
+        }
         counts = [_by_part(dict.fromkeys(keys, 1)) for keys in columns.values()]
         there, whole = _by_part(loaded), _by_part(self.sizes)
         rows = [['part', *columns, 'parameters']]
@@ -96,7 +102,9 @@ def _percentage(part: int, whole: int) -> str:
 
 
 def fit_weights(
-        weights: Mapping[str, Tensor], own: Mapping[str, Tensor], resize: bool = True,
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    resize: bool = True,
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """Gives weights the names that a model has for them and compares both.
 
@@ -113,34 +121,41 @@ def fit_weights(
     weights, classifier = rename(weights, own)
     resized = resize_bias_tables(weights, own) if resize else []
     model, file = (
-        {key: tuple(value.shape) for key, value in state.items()
-         if not key.endswith('num_batches_tracked')} for state in (own, weights))
+        {
+            key: tuple(value.shape)
+            for key, value in state.items()
+            if not key.endswith('num_batches_tracked')
+        }
+        for state in (own, weights)
+    )
     sizes = {key: own[key].numel() for key in model}
     fitting = sum(size for key, size in sizes.items() if model[key] == file.get(key))
     return weights, WeightsReport(
         missing=[key for key in model if key not in file],
         unexpected=[key for key in file if key not in model],
         reshaped={
-            key: (model[key], file[key]) for key in model
-            if key in file and model[key] != file[key]
+            key: (model[key], file[key]) for key in model if key in file and model[key] != file[key]
         },
         share=fitting / max(sum(sizes.values()), 1),
         sizes=sizes,
         resized=resized,
-        classifier=classifier)
+        classifier=classifier,
+    )
 
 
 def compare_weights(
-        model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor]) -> WeightsReport:
+    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor]
+) -> WeightsReport:
     """Compares names, in any layout, and shapes of the weights of a file with a model's."""
     return fit_weights(file_state, model_state, resize=False)[1]
 
 
 def require_match(
-        report: WeightsReport,
-        name: str,
-        meta: Mapping[str, Any] | None = None,
-        allowed: Collection[str] = ()) -> None:
+    report: WeightsReport,
+    name: str,
+    meta: Mapping[str, Any] | None = None,
+    allowed: Collection[str] = (),
+) -> None:
     """Refuses weights that do not fit.
 
     Args:
@@ -155,9 +170,10 @@ def require_match(
     if report.missing or report.unexpected or set(report.reshaped) - set(allowed):
         raise UserError(
             f'{name} looks like the checkpoint of another model or config: it has '
-            f'{report.share:.1%} of this model\'s parameters.\n{report}\n{_origin(meta or {})}Take '
+            f"{report.share:.1%} of this model's parameters.\n{report}\n{_origin(meta or {})}Take "
             'the config it was trained with; weights of a backbone alone go to '
-            'model.backbone.init_cfg.')
+            'model.backbone.init_cfg.'
+        )
 
 
 def _origin(meta: Mapping[str, Any]) -> str:
@@ -179,7 +195,8 @@ def class_layers(report: WeightsReport, model: nn.Module) -> set[str]:
     without one more for the background, explains the first dimension of all of them.
     """
     heads = {
-        name: module.num_classes for name, module in model.named_modules()
+        name: module.num_classes
+        for name, module in model.named_modules()
         if isinstance(getattr(module, 'num_classes', None), int) and module.num_classes > 0
     }
     counts: dict[str, set[int]] = {}

@@ -14,7 +14,8 @@ from .matching import fit_weights
 
 
 def adapt_weights(
-        backbone: nn.Module, state_dict: dict[str, Any], prefix: str, initialising: bool) -> None:
+    backbone: nn.Module, state_dict: dict[str, Any], prefix: str, initialising: bool
+) -> None:
     """Turns weights in any layout into those of the backbone that is about to load them, in place.
 
     Weights by our names stay as they are unless they initialise the backbone. What becomes of the
@@ -47,7 +48,8 @@ def adapt_weights(
     if report.unexpected or report.reshaped or (report.missing and layout != OURS):
         raise UserError(
             f'the weights do not fit {kind}:\n{report}\nTake those of the same variant (arch). '
-            'To load what fits, convert them first: tools/convert_weights.py --allow-partial')
+            'To load what fits, convert them first: tools/convert_weights.py --allow-partial'
+        )
     if report.missing:
         print_log(f'{kind} starts in part untrained:\n{report}', 'current', logging.WARNING)
     state_dict.update({prefix + key: value for key, value in fitted.items()})
@@ -56,7 +58,7 @@ def adapt_weights(
 def none_known(names: Collection[str], kind: str) -> str:
     """Returns what to tell a user whose weights are not a backbone's by any name."""
     if any(name.startswith('backbone.') for name in names):
-        advice = 'They belong to a whole model: add prefix=\'backbone.\' to init_cfg.'
+        advice = "They belong to a whole model: add prefix='backbone.' to init_cfg."
     else:
-        advice = 'Known are the names of mmtrtvit, microsoft/Cream and timm\'s efficientvit_m*.'
+        advice = "Known are the names of mmtrtvit, microsoft/Cream and timm's efficientvit_m*."
     return f'none of the weights is one of {kind}: {", ".join([*names][:3])}, ... {advice}'

@@ -20,24 +20,31 @@ def write_run(work_dir, time, rows):
 @pytest.fixture
 def work_dir(tmp_path):
     """An epoch, an interruption after half of the second, and its repetition."""
-    first = [dict(loss=2. - step / 10, loss_cls=1., lr=.1, epoch=1 + (step > 4), iter=step,
-                  step=step) for step in (2, 4, 6)]
+    first = [
+        dict(loss=2.0 - step / 10, loss_cls=1.0, lr=0.1, epoch=1 + (step > 4), iter=step, step=step)
+        for step in (2, 4, 6)
+    ]
     validated = dict(first[1], step=1)
-    validated = {'coco/bbox_mAP_50': .25, 'coco/bbox_mAP_l': -1., 'time': .1, 'step': 1}
+    validated = {'coco/bbox_mAP_50': 0.25, 'coco/bbox_mAP_l': -1.0, 'time': 0.1, 'step': 1}
     write_run(tmp_path, '20260101_000000', [*first[:2], validated, first[2]])
-    write_run(tmp_path, '20260102_000000', [
-        dict(loss=1., loss_cls=.5, epoch=2, iter=6, step=6),
-        dict(loss=.9, loss_cls=.4, epoch=2, iter=8, step=8),
-        {'coco/bbox_mAP_50': .5, 'step': 2}])
-    write_run(tmp_path, '20260103_000000', [{'coco/bbox_mAP_50': .9}])  # of an evaluation
+    write_run(
+        tmp_path,
+        '20260102_000000',
+        [
+            dict(loss=1.0, loss_cls=0.5, epoch=2, iter=6, step=6),
+            dict(loss=0.9, loss_cls=0.4, epoch=2, iter=8, step=8),
+            {'coco/bbox_mAP_50': 0.5, 'step': 2},
+        ],
+    )
+    write_run(tmp_path, '20260103_000000', [{'coco/bbox_mAP_50': 0.9}])  # of an evaluation
     return tmp_path
 
 
 def test_scalars_of_a_resumed_training(work_dir):
     losses, metrics = read_scalars(work_dir)
-    assert losses['loss'] == [(2, 1.8), (4, 1.6), (6, 1.), (8, .9)]
+    assert losses['loss'] == [(2, 1.8), (4, 1.6), (6, 1.0), (8, 0.9)]
     assert set(losses) == {'loss', 'loss_cls'}
-    assert metrics['coco/bbox_mAP_50'] == [(4, .25), (8, .5)]
+    assert metrics['coco/bbox_mAP_50'] == [(4, 0.25), (8, 0.5)]
     assert 'time' not in metrics
 
 

@@ -12,8 +12,11 @@ import torch
 from mmtrtvit.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
-SCRIPTS = sorted(path.name for path in FOLDER.glob('*.py')
-                 if path.name not in ('common.py', 'efficientvit_peers.py'))
+SCRIPTS = sorted(
+    path.name
+    for path in FOLDER.glob('*.py')
+    if path.name not in ('common.py', 'efficientvit_peers.py')
+)
 FAST = '--sizes', '64x64', '--rounds', '1', '--threads', '1'
 
 
@@ -27,8 +30,11 @@ def module(monkeypatch):
 def run(script, *args):
     path = os.pathsep.join([str(FOLDER.parent), os.environ.get('PYTHONPATH', '')])
     return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, args)], capture_output=True, text=True,
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'))
+        [sys.executable, FOLDER / script, *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'),
+    )
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -70,7 +76,7 @@ def test_no_official_code(tmp_path):
 
 
 # What the authors' file has, around our model: a train() that returns nothing, too.
-OFFICIAL = '''
+OFFICIAL = """
 from torch import nn
 
 from mmtrtvit.layouts import official_name
@@ -97,7 +103,7 @@ class EfficientViT(nn.Module):
 
 def replace_batchnorm(model):
     pass
-'''
+"""
 
 
 def test_outputs_equal_the_official_ones(module, tmp_path):
@@ -108,21 +114,26 @@ def test_outputs_equal_the_official_ones(module, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = module('common').read(tmp_path / 'x.csv')
     assert [row['implementation'] for row in rows] == [
-        'official', 'official channels_last', 'mmtrtvit']
+        'official',
+        'official channels_last',
+        'mmtrtvit',
+    ]
     assert all(float(row['difference']) < 1e-5 for row in rows)
 
 
 def test_density(module, tmp_path):
     pytest.importorskip('timm')
-    done = run('density.py', '--models', 'trtvit_a', 'resnet50', *FAST,
-               '--out', tmp_path / 'results.csv')
+    done = run(
+        'density.py', '--models', 'trtvit_a', 'resnet50', *FAST, '--out', tmp_path / 'results.csv'
+    )
     assert done.returncode == 0, done.stderr
     rows = {row['model']: row for row in module('common').read(tmp_path / 'results.csv')}
     for row in rows.values():
         speed = float(row['gflop']) / float(row['milliseconds'])
         assert float(row['teraflops']) == pytest.approx(speed, rel=2e-3)
         assert float(row['share_of_peak']) == pytest.approx(
-            speed / float(row['peak_teraflops']), rel=2e-3)
+            speed / float(row['peak_teraflops']), rel=2e-3
+        )
 
 
 def test_operations_are_two_for_each_multiply_add(module):
@@ -133,23 +144,56 @@ def test_operations_are_two_for_each_multiply_add(module):
 
 
 def test_scaling(module, tmp_path):
-    done = run('scaling.py', '--models', 'efficientvit_m0', '--rounds', '1', '--sizes', '64x64',
-               '256x256', '--batches', '1', '2', '--out', tmp_path / 'results.csv')
+    done = run(
+        'scaling.py',
+        '--models',
+        'efficientvit_m0',
+        '--rounds',
+        '1',
+        '--sizes',
+        '64x64',
+        '256x256',
+        '--batches',
+        '1',
+        '2',
+        '--out',
+        tmp_path / 'results.csv',
+    )
     assert done.returncode == 0, done.stderr
     rows = module('common').read(tmp_path / 'results.csv')
     assert [(row['batch'], row['height']) for row in rows] == [
-        ('1', '64'), ('1', '256'), ('2', '64'), ('2', '256')]
+        ('1', '64'),
+        ('1', '256'),
+        ('2', '64'),
+        ('2', '256'),
+    ]
     assert done.stdout.count('| efficientvit_m0 | area ') == 2
 
 
-@pytest.mark.parametrize('mode, options', [
-    ('inference', ()), ('inference', ('--dtype', 'bf16')),
-    ('training', ('--channels-last', '--dtype', 'bf16'))])
+@pytest.mark.parametrize(
+    'mode, options',
+    [
+        ('inference', ()),
+        ('inference', ('--dtype', 'bf16')),
+        ('training', ('--channels-last', '--dtype', 'bf16')),
+    ],
+)
 def test_detectors(module, mode, options, tmp_path):
     pytest.importorskip('mmdet')
     out = tmp_path / 'results.csv'
-    done = run('detectors.py', mode, '--models', 'retinanet_efficientvit_m0', 'retinanet_r50',
-               *FAST, '--sizes', '128x128', *options, '--out', out)
+    done = run(
+        'detectors.py',
+        mode,
+        '--models',
+        'retinanet_efficientvit_m0',
+        'retinanet_r50',
+        *FAST,
+        '--sizes',
+        '128x128',
+        *options,
+        '--out',
+        out,
+    )
     assert done.returncode == 0, done.stderr
     assert 'init_weights' not in done.stdout
     rows = module('common').read(out)
@@ -158,42 +202,62 @@ def test_detectors(module, mode, options, tmp_path):
         if mode == 'inference':
             parts = [float(row[part]) for part in ('backbone', 'neck', 'head', 'behind')]
             assert min(parts) > 0 and sum(parts) == pytest.approx(
-                float(row['milliseconds']), rel=2e-3)
+                float(row['milliseconds']), rel=2e-3
+            )
         else:
             assert float(row['images_per_second']) == pytest.approx(
-                1000 / float(row['milliseconds']), rel=2e-3)
+                1000 / float(row['milliseconds']), rel=2e-3
+            )
 
 
-@pytest.mark.parametrize('power', [.5, 1, 2])
+@pytest.mark.parametrize('power', [0.5, 1, 2])
 def test_the_exponent_of_a_power(module, power):
     scaling = module('scaling')
     sides = 256, 512, 800
-    rows = [dict(model='x', batch=batch, height=side, width=side, memory_mb=3 * side**2 * batch,
-                 milliseconds=5 * (side**2)**power * batch**1.5)
-            for side in sides for batch in (1, 4)]
+    rows = [
+        dict(
+            model='x',
+            batch=batch,
+            height=side,
+            width=side,
+            memory_mb=3 * side**2 * batch,
+            milliseconds=5 * (side**2) ** power * batch**1.5,
+        )
+        for side in sides
+        for batch in (1, 4)
+    ]
     found = {(row['over'], row['cost']): row['exponent'] for row in scaling.growths(rows)}
-    assert found == pytest.approx({
-        ('area', 'milliseconds'): power, ('area', 'memory_mb'): 1,
-        ('batch', 'milliseconds'): 1.5, ('batch', 'memory_mb'): 1})
+    assert found == pytest.approx(
+        {
+            ('area', 'milliseconds'): power,
+            ('area', 'memory_mb'): 1,
+            ('batch', 'milliseconds'): 1.5,
+            ('batch', 'memory_mb'): 1,
+        }
+    )
 
 
 def test_a_repeated_measurement_replaces_the_older_one(module, tmp_path):
     common, out = module('common'), tmp_path / 'results.csv'
-    first = [dict(model='a', batch=1, milliseconds=1.), dict(model='a', batch=2, milliseconds=2.)]
+    first = [dict(model='a', batch=1, milliseconds=1.0), dict(model='a', batch=2, milliseconds=2.0)]
     common.save(first, 'x', common.Conditions(threads=2), (), out)
-    common.save([dict(first[1], milliseconds=3., nodes=7)], 'x', common.Conditions(threads=2), (),
-                out)
+    common.save(
+        [dict(first[1], milliseconds=3.0, nodes=7)], 'x', common.Conditions(threads=2), (), out
+    )
     common.save(first[:1], 'x', common.Conditions(threads=1), (), out)
     rows = common.read(out)
     assert [(row['batch'], row['threads'], row['milliseconds'], row['nodes']) for row in rows] == [
-        ('1', '2', '1', ''), ('2', '2', '3', '7'), ('1', '1', '1', '')]
+        ('1', '2', '1', ''),
+        ('2', '2', '3', '7'),
+        ('1', '1', '1', ''),
+    ]
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_differences_are_relative_to_the_largest_value(module):
-    reference = [torch.tensor([1., -10.]), torch.tensor([.5])]
-    outputs = [torch.tensor([2., -10.]), torch.tensor([.5])]
-    assert module('common').difference(outputs, reference) == pytest.approx(.1)
+    reference = [torch.tensor([1.0, -10.0]), torch.tensor([0.5])]
+    outputs = [torch.tensor([2.0, -10.0]), torch.tensor([0.5])]
+    assert module('common').difference(outputs, reference) == pytest.approx(0.1)
 
 
 def test_no_gpu():
@@ -256,8 +320,13 @@ def test_a_recorded_call_keeps_its_weights(module):
 def test_tables_of_a_document(module, tmp_path, monkeypatch):
     tables, common = module('tables'), module('common')
     monkeypatch.setattr(tables, 'RESULTS', tmp_path)
-    common.save([dict(model='a', milliseconds=1.25)], 'x', common.Conditions(threads=2), (),
-                tmp_path / 'x.csv')
+    common.save(
+        [dict(model='a', milliseconds=1.25)],
+        'x',
+        common.Conditions(threads=2),
+        (),
+        tmp_path / 'x.csv',
+    )
     text = 'Before\n<!-- table: x.csv: model milliseconds -->\nold\n<!-- end of table -->\nafter\n'
     new = tables.with_tables(text)
     assert '| a     | 1.25         |' in new and 'old' not in new and '2 threads, fp32' in new
@@ -265,8 +334,11 @@ def test_tables_of_a_document(module, tmp_path, monkeypatch):
     assert tables.with_tables(new) == new
     for wrong, message in (('y.csv', 'y.csv does not exist'), ('x.csv: speed', "['speed']")):
         with pytest.raises(UserError) as error:
-            tables.with_tables(text.replace('x.csv', wrong, 1).replace(': model', '', 1)
-                               if 'speed' in wrong else text.replace('x.csv', wrong))
+            tables.with_tables(
+                text.replace('x.csv', wrong, 1).replace(': model', '', 1)
+                if 'speed' in wrong
+                else text.replace('x.csv', wrong)
+            )
         assert message in str(error.value)
 
 

@@ -10,14 +10,15 @@ from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads, time_
 
 def test_functions_are_timed_in_turn():
     calls = []
-    pauses = dict(short=.002, long=.02)
+    pauses = dict(short=0.002, long=0.02)
 
     def pause(name):
         calls.append(name)
         time.sleep(pauses[name])
 
     timings = time_side_by_side(
-        {name: lambda name=name: pause(name) for name in pauses}, rounds=5, warmup=2)
+        {name: lambda name=name: pause(name) for name in pauses}, rounds=5, warmup=2
+    )
     assert calls == ['short', 'short', 'long', 'long'] + ['short', 'long'] * 5
     for name, result in timings.items():
         assert result.milliseconds >= result.fastest >= pauses[name] * 1000
@@ -26,7 +27,9 @@ def test_functions_are_timed_in_turn():
 
 
 def test_the_median_and_the_spread(monkeypatch):
-    clock = iter([0., 1., 1., 3., 3., 6., 6., 10., 10., 110.])  # 1, 2, 3, 4 and 100 seconds
+    clock = iter(
+        [0.0, 1.0, 1.0, 3.0, 3.0, 6.0, 6.0, 10.0, 10.0, 110.0]
+    )  # 1, 2, 3, 4 and 100 seconds
     monkeypatch.setattr(timing.time, 'perf_counter', lambda: next(clock))
     result = time_side_by_side(dict(x=int), rounds=5, warmup=0)['x']
     assert (result.milliseconds, result.fastest) == (3000, 1000)
@@ -61,7 +64,7 @@ def held_megabytes(count, kept):
 
 @pytest.mark.parametrize('count, kept', [(100, 0), (100, 100), (200, 50)])
 def test_peak_memory_is_what_was_held_at_most(count, kept):
-    assert in_new_process(held_megabytes, count, kept) == pytest.approx(count, rel=.1)
+    assert in_new_process(held_megabytes, count, kept) == pytest.approx(count, rel=0.1)
 
 
 def test_peak_memory_forgets_earlier_peaks():
@@ -76,7 +79,7 @@ def peak_of_a_small_call_behind_a_large_one():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='not glibc')
 def test_peak_memory_counts_what_was_used_and_freed_before():
-    assert in_new_process(peak_where_memory_was_freed) == pytest.approx(50, rel=.1)
+    assert in_new_process(peak_where_memory_was_freed) == pytest.approx(50, rel=0.1)
 
 
 def peak_where_memory_was_freed():

@@ -70,16 +70,23 @@ def assert_same(converted, objects=OBJECTS):
     """Compares the files with what was written, through pycocotools and MMDetection."""
     import_host('mmdet')
     from mmdet.datasets import CocoDataset
+
     for split, images in objects.items():
         file = converted.splits[split].file
         coco = COCO(file)
         assert {item['name']: item['id'] for item in coco.cats.values()} == {
-            name: number for number, name in enumerate(converted.classes, 1)}
+            name: number for number, name in enumerate(converted.classes, 1)
+        }
         assert min(coco.anns) == 1 and len(coco.imgs) == len(images)
         dataset = CocoDataset(
-            ann_file=str(file), data_root=str(converted.data_root),
-            metainfo=dict(classes=converted.classes), data_prefix=dict(img=''),
-            test_mode=True, serialize_data=False, pipeline=[])
+            ann_file=str(file),
+            data_root=str(converted.data_root),
+            metainfo=dict(classes=converted.classes),
+            data_prefix=dict(img=''),
+            test_mode=True,
+            serialize_data=False,
+            pipeline=[],
+        )
         assert len(dataset) == len(images)
         for found in dataset:
             name = next(name for name in images if found['img_path'].endswith('/' + name))
@@ -88,12 +95,11 @@ def assert_same(converted, objects=OBJECTS):
             assert (found['width'], found['height']) == (width, height)
             assert len(found['instances']) == len(items)
             for instance, (label, (x, y, w, h), polygon) in zip(found['instances'], items):
-                assert instance['bbox'] == pytest.approx([x, y, x + w, y + h], abs=.01)
+                assert instance['bbox'] == pytest.approx([x, y, x + w, y + h], abs=0.01)
                 assert instance['bbox_label'] == label and not instance['ignore_flag']
                 assert ('mask' in instance) == (polygon is not None)
                 if polygon:
-                    assert instance['mask'] == [
-                        pytest.approx(np.ravel(polygon).tolist(), abs=.01)]
+                    assert instance['mask'] == [pytest.approx(np.ravel(polygon).tolist(), abs=0.01)]
 
 
 @pytest.fixture
@@ -102,8 +108,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize('images, labels', [
-    ('images/{}', 'labels/{}'), ('{}/images', '{}/labels'), ('{}', '{}')])
+@pytest.mark.parametrize(
+    'images, labels', [('images/{}', 'labels/{}'), ('{}/images', '{}/labels'), ('{}', '{}')]
+)
 def test_yolo(folder, images, labels):
     write_yolo(folder / 'yolo', images, labels)
     converted = convert(find_yolo('yolo'), 'out')
@@ -125,13 +132,16 @@ def test_areas_are_those_of_the_masks(folder):
         assert item['area'] == coco.annToMask(item).sum() > 0
 
 
-@pytest.mark.parametrize('content', [
-    dict(path='../yolo', train='images/train', val='images/val'),
-    dict(path='/nowhere/at/all', train='images/train', val='images/val'),
-    dict(train='../images/train', valid='../images/val'),  # as Roboflow has it
-    dict(train=['images/train', 'more'], val='images/val'),
-    dict(train='train.txt', val='images/val'),
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        dict(path='../yolo', train='images/train', val='images/val'),
+        dict(path='/nowhere/at/all', train='images/train', val='images/val'),
+        dict(train='../images/train', valid='../images/val'),  # as Roboflow has it
+        dict(train=['images/train', 'more'], val='images/val'),
+        dict(train='train.txt', val='images/val'),
+    ],
+)
 def test_ways_to_name_the_images(folder, content):
     root = folder / 'yolo'
     write_yolo(root)
@@ -143,8 +153,10 @@ def test_ways_to_name_the_images(folder, content):
     converted = convert(find_yolo(root / 'data.yaml'), 'out')
     with_more = 'more' in content['train'] or content['train'] == 'train.txt'
     train = {
-        name.replace('in/', ''): value for name, value in OBJECTS['train'].items()
-        if with_more or name != 'in/c.jpg'}
+        name.replace('in/', ''): value
+        for name, value in OBJECTS['train'].items()
+        if with_more or name != 'in/c.jpg'
+    }
     assert_same(converted, dict(OBJECTS, train=train))
 
 
@@ -157,6 +169,7 @@ def test_numbers_behind_boxes_and_polygons_are_left_out(folder):
 
 def test_images_turned_by_exif(folder):
     from PIL import Image
+
     write_yolo(folder / 'yolo')
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side: 48 x 64 stored, 64 x 48 seen
@@ -193,41 +206,65 @@ def remove(name):
             target.rename(root.parent / 'removed')
         else:
             target.unlink()
+
     return apply
 
 
 LABEL = 'labels/train/a.txt'
 
 
-@pytest.mark.parametrize('break_it, parts', [
-    (remove('data.yaml'), ['has no data.yaml', 'names the classes']),
-    (change('data.yaml', 'names: [a\n'), ['data.yaml is not a YAML file']),
-    (change('data.yaml', '- cat\n'), ['should have the keys names, train and val']),
-    (change('data.yaml', 'train: images/train\nval: images/val\n'), ['names should be a list']),
-    (change('data.yaml', 'names: {1: cat}\ntrain: images/train\nval: images/val\n'),
-     ['for each number from 0 on', "{1: 'cat'}"]),
-    (change('data.yaml', 'names: [cat, dog, cat]\ntrain: images/train\nval: images/val\n'),
-     ['different class names']),
-    (change('data.yaml', 'names: [cat]\nkpt_shape: [4, 2]\ntrain: images/train\n'),
-     ['keypoints are not']),
-    (change('data.yaml', 'names: [cat]\ntrain: images/train\n'),
-     ['names no images for val', '"val: images/val"']),
-    (change('data.yaml', 'names: [cat]\ntrain: images/trian\nval: images/val\n'),
-     ['has train: images/trian, but there is no', 'Did you mean train?']),
-    (change('data.yaml', 'names: [cat]\ntrain: labels/train\nval: images/val\n'),
-     ['has train: labels/train, but no images are there']),
-    (remove('labels'), ['train: none of the 3 images has a label file',
-                        'images/train/a.jpg it would be', 'labels/train/a.txt']),
-    (change(LABEL, '0 .5 .5 .1 .1\n\n3 .5 .5 .1 .1'),
-     ['a.txt: line 3: class 3, but there are the classes 0 to 2: cat, dog, bird']),
-    (change(LABEL, '-1 .5 .5 .1 .1'), ['line 1: class -1']),
-    (change(LABEL, 'cat .5 .5 .1 .1'), ['line 1: ', "'cat'"]),
-    (change(LABEL, '0 .5 .5 .1'), ['line 1: ', '5 tokens']),
-    (change(LABEL, '0 .5 .5 .1 x'), ['line 1: ', "'x'"]),
-    (change(LABEL, '0 .5 .5 .1 -.2'), ['line 1: ', 'non-negative']),
-    (change(LABEL, '0 20 14 20 12'), ['line 1: "0 20 14 20 12"', 'fractions of the image']),
-    (change('images/train/a.jpg', 'no image'), ['images/train/a.jpg: not an image']),
-])
+@pytest.mark.parametrize(
+    'break_it, parts',
+    [
+        (remove('data.yaml'), ['has no data.yaml', 'names the classes']),
+        (change('data.yaml', 'names: [a\n'), ['data.yaml is not a YAML file']),
+        (change('data.yaml', '- cat\n'), ['should have the keys names, train and val']),
+        (change('data.yaml', 'train: images/train\nval: images/val\n'), ['names should be a list']),
+        (
+            change('data.yaml', 'names: {1: cat}\ntrain: images/train\nval: images/val\n'),
+            ['for each number from 0 on', "{1: 'cat'}"],
+        ),
+        (
+            change('data.yaml', 'names: [cat, dog, cat]\ntrain: images/train\nval: images/val\n'),
+            ['different class names'],
+        ),
+        (
+            change('data.yaml', 'names: [cat]\nkpt_shape: [4, 2]\ntrain: images/train\n'),
+            ['keypoints are not'],
+        ),
+        (
+            change('data.yaml', 'names: [cat]\ntrain: images/train\n'),
+            ['names no images for val', '"val: images/val"'],
+        ),
+        (
+            change('data.yaml', 'names: [cat]\ntrain: images/trian\nval: images/val\n'),
+            ['has train: images/trian, but there is no', 'Did you mean train?'],
+        ),
+        (
+            change('data.yaml', 'names: [cat]\ntrain: labels/train\nval: images/val\n'),
+            ['has train: labels/train, but no images are there'],
+        ),
+        (
+            remove('labels'),
+            [
+                'train: none of the 3 images has a label file',
+                'images/train/a.jpg it would be',
+                'labels/train/a.txt',
+            ],
+        ),
+        (
+            change(LABEL, '0 .5 .5 .1 .1\n\n3 .5 .5 .1 .1'),
+            ['a.txt: line 3: class 3, but there are the classes 0 to 2: cat, dog, bird'],
+        ),
+        (change(LABEL, '-1 .5 .5 .1 .1'), ['line 1: class -1']),
+        (change(LABEL, 'cat .5 .5 .1 .1'), ['line 1: ', "'cat'"]),
+        (change(LABEL, '0 .5 .5 .1'), ['line 1: ', '5 tokens']),
+        (change(LABEL, '0 .5 .5 .1 x'), ['line 1: ', "'x'"]),
+        (change(LABEL, '0 .5 .5 .1 -.2'), ['line 1: ', 'non-negative']),
+        (change(LABEL, '0 20 14 20 12'), ['line 1: "0 20 14 20 12"', 'fractions of the image']),
+        (change('images/train/a.jpg', 'no image'), ['images/train/a.jpg: not an image']),
+    ],
+)
 def test_broken_yolo_is_told_and_nothing_is_written(folder, break_it, parts):
     root = folder / 'yolo'
     write_yolo(root)
@@ -265,21 +302,31 @@ def write_voc(root, side_by_side=False):
         expected[split] = {}
         for name, (width, height, items) in images.items():
             key = Path(name).stem
-            images_in = root / {'train': 'train', 'val': 'valid'}[split] if side_by_side else (
-                root / 'JPEGImages')
+            images_in = (
+                root / {'train': 'train', 'val': 'valid'}[split]
+                if side_by_side
+                else (root / 'JPEGImages')
+            )
             labels_in = images_in if side_by_side else root / 'Annotations'
             write_image(images_in / Path(name).name, width, height)
-            boxes = [(CLASSES[label], [x, y, np.ceil(w), np.ceil(h)])
-                     for label, (x, y, w, h), _ in items]
-            expected[split][Path(name).name] = width, height, [
-                (sorted(CLASSES).index(name), box, None) for name, box in boxes]
-            parts = [f'<object><name>{name}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>'
-                     f'<xmax>{x + w:.0f}</xmax><ymax>{y + h:.0f}</ymax></bndbox></object>'
-                     for name, (x, y, w, h) in boxes]
+            boxes = [
+                (CLASSES[label], [x, y, np.ceil(w), np.ceil(h)]) for label, (x, y, w, h), _ in items
+            ]
+            expected[split][Path(name).name] = (
+                width,
+                height,
+                [(sorted(CLASSES).index(name), box, None) for name, box in boxes],
+            )
+            parts = [
+                f'<object><name>{name}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>'
+                f'<xmax>{x + w:.0f}</xmax><ymax>{y + h:.0f}</ymax></bndbox></object>'
+                for name, (x, y, w, h) in boxes
+            ]
             labels_in.mkdir(parents=True, exist_ok=True)
             (labels_in / f'{key}.xml').write_text(
                 f'<annotation><size><width>{width}</width><height>{height}</height></size>'
-                f'{"".join(parts)}</annotation>')
+                f'{"".join(parts)}</annotation>'
+            )
             if not side_by_side:
                 lists = root / 'ImageSets/Main'
                 lists.mkdir(parents=True, exist_ok=True)
@@ -309,24 +356,35 @@ def test_voc_with_classes_in_an_order(folder):
 def test_difficult_objects_are_no_training_examples(folder):
     write_voc(folder / 'voc')
     file = folder / 'voc/Annotations/a.xml'
-    file.write_text(file.read_text().replace(
-        '</name>', '</name><difficult>1</difficult>', 1))
+    file.write_text(file.read_text().replace('</name>', '</name><difficult>1</difficult>', 1))
     converted = convert(find_voc('voc'), 'out')
     crowds = [item['iscrowd'] for item in COCO(converted.splits['train'].file).anns.values()]
     assert crowds == [1, 0, 0]
 
 
-@pytest.mark.parametrize('break_it, parts', [
-    (remove('ImageSets'), ['has no images for train and val', 'no ImageSets/Main/train.txt']),
-    (remove('ImageSets/Main/val.txt'), ['has no images for val', 'Main/val.txt']),
-    (remove('Annotations'), ['train: none of the 3 images has a label file', 'a.xml']),
-    (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg: No such file']),
-    (change('Annotations/a.xml', '<annotation>'), ['a.xml: not an XML file']),
-    (change('Annotations/a.xml', '<annotation><object><name>cat</name></object></annotation>'),
-     ['a.xml: ', 'bndbox']),
-    (change('Annotations/a.xml', '<annotation><size><width>640</width><height>48</height></size>'
-            '</annotation>'), ['made for an image of 640 x 48 pixels, but it has 64 x 48']),
-])
+@pytest.mark.parametrize(
+    'break_it, parts',
+    [
+        (remove('ImageSets'), ['has no images for train and val', 'no ImageSets/Main/train.txt']),
+        (remove('ImageSets/Main/val.txt'), ['has no images for val', 'Main/val.txt']),
+        (remove('Annotations'), ['train: none of the 3 images has a label file', 'a.xml']),
+        (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg: No such file']),
+        (change('Annotations/a.xml', '<annotation>'), ['a.xml: not an XML file']),
+        (
+            change(
+                'Annotations/a.xml', '<annotation><object><name>cat</name></object></annotation>'
+            ),
+            ['a.xml: ', 'bndbox'],
+        ),
+        (
+            change(
+                'Annotations/a.xml',
+                '<annotation><size><width>640</width><height>48</height></size></annotation>',
+            ),
+            ['made for an image of 640 x 48 pixels, but it has 64 x 48'],
+        ),
+    ],
+)
 def test_broken_voc_is_told_and_nothing_is_written(folder, break_it, parts):
     root = folder / 'voc'
     write_voc(root)
@@ -338,8 +396,9 @@ def test_broken_voc_is_told_and_nothing_is_written(folder, break_it, parts):
     assert not (folder / 'out').exists()
 
 
-@pytest.mark.parametrize('polygons, test, head', [
-    (True, 'test', 'roi_head.mask_head'), (False, 'val', 'bbox_head')])
+@pytest.mark.parametrize(
+    'polygons, test, head', [(True, 'test', 'roi_head.mask_head'), (False, 'val', 'bbox_head')]
+)
 def test_the_config_fits_the_data(folder, polygons, test, head):
     val = {'d.jpg': (64, 48, [(1, [0, 0, 20, 20], SQUARE if polygons else None)])}
     write_yolo(folder / 'yolo', objects=dict(OBJECTS, val=val))
@@ -377,11 +436,11 @@ def test_the_tool(folder, monkeypatch, capsys):
     assert f"data_root = '{folder}/yolo/'" in out
     assert json.loads((folder / 'out/train.json').read_text())['images']
     write_voc(folder / 'voc')
-    code, out, message = call(
-        monkeypatch, capsys, 'voc', 'voc', 'out', '--classes', *CLASSES)
+    code, out, message = call(monkeypatch, capsys, 'voc', 'voc', 'out', '--classes', *CLASSES)
     assert code == 1 and message.startswith('error: ') and '--overwrite' in message
     code, out, _ = call(
-        monkeypatch, capsys, 'voc', 'voc', 'out', '--overwrite', '--copy', '--classes', *CLASSES)
+        monkeypatch, capsys, 'voc', 'voc', 'out', '--overwrite', '--copy', '--classes', *CLASSES
+    )
     assert code == 0 and "classes=('cat', 'dog', 'bird')" in out
     assert (folder / 'out/JPEGImages/a.jpg').is_file()
 

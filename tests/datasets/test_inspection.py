@@ -38,18 +38,29 @@ def copied(shapes, tmp_path):
 
 def coco_set(root, split='train', **changes):
     return dict(
-        type='CocoDataset', data_root=str(root), metainfo=dict(classes=CLASSES),
+        type='CocoDataset',
+        data_root=str(root),
+        metainfo=dict(classes=CLASSES),
         ann_file=f'annotations/instances_{SPLITS[split]}.json',
-        data_prefix=dict(img=f'images/{SPLITS[split]}'), pipeline=[], **changes)
+        data_prefix=dict(img=f'images/{SPLITS[split]}'),
+        pipeline=[],
+        **changes,
+    )
 
 
 def map_set(root, split='train', **changes):
-    return dict(dict(
-        type='BaseSegDataset', data_root=str(root),
-        metainfo=dict(classes=('background', *CLASSES)),
-        data_prefix=dict(img_path=f'images/{SPLITS[split]}',
-                         seg_map_path=f'annotations/{SPLITS[split]}'),
-        pipeline=[]), **changes)
+    return dict(
+        dict(
+            type='BaseSegDataset',
+            data_root=str(root),
+            metainfo=dict(classes=('background', *CLASSES)),
+            data_prefix=dict(
+                img_path=f'images/{SPLITS[split]}', seg_map_path=f'annotations/{SPLITS[split]}'
+            ),
+            pipeline=[],
+        ),
+        **changes,
+    )
 
 
 def inspect(scope='mmdet', workers=2, track=lambda items, **_: items, **splits):
@@ -67,10 +78,11 @@ def test_instances_are_counted_as_pycocotools_counts_them(shapes):
     for split in inspection.splits:
         coco = COCO(shapes / f'annotations/instances_{SPLITS[split.name]}.json')
         assert split.counts == {
-            name: len(coco.getAnnIds(catIds=coco.getCatIds([name]))) for name in CLASSES}
+            name: len(coco.getAnnIds(catIds=coco.getCatIds([name]))) for name in CLASSES
+        }
         assert len(split.images) == len(coco.imgs)
         for image in split.images:
-            entry, = [item for item in coco.imgs.values() if item['file_name'] == image.name]
+            (entry,) = [item for item in coco.imgs.values() if item['file_name'] == image.name]
             boxes = np.array([item['bbox'] for item in coco.imgToAnns[entry['id']]])
             boxes[:, 2:] += boxes[:, :2]
             assert np.array_equal(image.boxes, boxes)
@@ -80,23 +92,30 @@ def test_pixels_are_counted_as_numpy_counts_them(shapes):
     inspection = inspect('mmseg', train=map_set(shapes), val=map_set(shapes, 'val'))
     assert inspection.trains and not inspection.findings
     for split in inspection.splits:
-        maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-                for path in (shapes / f'annotations/{SPLITS[split.name]}').glob('*.png')]
+        maps = [
+            cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            for path in (shapes / f'annotations/{SPLITS[split.name]}').glob('*.png')
+        ]
         assert list(split.counts.values()) == [
-            sum(int((values == label).sum()) for values in maps) for label in range(4)]
+            sum(int((values == label).sum()) for values in maps) for label in range(4)
+        ]
 
 
-@pytest.mark.parametrize('settings', [
-    dict(),
-    dict(reduce_zero_label=True),
-    dict(type='ADE20KDataset', metainfo=None),
-    dict(type='ADE20KDataset', metainfo=dict(classes=('sky', 'wall'))),
-    dict(type='ADE20KDataset', metainfo=dict(classes=('sky', 'wall')), reduce_zero_label=False),
-])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(),
+        dict(reduce_zero_label=True),
+        dict(type='ADE20KDataset', metainfo=None),
+        dict(type='ADE20KDataset', metainfo=dict(classes=('sky', 'wall'))),
+        dict(type='ADE20KDataset', metainfo=dict(classes=('sky', 'wall')), reduce_zero_label=False),
+    ],
+)
 def test_values_become_labels_as_in_mmsegmentation(copied, settings):
     import_host('mmseg')
     from mmseg.datasets.transforms import LoadAnnotations
     from mmseg.registry import DATASETS
+
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     for folder in ('images', 'annotations'):
         shutil.rmtree(copied / f'{folder}/training')
@@ -118,7 +137,8 @@ def test_values_of_no_class_are_named_and_ignored_ones_are_not(copied):
     values[0, :3], values[1] = (4, 200, 4), 255
     cv2.imwrite(str(path), values)
     assert problems(inspect('mmseg', train=map_set(copied))) == {
-        (Problem.LABEL_VALUE, 'train'): ['00000003.jpg (4, 200)']}
+        (Problem.LABEL_VALUE, 'train'): ['00000003.jpg (4, 200)']
+    }
     settings = dict(metainfo=dict(classes=(*CLASSES, 'star')), reduce_zero_label=True)
     inspection = inspect('mmseg', train=map_set(copied, **settings))
     assert problems(inspection) == {(Problem.LABEL_VALUE, 'train'): ['00000003.jpg (200)']}
@@ -128,7 +148,8 @@ def test_values_of_no_class_are_named_and_ignored_ones_are_not(copied):
 def test_a_missing_label_map_is_one_finding(copied):
     (copied / 'annotations/training/00000003.png').unlink()
     assert list(problems(inspect('mmseg', train=map_set(copied)))) == [
-        (Problem.MISSING_LABEL_MAP, 'train')]
+        (Problem.MISSING_LABEL_MAP, 'train')
+    ]
 
 
 def test_palette_images_are_label_maps(copied):
@@ -142,17 +163,27 @@ def test_palette_images_are_label_maps(copied):
     assert inspection.splits[0].counts == before and not inspection.findings
 
 
-@pytest.mark.parametrize('wrap, times', [
-    (lambda one, two: dict(type='RepeatDataset', times=3, dataset=one), 12),
-    (lambda one, two: dict(type='ClassBalancedDataset', oversample_thr=.5, dataset=one), 12),
-    (lambda one, two: dict(type='ConcatDataset', datasets=[one, two]), 17),
-    (lambda one, two: dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ConcatDataset', datasets=[one, two])), 17)])
+@pytest.mark.parametrize(
+    'wrap, times',
+    [
+        (lambda one, two: dict(type='RepeatDataset', times=3, dataset=one), 12),
+        (lambda one, two: dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=one), 12),
+        (lambda one, two: dict(type='ConcatDataset', datasets=[one, two]), 17),
+        (
+            lambda one, two: dict(
+                type='RepeatDataset',
+                times=2,
+                dataset=dict(type='ConcatDataset', datasets=[one, two]),
+            ),
+            17,
+        ),
+    ],
+)
 def test_data_sets_in_wrappers(shapes, wrap, times):
-    split, = inspect(train=wrap(coco_set(shapes), coco_set(shapes, 'val'))).splits
+    (split,) = inspect(train=wrap(coco_set(shapes), coco_set(shapes, 'val'))).splits
     assert len(split.images) == times
     both = [COCO(shapes / f'annotations/instances_{name}.json') for name in SPLITS.values()]
-    assert sum(split.counts.values()) == sum(len(coco.anns) for coco in both[:1 + (times == 17)])
+    assert sum(split.counts.values()) == sum(len(coco.anns) for coco in both[: 1 + (times == 17)])
 
 
 def test_what_two_splits_share_is_read_once(shapes):
@@ -172,14 +203,22 @@ def test_what_two_splits_share_is_read_once(shapes):
 
 def test_training_images_that_are_validated_on(shapes):
     found = problems(inspect(train=coco_set(shapes), val=coco_set(shapes)))
-    assert found == {(Problem.LEAK, 'val'): [
-        f'{index:08d}.jpg (train: {index:08d}.jpg)' for index in range(12)]}
+    assert found == {
+        (Problem.LEAK, 'val'): [f'{index:08d}.jpg (train: {index:08d}.jpg)' for index in range(12)]
+    }
 
 
-@pytest.mark.parametrize('suffix, options', [
-    ('jpg', dict(quality=90)), ('jpg', dict(quality=90, progressive=True)), ('png', dict()),
-    ('webp', dict()), ('tif', dict(compression='tiff_lzw'))])
-@pytest.mark.parametrize('kept', [.3, .7, .99])
+@pytest.mark.parametrize(
+    'suffix, options',
+    [
+        ('jpg', dict(quality=90)),
+        ('jpg', dict(quality=90, progressive=True)),
+        ('png', dict()),
+        ('webp', dict()),
+        ('tif', dict(compression='tiff_lzw')),
+    ],
+)
+@pytest.mark.parametrize('kept', [0.3, 0.7, 0.99])
 def test_cut_off_images_are_noticed(copied, suffix, options, kept):
     file = copied / 'annotations/instances_training.json'
     content = json.loads(file.read_text())
@@ -193,7 +232,7 @@ def test_cut_off_images_are_noticed(copied, suffix, options, kept):
     assert not any(problem.severity == 'error' for problem, _ in found)
     path = path.with_suffix(f'.{suffix}')
     data = path.read_bytes()
-    path.write_bytes(data[:int(kept * len(data))])
+    path.write_bytes(data[: int(kept * len(data))])
     found = problems(inspect(train=coco_set(copied)))
     assert len(found[Problem.UNREADABLE_IMAGE, 'train']) == 1
 
@@ -211,7 +250,8 @@ def test_images_turned_by_exif(copied):
     assert inspect(train=coco_set(copied)).trains
     Image.new('RGB', (80, 64)).save(path)
     assert problems(inspect(train=coco_set(copied)))[Problem.IMAGE_SIZE, 'train'] == [
-        '00000000.jpg (80 x 64, not 64 x 80)']
+        '00000000.jpg (80 x 64, not 64 x 80)'
+    ]
 
 
 def test_sizes_of_masks_are_height_and_width(copied):
@@ -236,21 +276,26 @@ def test_the_order_of_findings_does_not_depend_on_threads(copied):
     shutil.copy(copied / 'images/training/00000003.jpg', copied / 'images/validation/00000000.jpg')
     one, four = (
         inspect(train=coco_set(copied), val=coco_set(copied, 'val'), workers=workers)
-        for workers in (1, 4))
+        for workers in (1, 4)
+    )
     assert problems(one) == problems(four)
     assert problems(one)[Problem.UNREADABLE_IMAGE, 'train'] == sorted(
-        problems(one)[Problem.UNREADABLE_IMAGE, 'train'])
+        problems(one)[Problem.UNREADABLE_IMAGE, 'train']
+    )
     assert [finding.problem.severity for finding in one.findings] == ['error', 'warning']
 
 
-@pytest.mark.parametrize('dataset, part', [
-    (dict(type='LVISDataset'), 'train_dataloader.dataset.type is LVISV05Dataset'),
-    (dict(type='CocoDataset', colour=3), "CocoDataset does not take it: "),
-    (dict(type='NoDataset'), 'NoDataset does not take it: '),
-])
+@pytest.mark.parametrize(
+    'dataset, part',
+    [
+        (dict(type='LVISDataset'), 'train_dataloader.dataset.type is LVISV05Dataset'),
+        (dict(type='CocoDataset', colour=3), 'CocoDataset does not take it: '),
+        (dict(type='NoDataset'), 'NoDataset does not take it: '),
+    ],
+)
 def test_data_sets_that_cannot_be_inspected(shapes, dataset, part):
     inspection = inspect(train=dict(coco_set(shapes), **dataset))
-    place, = problems(inspection)[Problem.UNREADABLE_DATA, 'train']
+    (place,) = problems(inspection)[Problem.UNREADABLE_DATA, 'train']
     assert part in place and not inspection.trains
 
 
@@ -260,7 +305,7 @@ def test_up_to_half_of_the_drawn_images_have_a_finding(copied):
     content['annotations'] = [item for item in content['annotations'] if item['image_id'] < 6]
     file.write_text(json.dumps(content))
     (copied / 'images/training/00000006.jpg').unlink()
-    split, = inspect(train=coco_set(copied)).splits
+    (split,) = inspect(train=coco_set(copied)).splits
 
     def names(count):
         return [int(Path(image.name).stem) for _, image in choose(split, count)]
@@ -283,7 +328,7 @@ def test_boxes_and_masks_are_drawn_where_they_are(copied, tmp_path):
     for name, mask in (('boxes', []), ('masks', ring)):
         item['segmentation'] = mask
         file.write_text(json.dumps(content))
-        sheets[name], = draw_inspection(inspect(train=coco_set(copied)), tmp_path / name, 4)
+        (sheets[name],) = draw_inspection(inspect(train=coco_set(copied)), tmp_path / name, 4)
         drawn = cv2.imread(str(tmp_path / name / 'train/00000000.jpg')).astype(int)
         changed = (abs(drawn - 128) > 30).any(2)
         assert changed[43, 30] and changed[30, 43] and not changed[50:].any()
@@ -301,7 +346,8 @@ def test_a_box_over_the_border_does_not_move_the_image(copied, tmp_path):
     draw_inspection(inspect(train=coco_set(copied)), tmp_path, 1)
     plain, drawn = (
         cv2.imread(str(root / '00000000.jpg'))[:24].astype(int)
-        for root in (copied / 'images/training', tmp_path / 'train'))
+        for root in (copied / 'images/training', tmp_path / 'train')
+    )
     assert abs(plain - drawn).mean() < 5
 
 
@@ -312,8 +358,12 @@ def test_label_maps_are_drawn_in_the_colours_of_the_config(copied, tmp_path):
     cv2.imwrite(str(path), values)
     cv2.imwrite(str(copied / 'images/validation/00000000.jpg'), np.zeros((64, 64, 3), np.uint8))
     palette = [[0, 0, 0], [255, 0, 0], [0, 200, 0], [0, 0, 255]]
-    inspection = inspect('mmseg', val=map_set(
-        copied, 'val', metainfo=dict(classes=('background', *CLASSES), palette=palette)))
+    inspection = inspect(
+        'mmseg',
+        val=map_set(
+            copied, 'val', metainfo=dict(classes=('background', *CLASSES), palette=palette)
+        ),
+    )
     draw_inspection(inspection, tmp_path / 'maps', 5)
     drawn = cv2.imread(str(tmp_path / 'maps/val/00000000.jpg')).astype(int)
     blue, green, red = drawn[36:60, 50:60].reshape(-1, 3).mean(0)
@@ -325,14 +375,17 @@ def test_captions_stand_on_the_sheet(shapes, tmp_path):
     images = sorted((shapes / 'images/validation').iterdir())[:2]
     plain, captioned = (
         cv2.imread(str(draw_sheet(images, tmp_path / 'sheet.png', 'title', captions=captions)))
-        for captions in (None, ['one', 'two\nlines']))
+        for captions in (None, ['one', 'two\nlines'])
+    )
     assert plain.shape == captioned.shape and (plain != captioned).any()
 
 
 def test_the_table():
     table = format_table(
-        'objects of class', {'train': {'cat': 1234567, 'a long name of a class': 0},
-                             'val': {'cat': 5, 'dog': 6}}, {'images': {'train': 3, 'val': 2}})
+        'objects of class',
+        {'train': {'cat': 1234567, 'a long name of a class': 0}, 'val': {'cat': 5, 'dog': 6}},
+        {'images': {'train': 3, 'val': 2}},
+    )
     assert table.splitlines() == [
         'objects of class            train  val',
         'cat                     1,234,567    5',
@@ -340,4 +393,5 @@ def test_the_table():
         'dog                                  6',
         '--------------------------------------',
         'all classes             1,234,567   11',
-        'images                        3    2']
+        'images                        3    2',
+    ]

@@ -18,8 +18,11 @@ ARGUMENTS = {'train': 12, 'val': 4, 'size': (80, 112), 'seed': 3, 'objects': (2,
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +46,8 @@ def test_layout(split):
     stems = [f'{index:08d}' for index in range(ARGUMENTS[SPLITS[name]])]
     for folder, suffix in (('images', '.jpg'), ('annotations', '.png')):
         assert sorted(p.name for p in (root / folder / name).iterdir()) == [
-            stem + suffix for stem in stems]
+            stem + suffix for stem in stems
+        ]
     for index, entry in coco.imgs.items():
         image = cv2.imread(str(root / 'images' / name / entry['file_name']))
         assert image.shape == (*ARGUMENTS['size'], 3) == (entry['height'], entry['width'], 3)
@@ -54,7 +58,8 @@ def test_layout(split):
     assert counts['images'] == len(stems)
     assert sum(counts['sizes'].values()) == len(coco.anns)
     assert counts['instances'] == {
-        name: len(coco.getAnnIds(catIds=i)) for i, name in enumerate(CLASSES, 1)}
+        name: len(coco.getAnnIds(catIds=i)) for i, name in enumerate(CLASSES, 1)
+    }
 
 
 def test_annotations_reproduce_visible_masks_and_label_maps(split):
@@ -98,7 +103,7 @@ def test_objects_stay_visible(monkeypatch, size):
         _, instances, categories = draw_scene(np.random.default_rng(seed), size, (10, 16))
         visible = np.bincount(instances.ravel(), minlength=len(whole) + 1)[1:]
         assert 10 <= len(whole) == len(categories) <= 16
-        assert (visible >= np.maximum(16, .25 * np.array(whole))).all()
+        assert (visible >= np.maximum(16, 0.25 * np.array(whole))).all()
         occluded += (visible < whole).sum()
     assert occluded > 24
 
@@ -114,7 +119,7 @@ def test_objects_contrast_with_what_they_cover(monkeypatch):
     monkeypatch.setattr(shapes, '_paint', record)
     for seed in range(30):
         draw_scene(np.random.default_rng(seed), (96, 96), (8, 8))
-    assert len(changes) == 240 and min(changes) > 30 and np.quantile(changes, .02) > 50
+    assert len(changes) == 240 and min(changes) > 30 and np.quantile(changes, 0.02) > 50
 
 
 def test_image_shows_the_objects_where_the_masks_are(monkeypatch):
@@ -143,7 +148,7 @@ def test_sizes_and_classes_vary():
     for seed in range(40):
         _, instances, _ = draw_scene(np.random.default_rng(seed), (192, 192), (1, 1))
         diameters.append(max(cv2.boundingRect(instances)[2:]) / 192)
-    assert min(diameters) < .2 and max(diameters) > .5
+    assert min(diameters) < 0.2 and max(diameters) > 0.5
 
 
 def test_equal_arguments_give_equal_bytes(made, tmp_path):
@@ -154,15 +159,20 @@ def test_equal_arguments_give_equal_bytes(made, tmp_path):
 
 def test_more_images_keep_the_first_ones(made, tmp_path):
     more = make_shapes(tmp_path / 'more', **ARGUMENTS | {'train': 14, 'val': 5})
-    first = {name: digest for name, digest in digests(made['root']).items()
-             if not name.endswith('.json')}
+    first = {
+        name: digest for name, digest in digests(made['root']).items() if not name.endswith('.json')
+    }
     assert first.items() <= digests(more['root']).items()
 
 
 def test_all_images_differ(made, tmp_path):
     other = make_shapes(tmp_path / 'other', **ARGUMENTS | {'seed': 4})
-    images = [digest for data in (made, other) for name, digest in digests(data['root']).items()
-                if name.endswith('.jpg')]
+    images = [
+        digest
+        for data in (made, other)
+        for name, digest in digests(data['root']).items()
+        if name.endswith('.jpg')
+    ]
     assert len(set(images)) == len(images) == 32
 
 
@@ -204,9 +214,16 @@ def test_other_arguments_need_overwrite(tmp_path):
     assert digests(root) == digests(tmp_path / 'fresh')
 
 
-@pytest.mark.parametrize('marker', [
-    None, '', '[]', '{"generator": "another"}',
-    json.dumps({'generator': shapes.GENERATOR, 'version': 1, 'splits': {}, 'arguments': {}})])
+@pytest.mark.parametrize(
+    'marker',
+    [
+        None,
+        '',
+        '[]',
+        '{"generator": "another"}',
+        json.dumps({'generator': shapes.GENERATOR, 'version': 1, 'splits': {}, 'arguments': {}}),
+    ],
+)
 def test_foreign_folder_is_refused(tmp_path, marker):
     (tmp_path / 'mine.txt').write_text('mine')
     if marker is not None:
@@ -261,9 +278,22 @@ def test_replacement_stopped_anywhere_is_never_complete(monkeypatch, tmp_path):
         assert digests(root) == digests(tmp_path / 'fresh')
 
 
-@pytest.mark.parametrize(('name', 'value'), [
-    ('train', 0), ('val', 0), ('train', 1.5), ('train', (1, 2)), ('size', 63), ('size', (64, 5000)),
-    ('size', (64, 64, 3)), ('seed', -1), ('objects', (5, 2)), ('objects', (0, 2)), ('objects', 3)])
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('train', 0),
+        ('val', 0),
+        ('train', 1.5),
+        ('train', (1, 2)),
+        ('size', 63),
+        ('size', (64, 5000)),
+        ('size', (64, 64, 3)),
+        ('seed', -1),
+        ('objects', (5, 2)),
+        ('objects', (0, 2)),
+        ('objects', 3),
+    ],
+)
 def test_bad_argument_is_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=rf'^{name} must be') as error:
         make_shapes(tmp_path / 'shapes', **{'train': 1, 'val': 1, name: value})
@@ -293,8 +323,22 @@ def test_command(tmp_path):
 
     def run(*options):
         return subprocess.run(
-            [sys.executable, tool, root, '--train', '2', '--val', '1', '--size', '64', '96',
-             *options], capture_output=True, text=True)
+            [
+                sys.executable,
+                tool,
+                root,
+                '--train',
+                '2',
+                '--val',
+                '1',
+                '--size',
+                '64',
+                '96',
+                *options,
+            ],
+            capture_output=True,
+            text=True,
+        )
 
     done = run()
     assert done.returncode == 0, done.stderr

@@ -34,6 +34,7 @@ def images():
 @pytest.fixture(scope='session')
 def exportable(build):
     """Makes the module to export of a demo."""
+
     @functools.cache
     def make(name):
         model = build(name)
@@ -51,6 +52,7 @@ def exportable(build):
 @pytest.fixture(scope='session')
 def export_any_size(images):
     """Exports a module for every batch and size, and returns what was written."""
+
     def export_to(module, path, exporter='torchscript', **options):
         from mmtrtvit.deploy.export.to_onnx import export
 
@@ -71,6 +73,7 @@ def export_any_size(images):
 @pytest.fixture(scope='session')
 def exported(exportable, export_any_size, tmp_path_factory):
     """Exports a demo's module once."""
+
     @functools.cache
     def make(name, exporter='torchscript', slimmed=True):
         path = tmp_path_factory.mktemp('exported') / 'end2end.onnx'
@@ -101,8 +104,8 @@ def _build(name):
 
 def _images(batch, size, padded):
     x = torch.randn(batch, 3, *padded, generator=torch.Generator().manual_seed(1))
-    x[..., size[0]:, :] = 0
-    x[..., size[1]:] = 0
+    x[..., size[0] :, :] = 0
+    x[..., size[1] :] = 0
     return x, torch.tensor([size] * batch, dtype=torch.float32)
 
 
@@ -118,25 +121,39 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
         nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
         source = 'half'
     if kind == 'int8':
-        weights += [numpy_helper.from_array(np.array(.1, np.float32), 'scale'),
-                    numpy_helper.from_array(np.array(0, np.int8), 'zero')]
-        nodes += [helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
-                  helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant')]
+        weights += [
+            numpy_helper.from_array(np.array(0.1, np.float32), 'scale'),
+            numpy_helper.from_array(np.array(0, np.int8), 'zero'),
+        ]
+        nodes += [
+            helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
+            helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant'),
+        ]
         source = 'dq'
-    nodes.append(helper.make_node(
-        'Conv', [source, 'weight'], [maps], '/backbone/conv/Conv', pads=[1, 0, 1, 0]))
+    nodes.append(
+        helper.make_node(
+            'Conv', [source, 'weight'], [maps], '/backbone/conv/Conv', pads=[1, 0, 1, 0]
+        )
+    )
     nodes += [
         helper.make_node('Cast', [maps], ['single'], '/Cast_1', to=TensorProto.FLOAT),
         helper.make_node('ReduceSum', ['single'], ['sums'], '/Sum'),
-        helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'), *extra]
+        helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'),
+        *extra,
+    ]
     if not names:
         for index, node in enumerate(nodes):
             node.name = f'node_{index}'
     graph = helper.make_graph(
-        nodes, 'graph',
-        [helper.make_tensor_value_info('input', TensorProto.FLOAT, [batch, 3, height, width]),
-         helper.make_tensor_value_info('sizes', TensorProto.FLOAT, [batch, 2])],
-        [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)], weights)
+        nodes,
+        'graph',
+        [
+            helper.make_tensor_value_info('input', TensorProto.FLOAT, [batch, 3, height, width]),
+            helper.make_tensor_value_info('sizes', TensorProto.FLOAT, [batch, 2]),
+        ],
+        [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)],
+        weights,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     onnx.save(model, path)
     return path

@@ -16,7 +16,9 @@ from mmtrtvit.runtime import read_work_dir
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs').as_posix()
-    for pattern in ('*.py', 'demo/*.py') for path in ROOT.glob(f'configs/{pattern}'))
+    for pattern in ('*.py', 'demo/*.py')
+    for path in ROOT.glob(f'configs/{pattern}')
+)
 CLASSES, PALETTE = ('disc', 'triangle', 'ring'), [(230, 80, 70), (80, 180, 90), (80, 120, 230)]
 
 
@@ -46,27 +48,46 @@ def test_the_files_of_a_detector_with_masks(weights, tmp_path):
     assert [path.name for path in paths] == ['deploy.json', 'pipeline.json', 'detail.json']
     deploy, pipeline, detail = (json.loads(path.read_text()) for path in paths)
     assert deploy['task'] == 'Detector' and deploy['customs'] == []
-    assert deploy['models'] == [dict(
-        name='maskrcnn', net='end2end.onnx', weights='', backend='onnxruntime', precision='FP16',
-        batch_size=1, dynamic_shape=True)]
+    assert deploy['models'] == [
+        dict(
+            name='maskrcnn',
+            net='end2end.onnx',
+            weights='',
+            backend='onnxruntime',
+            precision='FP16',
+            batch_size=1,
+            dynamic_shape=True,
+        )
+    ]
     preprocess, net, postprocess = pipeline['pipeline']['tasks']
     assert preprocess['module'] == 'Transform' and preprocess['transforms'][1:4] == [
         dict(type='Resize', size=[128, 128], keep_ratio=True),
-        dict(type='Normalize', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-             to_rgb=True),
-        dict(type='Pad', size_divisor=32, pad_val=dict(img=0))]
+        dict(
+            type='Normalize',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            to_rgb=True,
+        ),
+        dict(type='Pad', size_divisor=32, pad_val=dict(img=0)),
+    ]
     assert net['module'] == 'Net' and net['input_map'] == dict(img='input')
     assert postprocess['module'] == 'mmdet' and postprocess['component'] == 'ResizeInstanceMask'
     params = postprocess['params']
-    assert (params['score_thr'], params['max_per_img'], params['mask_thr_binary']) == (.05, 100, .5)
+    assert (params['score_thr'], params['max_per_img'], params['mask_thr_binary']) == (
+        0.05,
+        100,
+        0.5,
+    )
     assert detail['codebase']['sha256'] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert detail['settings']['precision'] == 'fp16' and 'T' in detail['date']
     assert {'torch', 'mmdet', 'onnxruntime', 'numpy'} <= {*detail['environment']}
 
 
 def test_the_runtime_reads_what_was_written(weights, tmp_path):
-    write_description(tmp_path, described(
-        'demo/upernet_trtvit_a.py', weights, 'end2end.engine', backend='tensorrt'))
+    write_description(
+        tmp_path,
+        described('demo/upernet_trtvit_a.py', weights, 'end2end.engine', backend='tensorrt'),
+    )
     (tmp_path / 'end2end.engine').touch()
     work_dir = read_work_dir(tmp_path)
     assert work_dir.task == 'Segmentor' and work_dir.net == tmp_path / 'end2end.engine'
@@ -87,9 +108,13 @@ def test_writing_again_leaves_no_half_file(weights, tmp_path, monkeypatch):
     assert not list(tmp_path.glob('*.part*'))
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(data_preprocessor=dict(type='TrackDataPreprocessor')), 'is a TrackDataPreprocessor'),
-    (dict(data_preprocessor=None), 'is a missing')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(data_preprocessor=dict(type='TrackDataPreprocessor')), 'is a TrackDataPreprocessor'),
+        (dict(data_preprocessor=None), 'is a missing'),
+    ],
+)
 def test_an_unknown_data_preprocessor_is_refused(change, message):
     config = read_config(ROOT / 'configs/demo/retinanet_trtvit_b.py')
     config.model.update(change)

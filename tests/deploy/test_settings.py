@@ -10,26 +10,45 @@ from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.errors import UserError
 
 PRESETS = Path(__file__).parents[2] / 'configs/deploy'
-SHAPES = dict(
-    min_shape=[1, 3, 320, 320], opt_shape=[1, 3, 800, 1344], max_shape=[1, 3, 1344, 1344])
+SHAPES = dict(min_shape=[1, 3, 320, 320], opt_shape=[1, 3, 800, 1344], max_shape=[1, 3, 1344, 1344])
 # What MMDeploy's configs amount to once their _base_ files are merged.
 MMDEPLOY = dict(
     onnx_config=dict(
-        type='onnx', export_params=True, keep_initializers_as_inputs=False, opset_version=11,
-        save_file='end2end.onnx', input_names=['input'], output_names=['dets', 'labels'],
-        input_shape=None, optimize=True,
+        type='onnx',
+        export_params=True,
+        keep_initializers_as_inputs=False,
+        opset_version=11,
+        save_file='end2end.onnx',
+        input_names=['input'],
+        output_names=['dets', 'labels'],
+        input_shape=None,
+        optimize=True,
         dynamic_axes=dict(
-            input={0: 'batch', 2: 'height', 3: 'width'}, dets={0: 'batch', 1: 'num_dets'},
-            labels={0: 'batch', 1: 'num_dets'})),
+            input={0: 'batch', 2: 'height', 3: 'width'},
+            dets={0: 'batch', 1: 'num_dets'},
+            labels={0: 'batch', 1: 'num_dets'},
+        ),
+    ),
     codebase_config=dict(
-        type='mmdet', task='ObjectDetection', model_type='end2end',
+        type='mmdet',
+        task='ObjectDetection',
+        model_type='end2end',
         post_processing=dict(
-            score_threshold=0.05, confidence_threshold=0.005, iou_threshold=0.5,
-            max_output_boxes_per_class=200, pre_top_k=5000, keep_top_k=100,
-            background_label_id=-1)),
+            score_threshold=0.05,
+            confidence_threshold=0.005,
+            iou_threshold=0.5,
+            max_output_boxes_per_class=200,
+            pre_top_k=5000,
+            keep_top_k=100,
+            background_label_id=-1,
+        ),
+    ),
     backend_config=dict(
-        type='tensorrt', common_config=dict(fp16_mode=True, max_workspace_size=1 << 30),
-        model_inputs=[dict(input_shapes=dict(input=SHAPES))]))
+        type='tensorrt',
+        common_config=dict(fp16_mode=True, max_workspace_size=1 << 30),
+        model_inputs=[dict(input_shapes=dict(input=SHAPES))],
+    ),
+)
 
 
 def read(tmp_path, options=None, scope='mmdet', **config):
@@ -57,9 +76,13 @@ def test_mmdeploys_own_configs_work(tmp_path):
 
 
 def test_mmdeploys_static_size_is_width_and_height(tmp_path):
-    settings = read(tmp_path, onnx_config=dict(input_shape=[640, 480]),
-                    codebase_config=dict(type='mmseg', task='Segmentation', with_argmax=True),
-                    backend_config=dict(type='onnxruntime'), scope='mmseg')
+    settings = read(
+        tmp_path,
+        onnx_config=dict(input_shape=[640, 480]),
+        codebase_config=dict(type='mmseg', task='Segmentation', with_argmax=True),
+        backend_config=dict(type='onnxruntime'),
+        scope='mmseg',
+    )
     assert settings.input_shape == (480, 640)
     assert not settings.dynamic_size and settings.with_argmax
 
@@ -72,44 +95,87 @@ def test_a_size_with_dynamic_axes_is_only_an_example(tmp_path):
 
 def test_values_from_the_command_line():
     settings = read_deploy_config(
-        PRESETS / 'onnxruntime.py', 'mmdet',
-        {'onnx_config.input_shape': [640, 480], 'backend_config.common_config.int8_mode': True,
-         'calib_config.num_images': 7})
+        PRESETS / 'onnxruntime.py',
+        'mmdet',
+        {
+            'onnx_config.input_shape': [640, 480],
+            'backend_config.common_config.int8_mode': True,
+            'calib_config.num_images': 7,
+        },
+    )
     assert settings.input_shape == (480, 640) and settings.precision == 'int8'
     assert settings.calibration.num_images == 7
 
 
-@pytest.mark.parametrize('config, message', [
-    (dict(onnx_cfg={}), 'onnx_cfg is unknown. Did you mean onnx_config?'),
-    (dict(onnx_config=dict(input_shapes=None)),
-     'onnx_config.input_shapes is unknown. Did you mean input_shape or input_names?'),
-    (dict(backend_config=dict(common_config=dict(fp16=True))),
-     'backend_config.common_config.fp16 is unknown'),
-    (dict(onnx_config=3), 'onnx_config is 3, expected a dict'),
-    (dict(backend_config=dict(type='ncnn')),
-     "backend_config.type is 'ncnn', expected one of: onnxruntime, tensorrt"),
-    (dict(codebase_config=dict(type='mmseg')), "codebase_config.type is 'mmseg', but the model"),
-    (dict(codebase_config=dict(task='Segmentation')), "task is 'Segmentation', expected one of: "
-     'ObjectDetection, InstanceSegmentation'),
-    (dict(codebase_config=dict(model_type='partition')), "model_type is 'partition'"),
-    (dict(onnx_config=dict(exporter='script')), "exporter is 'script', expected one of"),
-    (dict(onnx_config=dict(opset_version=13)), 'opset_version is 13'),
-    (dict(onnx_config=dict(input_names=['image'])), "input_names is ['image'], but graphs take"),
-    (dict(onnx_config=dict(nms='soft')), "onnx_config.nms is 'soft', expected one of"),
-    (dict(onnx_config=dict(pooling='max')), "onnx_config.pooling is 'max', expected one of"),
-    (dict(calib_config=dict(exclude_worst=-1)), 'exclude_worst is -1'),
-    (dict(onnx_config=dict(input_shape=640)), 'input_shape is 640, expected (WIDTH, HEIGHT)'),
-    (dict(onnx_config=dict(input_shape=[640, 16])), 'at least 32 pixels'),
-    (dict(onnx_config=dict(dynamic_axes=dict(input={0: 'batch'}))), 'a graph of fixed size needs'),
-    (dict(backend_config=dict(common_config=dict(fp16_mode=True, int8_mode=True))),
-     'fp16_mode and int8_mode are both set'),
-    (dict(calib_config=dict(method='best')), "calib_config.method is 'best'"),
-    (dict(calib_config=dict(num_images=0)), 'num_images is 0'),
-    (dict(backend_config=dict(model_inputs=[dict(input_shapes=dict(input=dict(
-        SHAPES, min_shape=[3, 320, 320])))])), 'model_inputs.0.input_shapes.input: min_shape must'),
-    (dict(backend_config=dict(model_inputs=[dict(input_shapes=dict(input=dict(
-        SHAPES, min_shape=[1, 3, 900, 320])))])), 'must not shrink'),
-])
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (dict(onnx_cfg={}), 'onnx_cfg is unknown. Did you mean onnx_config?'),
+        (
+            dict(onnx_config=dict(input_shapes=None)),
+            'onnx_config.input_shapes is unknown. Did you mean input_shape or input_names?',
+        ),
+        (
+            dict(backend_config=dict(common_config=dict(fp16=True))),
+            'backend_config.common_config.fp16 is unknown',
+        ),
+        (dict(onnx_config=3), 'onnx_config is 3, expected a dict'),
+        (
+            dict(backend_config=dict(type='ncnn')),
+            "backend_config.type is 'ncnn', expected one of: onnxruntime, tensorrt",
+        ),
+        (
+            dict(codebase_config=dict(type='mmseg')),
+            "codebase_config.type is 'mmseg', but the model",
+        ),
+        (
+            dict(codebase_config=dict(task='Segmentation')),
+            "task is 'Segmentation', expected one of: ObjectDetection, InstanceSegmentation",
+        ),
+        (dict(codebase_config=dict(model_type='partition')), "model_type is 'partition'"),
+        (dict(onnx_config=dict(exporter='script')), "exporter is 'script', expected one of"),
+        (dict(onnx_config=dict(opset_version=13)), 'opset_version is 13'),
+        (
+            dict(onnx_config=dict(input_names=['image'])),
+            "input_names is ['image'], but graphs take",
+        ),
+        (dict(onnx_config=dict(nms='soft')), "onnx_config.nms is 'soft', expected one of"),
+        (dict(onnx_config=dict(pooling='max')), "onnx_config.pooling is 'max', expected one of"),
+        (dict(calib_config=dict(exclude_worst=-1)), 'exclude_worst is -1'),
+        (dict(onnx_config=dict(input_shape=640)), 'input_shape is 640, expected (WIDTH, HEIGHT)'),
+        (dict(onnx_config=dict(input_shape=[640, 16])), 'at least 32 pixels'),
+        (
+            dict(onnx_config=dict(dynamic_axes=dict(input={0: 'batch'}))),
+            'a graph of fixed size needs',
+        ),
+        (
+            dict(backend_config=dict(common_config=dict(fp16_mode=True, int8_mode=True))),
+            'fp16_mode and int8_mode are both set',
+        ),
+        (dict(calib_config=dict(method='best')), "calib_config.method is 'best'"),
+        (dict(calib_config=dict(num_images=0)), 'num_images is 0'),
+        (
+            dict(
+                backend_config=dict(
+                    model_inputs=[
+                        dict(input_shapes=dict(input=dict(SHAPES, min_shape=[3, 320, 320])))
+                    ]
+                )
+            ),
+            'model_inputs.0.input_shapes.input: min_shape must',
+        ),
+        (
+            dict(
+                backend_config=dict(
+                    model_inputs=[
+                        dict(input_shapes=dict(input=dict(SHAPES, min_shape=[1, 3, 900, 320])))
+                    ]
+                )
+            ),
+            'must not shrink',
+        ),
+    ],
+)
 def test_wrong_configs_are_refused_with_the_key(tmp_path, config, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read(tmp_path, **config)

@@ -25,7 +25,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc  #
 from tritonclient.utils import triton_to_np_dtype  # noqa: E402
 
 TOOL = Path(__file__).parents[2] / 'tools/export_triton.py'
-DETECTOR = '''
+DETECTOR = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[{batch}, 3, H, W] input, float[{batch}, 2] sizes)
     => (int32[{batch}, 1] num_dets, float[{batch}, 1, 5] dets, int32[{batch}, 1] labels)
@@ -39,14 +39,16 @@ DETECTOR = '''
         ones = Equal (sum, sum)
         num_dets = Cast <to = 6> (ones)
         labels = Cast <to = 6> (ones)
-    }}'''
-SEGMENTOR = '''
+    }}"""
+SEGMENTOR = """
     <ir_version: 8, opset_import: ["" : 17]>
-    g (float[B, 3, H, W] input) => (float[B, 3, H, W] output) { output = Identity (input) }'''
+    g (float[B, 3, H, W] input) => (float[B, 3, H, W] output) { output = Identity (input) }"""
 TRANSFORMS = [
     dict(type='Resize', size=[60, 40], keep_ratio=True),
-    dict(type='Normalize', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-         to_rgb=True)]
+    dict(
+        type='Normalize', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+    ),
+]
 PAD = dict(type='Pad', size_divisor=32, pad_val=dict(img=2.5))
 
 
@@ -58,17 +60,22 @@ def made(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         text = DETECTOR.format(batch=batch) if task == 'Detector' else SEGMENTOR
-        nodes = text.replace('''        sums = ReduceSum <keepdims = 0> (input, axes)
+        nodes = text.replace(
+            """        sums = ReduceSum <keepdims = 0> (input, axes)
         axes = Constant <value: tensor = int64[3] {1, 2, 3}> ()
-''', '''        axes = Constant <value: tensor = int64[3] {1, 2, 3}> ()
+""",
+            """        axes = Constant <value: tensor = int64[3] {1, 2, 3}> ()
         sums = ReduceSum <keepdims = 0> (input, axes)
-''')
+""",
+        )
         onnx.save(onnx.parser.parse_model(nodes), folder / 'end2end.onnx')
         tasks = [dict(transforms=list(transforms)), {}, dict(params=dict(num_classes=3))]
-        (folder / 'deploy.json').write_text(json.dumps(
-            dict(task=task, models=[dict(net='end2end.onnx')])))
-        (folder / 'pipeline.json').write_text(json.dumps(
-            dict(pipeline=dict(tasks=tasks), classes=['disc', 'ring'])))
+        (folder / 'deploy.json').write_text(
+            json.dumps(dict(task=task, models=[dict(net='end2end.onnx')]))
+        )
+        (folder / 'pipeline.json').write_text(
+            json.dumps(dict(pipeline=dict(tasks=tasks), classes=['disc', 'ring']))
+        )
         return folder
 
     return make
@@ -76,19 +83,21 @@ def made(tmp_path):
 
 def config_of(folder):
     """What Triton reads; unknown or ill-typed fields raise."""
-    return text_format.Parse(
-        (folder / 'config.pbtxt').read_text(), model_config_pb2.ModelConfig())
+    return text_format.Parse((folder / 'config.pbtxt').read_text(), model_config_pb2.ModelConfig())
 
 
 class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
     """What Triton does with a repository, as far as the client asks."""
 
     def __init__(self, repository):
-        self.configs = {path.parent.name: config_of(path.parent)
-                        for path in repository.glob('*/config.pbtxt')}
+        self.configs = {
+            path.parent.name: config_of(path.parent) for path in repository.glob('*/config.pbtxt')
+        }
         self.sessions = {
             name: onnxruntime.InferenceSession(repository / name / '1/model.onnx')
-            for name, config in self.configs.items() if config.backend}
+            for name, config in self.configs.items()
+            if config.backend
+        }
         self.batches = []
 
     def known(self, name, context):
@@ -137,8 +146,9 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
             return dict(zip(outputs, session.run(None, values)))
         pool = dict(values)
         for step in self.configs[name].ensemble_scheduling.step:
-            found = self.run(step.model_name, {
-                key: pool[value] for key, value in step.input_map.items()})
+            found = self.run(
+                step.model_name, {key: pool[value] for key, value in step.input_map.items()}
+            )
             pool.update({value: found[key] for key, value in step.output_map.items()})
         return {each.name: pool[each.name] for each in self.configs[name].output}
 
@@ -165,47 +175,61 @@ def serve():
 @pytest.fixture
 def images():
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, size, dtype=np.uint8)
-            for size in [(50, 80, 3)] * 5 + [(80, 50, 3)] * 2]
+    return [
+        rng.integers(0, 256, size, dtype=np.uint8) for size in [(50, 80, 3)] * 5 + [(80, 50, 3)] * 2
+    ]
 
 
 def same(found, expected):
     for ours, theirs in zip(found, expected, strict=True):
         for name in ('boxes', 'scores', 'labels'):
             if hasattr(ours, name):
-                np.testing.assert_allclose(
-                    getattr(ours, name), getattr(theirs, name), rtol=1e-5)
+                np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-5)
     return True
 
 
 def test_a_repository_of_a_detector(made, tmp_path):
-    folder, = export_triton(made(), tmp_path / 'models', 'shapes', Serving(16, 3, (0, 2), 500))
+    (folder,) = export_triton(made(), tmp_path / 'models', 'shapes', Serving(16, 3, (0, 2), 500))
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')) == [
-        '1', '1/model.onnx', 'config.pbtxt', 'labels.txt']
+        '1',
+        '1/model.onnx',
+        'config.pbtxt',
+        'labels.txt',
+    ]
     config = config_of(folder)
     assert (config.name, config.backend, config.max_batch_size) == ('shapes', 'onnxruntime', 16)
     assert [(each.name, list(each.dims)) for each in config.input] == [
-        ('input', [3, -1, -1]), ('sizes', [2])]
+        ('input', [3, -1, -1]),
+        ('sizes', [2]),
+    ]
     assert [(each.name, each.data_type, list(each.dims)) for each in config.output] == [
         ('num_dets', model_config_pb2.TYPE_INT32, [1]),
-        ('dets', model_config_pb2.TYPE_FP32, [1, 5]), ('labels', model_config_pb2.TYPE_INT32, [1])]
+        ('dets', model_config_pb2.TYPE_FP32, [1, 5]),
+        ('labels', model_config_pb2.TYPE_INT32, [1]),
+    ]
     assert [each.label_filename for each in config.output] == ['', '', 'labels.txt']
-    group, = config.instance_group
+    (group,) = config.instance_group
     assert (group.count, group.kind, list(group.gpus)) == (
-        3, model_config_pb2.ModelInstanceGroup.KIND_GPU, [0, 2])
+        3,
+        model_config_pb2.ModelInstanceGroup.KIND_GPU,
+        [0, 2],
+    )
     assert config.dynamic_batching.max_queue_delay_microseconds == 500
     assert (folder / 'labels.txt').read_text() == 'disc\nring\n'
 
 
 def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_profile(
-        made, tmp_path):
+    made, tmp_path
+):
     work_dir = made()
     (work_dir / 'end2end.engine').write_bytes(b'an engine')
-    (work_dir / 'deploy.json').write_text(json.dumps(
-        dict(task='Detector', models=[dict(net='end2end.engine')])))
-    (work_dir / 'detail.json').write_text(json.dumps(
-        dict(settings=dict(profiles=[dict(max_shape=[4, 3, 800, 800])]))))
-    folder, = export_triton(work_dir, tmp_path / 'models', 'shapes')
+    (work_dir / 'deploy.json').write_text(
+        json.dumps(dict(task='Detector', models=[dict(net='end2end.engine')]))
+    )
+    (work_dir / 'detail.json').write_text(
+        json.dumps(dict(settings=dict(profiles=[dict(max_shape=[4, 3, 800, 800])])))
+    )
+    (folder,) = export_triton(work_dir, tmp_path / 'models', 'shapes')
     config = config_of(folder)
     assert (config.backend, config.max_batch_size) == ('tensorrt', 4)
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
@@ -216,14 +240,16 @@ def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_pr
 
 def test_a_graph_of_one_image_has_no_dynamic_batches(made, tmp_path, serve, images):
     work_dir = made(batch=1)
-    folder, = export_triton(work_dir, tmp_path / 'models')
+    (folder,) = export_triton(work_dir, tmp_path / 'models')
     config = config_of(folder)
     assert config.name == 'work "dir" ä' and config.max_batch_size == 0
     assert list(config.input[0].dims) == [1, 3, -1, -1]
     assert not config.HasField('dynamic_batching')
     servicer, address = serve(tmp_path / 'models')
-    assert same(client(work_dir, address, 'work "dir" ä').predict(images, 4),
-                Detector(work_dir).predict(images))
+    assert same(
+        client(work_dir, address, 'work "dir" ä').predict(images, 4),
+        Detector(work_dir).predict(images),
+    )
     assert servicer.batches == [1] * 7
 
 
@@ -244,25 +270,36 @@ def test_the_client_finds_what_the_file_finds(made, tmp_path, serve, images):
     assert servicer.batches == [2, 1, 2, 1, 1]  # all are padded to one size
 
 
-@pytest.mark.parametrize('transforms', [
-    (*TRANSFORMS, PAD), TRANSFORMS, [dict(TRANSFORMS[1], to_rgb=False), dict(PAD, pad_val=0)]])
+@pytest.mark.parametrize(
+    'transforms',
+    [(*TRANSFORMS, PAD), TRANSFORMS, [dict(TRANSFORMS[1], to_rgb=False), dict(PAD, pad_val=0)]],
+)
 def test_an_ensemble_takes_pixels(transforms, made, tmp_path, serve, images):
     work_dir = made(transforms=transforms)
     folders = export_triton(work_dir, tmp_path / 'models', 'shapes', preprocessing=True)
     assert [folder.name for folder in folders] == [
-        'shapes', 'shapes_preprocessing', 'shapes_network']
+        'shapes',
+        'shapes_preprocessing',
+        'shapes_network',
+    ]
     assert (folders[0] / '1').is_dir()
     config = config_of(folders[0])
     assert config.platform == 'ensemble' and not config.instance_group
     assert [(each.data_type, list(each.dims)) for each in config.input] == [
-        (model_config_pb2.TYPE_UINT8, [-1, -1, 3]), (model_config_pb2.TYPE_FP32, [2])]
+        (model_config_pb2.TYPE_UINT8, [-1, -1, 3]),
+        (model_config_pb2.TYPE_FP32, [2]),
+    ]
     assert [step.model_name for step in config.ensemble_scheduling.step] == [
-        'shapes_preprocessing', 'shapes_network']
+        'shapes_preprocessing',
+        'shapes_network',
+    ]
     assert not config_of(folders[1]).HasField('dynamic_batching')
     assert config_of(folders[2]).HasField('dynamic_batching')
     _, address = serve(tmp_path / 'models')
-    assert same(client(work_dir, address, 'shapes').predict(images, 3),
-                Detector(work_dir).predict(images, 3))
+    assert same(
+        client(work_dir, address, 'shapes').predict(images, 3),
+        Detector(work_dir).predict(images, 3),
+    )
 
 
 def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
@@ -274,9 +311,13 @@ def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
         np.testing.assert_array_equal(found.labels, expected.labels)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(task='Segmentor'), 'pads images, but the graph does not take their sizes'),
-    (dict(batch=1), 'takes 1 images, no more and no fewer')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(task='Segmentor'), 'pads images, but the graph does not take their sizes'),
+        (dict(batch=1), 'takes 1 images, no more and no fewer'),
+    ],
+)
 def test_what_no_server_can_normalise(options, message, made, tmp_path):
     with pytest.raises(UserError, match=message):
         export_triton(made(**options), tmp_path / 'models', preprocessing=True)
@@ -286,7 +327,7 @@ def test_a_server_that_is_not_there_and_a_model_that_it_does_not_know(made, tmp_
     work_dir = made()
     export_triton(work_dir, tmp_path / 'models', 'shapes')
     _, address = serve(tmp_path / 'models')
-    with pytest.raises(UserError, match="localhost:.* says about the model other: unknown model: "):
+    with pytest.raises(UserError, match='localhost:.* says about the model other: unknown model: '):
         client(work_dir, address, 'other')
     with pytest.raises(UserError, match='the Triton server at localhost:1 says'):
         client(work_dir, 'localhost:1', 'shapes')
@@ -297,13 +338,23 @@ def test_the_tool_and_the_command_line(made, tmp_path, serve, images, monkeypatc
 
     work_dir = made(name='shapes')
     cv2.imwrite(str(tmp_path / 'a.png'), images[0])
-    monkeypatch.setattr(sys, 'argv', [
-        'export_triton.py', str(work_dir), str(tmp_path / 'models'), '--max-batch-size', '4',
-        '--preprocessing'])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'export_triton.py',
+            str(work_dir),
+            str(tmp_path / 'models'),
+            '--max-batch-size',
+            '4',
+            '--preprocessing',
+        ],
+    )
     runpy.run_path(str(TOOL), run_name='__main__')
     assert capsys.readouterr().out.split()[0] == str(tmp_path / 'models/shapes')
     _, address = serve(tmp_path / 'models')
-    monkeypatch.setattr(sys, 'argv', [
-        'runtime', str(work_dir), str(tmp_path / 'a.png'), '--server', address])
+    monkeypatch.setattr(
+        sys, 'argv', ['runtime', str(work_dir), str(tmp_path / 'a.png'), '--server', address]
+    )
     command_line.main(command_line.parse_args())
     assert 'ring (1)' in capsys.readouterr().out

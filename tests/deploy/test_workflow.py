@@ -51,8 +51,10 @@ def images():
 def odd_images():
     """Images that the pipeline makes inputs of four sizes of, none a multiple of a window."""
     rng = np.random.default_rng(0)
-    return [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
-            for height, width in ((64, 96), (101, 67), (40, 150), (33, 33))]
+    return [
+        cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
+        for height, width in ((64, 96), (101, 67), (40, 150), (33, 33))
+    ]
 
 
 @pytest.fixture(scope='module', params=NAMES)
@@ -61,8 +63,9 @@ def exported(request, folder):
     name = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        result = deploy(DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', images(),
-                        f'deployed {name}')
+        result = deploy(
+            DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', images(), f'deployed {name}'
+        )
     return name, result
 
 
@@ -72,10 +75,17 @@ def test_the_file_finds_what_pytorch_finds(exported):
     assert result.differences[0].count > 0
     folder = Path(f'deployed {name}')
     assert {file.name for file in folder.iterdir()} >= {
-        'end2end.onnx', 'output_pytorch.jpg', 'output_onnxruntime.jpg', 'output.jpg',
-        'deploy.json', 'pipeline.json', 'detail.json'}
-    ours, theirs = (cv2.imread(str(folder / f'output_{side}.jpg'))
-                    for side in ('onnxruntime', 'pytorch'))
+        'end2end.onnx',
+        'output_pytorch.jpg',
+        'output_onnxruntime.jpg',
+        'output.jpg',
+        'deploy.json',
+        'pipeline.json',
+        'detail.json',
+    }
+    ours, theirs = (
+        cv2.imread(str(folder / f'output_{side}.jpg')) for side in ('onnxruntime', 'pytorch')
+    )
     assert np.abs(ours.astype(int) - theirs).max() < 30
 
 
@@ -136,8 +146,9 @@ def test_a_graph_of_one_size_takes_smaller_images_too(name, tmp_path):
 @pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
 def test_a_image_without_detections(name, tmp_path):
     config = read_config(f'{name}.py')
-    config.merge_from_dict({
-        f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': .9999})
+    config.merge_from_dict(
+        {f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': 0.9999}
+    )
     result = deploy(DeploySettings(), config, f'{name}.pth', images(), tmp_path)
     assert result.verified and result.differences[0].count == 0
 
@@ -147,23 +158,30 @@ def test_label_maps_out_of_the_graph(tmp_path):
     settings = DeploySettings(with_argmax=True)
     result = deploy(settings, config, 'fpn.pth', images(), tmp_path)
     runner = OnnxRunner(result.onnx)
-    output, = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
+    (output,) = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
     dims = onnx.load(result.onnx).graph.output[0].type.tensor_type.shape.dim
     assert [dim.dim_param for dim in dims] == ['batch', 'rows', 'columns']
-    assert result.differences[0].mean < .05  # enlarged after the best class was taken
+    assert result.differences[0].mean < 0.05  # enlarged after the best class was taken
 
 
-@pytest.mark.parametrize('backend, precision, expected', [
-    ('onnxruntime', 'fp32', True), ('onnxruntime', 'fp16', False), ('onnxruntime', 'int8', False),
-    ('tensorrt', 'fp32', False)])
+@pytest.mark.parametrize(
+    'backend, precision, expected',
+    [
+        ('onnxruntime', 'fp32', True),
+        ('onnxruntime', 'fp16', False),
+        ('onnxruntime', 'int8', False),
+        ('tensorrt', 'fp32', False),
+    ],
+)
 def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
-        backend, precision, expected, monkeypatch, tmp_path):
+    backend, precision, expected, monkeypatch, tmp_path
+):
     modules = []
     monkeypatch.setattr(workflow, 'export', lambda module, *args: modules.append(module))
     settings = DeploySettings(backend=backend, precision=precision)
     export_model(load('fpn.py', 'fpn.pth', 'cpu').model, settings, tmp_path / 'end2end.onnx')
-    module, = modules
+    (module,) = modules
     assert isinstance(module.backbone, OnnxBackbone) == expected
 
 
@@ -174,7 +192,7 @@ def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
     result = deploy(settings, read_config(f'{name}.py'), f'{name}.pth', images(), tmp_path)
     assert result.verified and not all(each.within for each in result.differences)
     if name == 'fpn':
-        assert result.differences[0].mean < .1
+        assert result.differences[0].mean < 0.1
     types = {tensor.data_type for tensor in onnx.load(result.onnx).graph.initializer}
     kind = dict(fp16=onnx.TensorProto.FLOAT16, int8=onnx.TensorProto.INT8)[precision]
     assert kind in types
@@ -184,8 +202,9 @@ def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['retinanet/retinanet_r50_fpn_1x_coco.py',
-                                  'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'])
+@pytest.mark.parametrize(
+    'name', ['retinanet/retinanet_r50_fpn_1x_coco.py', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py']
+)
 def test_mmdetections_own_models(name, tmp_path):
     """Random weights; boxes are made likely, or there would be none."""
     import mmdet
@@ -207,9 +226,9 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(config.model)
     if hasattr(model, 'roi_head'):
-        torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=.3)
+        torch.nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=0.3)
     else:  # less, as scores next to 1 would be equal, and their order by chance
-        torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=.05)
+        torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.05)
     meta = dict(dataset_meta=dict(classes=tuple(map(str, range(80)))))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'stock.pth')
     result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', images()[:2], tmp_path)
@@ -228,8 +247,18 @@ def run(monkeypatch, *arguments):
 
 
 def test_the_tool(monkeypatch, capsys, tmp_path):
-    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', images()[0], '--test-img',
-               *images()[1:], '--work-dir', tmp_path / 'out', '--dump-info')
+    code = run(
+        monkeypatch,
+        PRESET,
+        'fpn.py',
+        'fpn.pth',
+        images()[0],
+        '--test-img',
+        *images()[1:],
+        '--work-dir',
+        tmp_path / 'out',
+        '--dump-info',
+    )
     out = capsys.readouterr().out
     assert code == 0
     assert re.search(r'share of other labels +\d+ +0 .* ok', out)
@@ -244,16 +273,32 @@ def test_the_images_are_shown(monkeypatch, tmp_path):
         yield lambda image: shown.append(image.shape)
 
     monkeypatch.setattr(media, 'open_window', open_window)
-    code = run(monkeypatch, PRESET, 'fpn.py', 'fpn.pth', images()[0], '--work-dir',
-               tmp_path / 'é', '--show')
+    code = run(
+        monkeypatch,
+        PRESET,
+        'fpn.py',
+        'fpn.pth',
+        images()[0],
+        '--work-dir',
+        tmp_path / 'é',
+        '--show',
+    )
     assert code == 0 and shown == [cv2.imread(str(tmp_path / 'é/output.jpg')).shape]
 
 
 def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
-        monkeypatch, capsys, tmp_path):
+    monkeypatch, capsys, tmp_path
+):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
-    code = run(monkeypatch, PRESET.with_name('tensorrt_fp32.py'), 'fpn.py', 'fpn.pth',
-               images()[0], '--work-dir', tmp_path)
+    code = run(
+        monkeypatch,
+        PRESET.with_name('tensorrt_fp32.py'),
+        'fpn.py',
+        'fpn.pth',
+        images()[0],
+        '--work-dir',
+        tmp_path,
+    )
     out = capsys.readouterr().out
     assert code == 3
     assert 'there is no engine' in out and f'trtexec --onnx={tmp_path / "end2end.onnx"}' in out
@@ -266,8 +311,14 @@ def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
 
     monkeypatch.setattr(workflow, 'require_supported', refuse)
     with pytest.raises(UserError, match='TensorRT 8.6 does not take this graph'):
-        deploy(DeploySettings(backend='tensorrt'), read_config('fpn.py'), 'fpn.pth', [], tmp_path,
-               verify=False)
+        deploy(
+            DeploySettings(backend='tensorrt'),
+            read_config('fpn.py'),
+            'fpn.pth',
+            [],
+            tmp_path,
+            verify=False,
+        )
 
 
 def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
@@ -275,26 +326,38 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
 
     def wrong(self, inputs):
         outputs = infer(self, inputs)
-        outputs['dets'][..., 0] += .5
+        outputs['dets'][..., 0] += 0.5
         return outputs
 
     monkeypatch.setattr(OnnxRunner, 'infer', wrong)
-    code = run(monkeypatch, PRESET, 'retinanet.py', 'retinanet.pth', images()[0], '--work-dir',
-               tmp_path / 'out')
+    code = run(
+        monkeypatch,
+        PRESET,
+        'retinanet.py',
+        'retinanet.pth',
+        images()[0],
+        '--work-dir',
+        tmp_path / 'out',
+    )
     out = capsys.readouterr().out
     assert code == 2
     assert 'DIFFERS' in out and f'{tmp_path / "out/end2end.onnx"} finds something else' in out
     assert (tmp_path / 'out/end2end.onnx').stat().st_size > 1000
 
 
-@pytest.mark.parametrize('arguments, message', [
-    ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no image to compare on'),
-    ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as an image'),
-    ([PRESET, 'fpn.py', 'upernet.pth', f'{SHAPES}/00000000.jpg'], 'upernet.pth'),
-    (['preset.py', 'fpn.py', 'fpn.pth'], 'no config file preset.py'),
-    ([PRESET, 'fpn.py', 'fpn.pth', '--cfg-options', 'onnx_config.size=3'],
-     'onnx_config.size is unknown'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no image to compare on'),
+        ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as an image'),
+        ([PRESET, 'fpn.py', 'upernet.pth', f'{SHAPES}/00000000.jpg'], 'upernet.pth'),
+        (['preset.py', 'fpn.py', 'fpn.pth'], 'no config file preset.py'),
+        (
+            [PRESET, 'fpn.py', 'fpn.pth', '--cfg-options', 'onnx_config.size=3'],
+            'onnx_config.size is unknown',
+        ),
+    ],
+)
 def test_wrong_input_ends_with_a_sentence(monkeypatch, tmp_path, arguments, message):
     code = run(monkeypatch, *arguments, '--work-dir', tmp_path)
     assert message in code

@@ -104,7 +104,7 @@ class ToyKillWhileSaving(Hook):
 
         def put_or_die(backend, data, path):
             if Path(path).name == self.name:
-                Path(f'{path}.part').write_bytes(data[:len(data) // 2])
+                Path(f'{path}.part').write_bytes(data[: len(data) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             put(backend, data, path)
 
@@ -121,33 +121,41 @@ def toy(tmp_path, monkeypatch):
     def make(work_dir='run', workers=0, loop=None, kill_at=None, model=None, **changes):
         def loader(train):
             return dict(
-                batch_size=4, num_workers=workers, collate_fn=dict(type='default_collate'),
+                batch_size=4,
+                num_workers=workers,
+                collate_fn=dict(type='default_collate'),
                 dataset=dict(type='ToyPatches', augment=train),
                 worker_init_fn=dict(type='keep_worker_seed'),
-                sampler=dict(type='DefaultSampler', shuffle=train))
+                sampler=dict(type='DefaultSampler', shuffle=train),
+            )
 
-        return Config({
-            **dict(
-                default_scope='mmengine',
-                experiment_name=f'toy{next(RUNS)}',
-                work_dir=str(tmp_path / work_dir),
-                model=dict(type='ToyClassifier', **(model or {})),
-                train_dataloader=loader(True),
-                val_dataloader=loader(False),
-                test_dataloader=loader(False),
-                train_cfg=loop or dict(by_epoch=True, max_epochs=3),
-                val_cfg=dict(),
-                test_cfg=dict(),
-                val_evaluator=dict(type='ToyAccuracy'),
-                test_evaluator=dict(type='ToyAccuracy'),
-                optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
-                param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=8)],
-                randomness=dict(seed=5),
-                default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1)),
-                custom_hooks=[dict(type='EpochSeedHook'), dict(type='CheckWeightsHook')]
-                + [dict(type='ToyKill', iteration=kill_at)] * bool(kill_at)),
-            **changes,
-        })
+        return Config(
+            {
+                **dict(
+                    default_scope='mmengine',
+                    experiment_name=f'toy{next(RUNS)}',
+                    work_dir=str(tmp_path / work_dir),
+                    model=dict(type='ToyClassifier', **(model or {})),
+                    train_dataloader=loader(True),
+                    val_dataloader=loader(False),
+                    test_dataloader=loader(False),
+                    train_cfg=loop or dict(by_epoch=True, max_epochs=3),
+                    val_cfg=dict(),
+                    test_cfg=dict(),
+                    val_evaluator=dict(type='ToyAccuracy'),
+                    test_evaluator=dict(type='ToyAccuracy'),
+                    optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+                    param_scheduler=[
+                        dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=8)
+                    ],
+                    randomness=dict(seed=5),
+                    default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1)),
+                    custom_hooks=[dict(type='EpochSeedHook'), dict(type='CheckWeightsHook')]
+                    + [dict(type='ToyKill', iteration=kill_at)] * bool(kill_at),
+                ),
+                **changes,
+            }
+        )
 
     yield make
     torch.set_num_threads(threads)

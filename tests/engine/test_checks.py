@@ -32,19 +32,31 @@ def config(tmp_path, monkeypatch):
     """A detection config whose data exists below the current folder."""
     monkeypatch.chdir(tmp_path)
     dataset = dict(
-        type='BirdsDataset', data_root='data/own', ann_file='train.json',
-        data_prefix=dict(img='images'), metainfo=dict(classes=NAMES))
+        type='BirdsDataset',
+        data_root='data/own',
+        ann_file='train.json',
+        data_prefix=dict(img='images'),
+        metainfo=dict(classes=NAMES),
+    )
     (tmp_path / 'data/own/images').mkdir(parents=True)
     write_coco(tmp_path / 'data/own/train.json')
-    return Config(dict(
-        default_scope='mmengine',
-        model=dict(
-            backbone=dict(num_classes=1000),
-            roi_head=dict(bbox_head=[dict(num_classes=3), dict(num_classes=3)],
-                          mask_head=dict(num_classes=3))),
-        train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset)),
-        val_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[dataset, dict(dataset)])),
-        val_evaluator=[dict(type='CocoMetric', ann_file='data/own/train.json')]))
+    return Config(
+        dict(
+            default_scope='mmengine',
+            model=dict(
+                backbone=dict(num_classes=1000),
+                roi_head=dict(
+                    bbox_head=[dict(num_classes=3), dict(num_classes=3)],
+                    mask_head=dict(num_classes=3),
+                ),
+            ),
+            train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset)),
+            val_dataloader=dict(
+                dataset=dict(type='ConcatDataset', datasets=[dataset, dict(dataset)])
+            ),
+            val_evaluator=[dict(type='CocoMetric', ann_file='data/own/train.json')],
+        )
+    )
 
 
 def write_coco(path, names=NAMES, **more):
@@ -96,11 +108,14 @@ def test_generated_shapes_are_generated(config):
     assert 'make_shapes' not in error_of(config)
 
 
-@pytest.mark.parametrize('changes', [
-    dict(data_root='s3://bucket', ann_file='no.json'),
-    dict(backend_args=dict(backend='petrel'), ann_file='no.json'),
-    dict(ann_file='', data_prefix='images'),
-])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(data_root='s3://bucket', ann_file='no.json'),
+        dict(backend_args=dict(backend='petrel'), ann_file='no.json'),
+        dict(ann_file='', data_prefix='images'),
+    ],
+)
 def test_what_is_not_on_this_disk_is_not_looked_for(config, changes):
     config.train_dataloader.dataset.dataset.update(changes)
     check_data(config, ('train',))
@@ -144,11 +159,15 @@ def test_every_wrong_head_is_named_with_its_cure(config):
     config.model.roi_head.bbox_head[1].num_classes = 80
     config.model.roi_head.mask_head.num_classes = 1
     message = error_of(config)
-    assert ('model.roi_head.bbox_head.1.num_classes is 80, '
-            'model.roi_head.mask_head.num_classes is 1, but') in message
+    assert (
+        'model.roi_head.bbox_head.1.num_classes is 80, '
+        'model.roi_head.mask_head.num_classes is 1, but'
+    ) in message
     assert 'has 3 classes: disc, square, ring' in message
-    assert message.endswith('--cfg-options model.roi_head.bbox_head.1.num_classes=3 '
-                            'model.roi_head.mask_head.num_classes=3')
+    assert message.endswith(
+        '--cfg-options model.roi_head.bbox_head.1.num_classes=3 '
+        'model.roi_head.mask_head.num_classes=3'
+    )
 
 
 def test_heads_of_a_segmentor_against_the_default_classes(config):
@@ -185,9 +204,16 @@ def test_what_is_not_json_is_told(tmp_path, text):
         category_names(tmp_path / 'a.json')
 
 
-@pytest.mark.parametrize('segmentation, found', [
-    ([[1, 2, 3, 4, 5, 6]], True), ([[-.5, 2]], True), (dict(size=[4, 4], counts='04'), True),
-    ([], False), (None, False)])
+@pytest.mark.parametrize(
+    'segmentation, found',
+    [
+        ([[1, 2, 3, 4, 5, 6]], True),
+        ([[-0.5, 2]], True),
+        (dict(size=[4, 4], counts='04'), True),
+        ([], False),
+        (None, False),
+    ],
+)
 def test_masks_are_found(tmp_path, segmentation, found):
     annotations = [dict(id=1, bbox=[0, 0, 3, 3]), dict(id=2, segmentation=segmentation)]
     (tmp_path / 'a.json').write_text(json.dumps(dict(annotations=annotations)))
@@ -210,12 +236,17 @@ def test_a_detector_of_masks_needs_masks(config):
 
 def segmentor(**changes):
     heads = dict(
-        decode_head=dict(type='UPerHead', in_channels=[4, 8, 16], in_index=[0, 1, 2],
-                         pool_scales=(1, 2)),
-        auxiliary_head=[dict(in_channels=8, in_index=1)])
-    return Config(dict(
-        model=dict(backbone=dict(type='TRTViT', arch='a'), **heads) | changes,
-        train_dataloader=dict(batch_size=1)))
+        decode_head=dict(
+            type='UPerHead', in_channels=[4, 8, 16], in_index=[0, 1, 2], pool_scales=(1, 2)
+        ),
+        auxiliary_head=[dict(in_channels=8, in_index=1)],
+    )
+    return Config(
+        dict(
+            model=dict(backbone=dict(type='TRTViT', arch='a'), **heads) | changes,
+            train_dataloader=dict(batch_size=1),
+        )
+    )
 
 
 BACKBONE = SimpleNamespace(out_channels=(4, 8, 16))
@@ -234,18 +265,32 @@ def test_widths_that_fit_pass():
     check_widths(segmentor(neck=dict(in_channels=[1])), SimpleNamespace())  # a foreign backbone
 
 
-@pytest.mark.parametrize('changes, parts', [
-    (dict(neck=dict(in_channels=[4, 8])),
-     ['model.neck.in_channels is [4, 8], but', 'model.neck.in_channels="[4, 8, 16]"',
-      "model.backbone (SimpleNamespace, arch='a') gives 3 maps of [4, 8, 16] channels"]),
-    (dict(neck=[dict(in_channels=(4, 8, 9))]), ['model.neck.0.in_channels is [4, 8, 9]']),
-    (dict(decode_head=dict(in_channels=[4, 16], in_index=[0, 1])),
-     ['model.decode_head.in_channels="[4, 8]"']),
-    (dict(auxiliary_head=dict(in_channels=8, in_index=3)),
-     ['model.auxiliary_head.in_index is 3, but there are only the maps 0 to 2']),
-    (dict(auxiliary_head=[dict(in_channels=8, in_index=1), dict(in_channels=8, in_index=2)]),
-     ['model.auxiliary_head.1.in_channels is 8, but the maps that it gets have 16']),
-])
+@pytest.mark.parametrize(
+    'changes, parts',
+    [
+        (
+            dict(neck=dict(in_channels=[4, 8])),
+            [
+                'model.neck.in_channels is [4, 8], but',
+                'model.neck.in_channels="[4, 8, 16]"',
+                "model.backbone (SimpleNamespace, arch='a') gives 3 maps of [4, 8, 16] channels",
+            ],
+        ),
+        (dict(neck=[dict(in_channels=(4, 8, 9))]), ['model.neck.0.in_channels is [4, 8, 9]']),
+        (
+            dict(decode_head=dict(in_channels=[4, 16], in_index=[0, 1])),
+            ['model.decode_head.in_channels="[4, 8]"'],
+        ),
+        (
+            dict(auxiliary_head=dict(in_channels=8, in_index=3)),
+            ['model.auxiliary_head.in_index is 3, but there are only the maps 0 to 2'],
+        ),
+        (
+            dict(auxiliary_head=[dict(in_channels=8, in_index=1), dict(in_channels=8, in_index=2)]),
+            ['model.auxiliary_head.1.in_channels is 8, but the maps that it gets have 16'],
+        ),
+    ],
+)
 def test_widths_that_do_not_fit(changes, parts):
     message = widths_error(segmentor(**changes))
     assert all(part in message for part in parts), message
@@ -261,19 +306,34 @@ def test_a_batch_of_one_behind_global_pooling():
     check_batch(config)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(train_dataloader=dict(batch_size=0)),
-     'train_dataloader.batch_size is 0: expected a whole number of 1 or more.'),
-    (dict(val_dataloader=dict(batch_size='eight')), "val_dataloader.batch_size is 'eight': .*"),
-    (dict(test_dataloader=dict(num_workers=-1)),
-     'test_dataloader.num_workers is -1: expected a whole number of 0 or more.'),
-    (dict(train_cfg=dict(max_epochs=2.5)), 'train_cfg.max_epochs is 2.5: .*'),
-    (dict(train_cfg=dict(max_iters='many', val_interval=1)), "train_cfg.max_iters is 'many': .*"),
-    (dict(optim_wrapper=dict(optimizer=dict(lr='fast'))),
-     "optim_wrapper.optimizer.lr is 'fast': expected a number of 0 or more."),
-    (dict(optim_wrapper=dict(optimizer=dict(lr=float('nan')))), '.*lr is nan: .*'),
-    (dict(optim_wrapper=dict(optimizer=dict(lr=1e-4, weight_decay=-1))), '.*weight_decay is -1: .*')
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(train_dataloader=dict(batch_size=0)),
+            'train_dataloader.batch_size is 0: expected a whole number of 1 or more.',
+        ),
+        (dict(val_dataloader=dict(batch_size='eight')), "val_dataloader.batch_size is 'eight': .*"),
+        (
+            dict(test_dataloader=dict(num_workers=-1)),
+            'test_dataloader.num_workers is -1: expected a whole number of 0 or more.',
+        ),
+        (dict(train_cfg=dict(max_epochs=2.5)), 'train_cfg.max_epochs is 2.5: .*'),
+        (
+            dict(train_cfg=dict(max_iters='many', val_interval=1)),
+            "train_cfg.max_iters is 'many': .*",
+        ),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(lr='fast'))),
+            "optim_wrapper.optimizer.lr is 'fast': expected a number of 0 or more.",
+        ),
+        (dict(optim_wrapper=dict(optimizer=dict(lr=float('nan')))), '.*lr is nan: .*'),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(lr=1e-4, weight_decay=-1))),
+            '.*weight_decay is -1: .*',
+        ),
+    ],
+)
 def test_numbers_that_are_none(changes, message):
     with pytest.raises(UserError, match=f'^{message}$'):
         check_numbers(Config(changes), [*changes])
@@ -282,10 +342,15 @@ def test_numbers_that_are_none(changes, message):
 def test_numbers_that_may_be(toy):
     config = toy('small')
     check_numbers(config, [*config])
-    config = Config(dict(
-        train_dataloader=dict(batch_size=None, num_workers=0), val_dataloader=None,
-        train_cfg=dict(max_epochs=0), test_dataloader=dict(batch_size=0),
-        optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=.05), accumulative_counts=2)))
+    config = Config(
+        dict(
+            train_dataloader=dict(batch_size=None, num_workers=0),
+            val_dataloader=None,
+            train_cfg=dict(max_epochs=0),
+            test_dataloader=dict(batch_size=0),
+            optim_wrapper=dict(optimizer=dict(lr=0, weight_decay=0.05), accumulative_counts=2),
+        )
+    )
     check_numbers(config, config.keys() - {'test_dataloader'})
 
 

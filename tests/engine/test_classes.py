@@ -5,7 +5,7 @@ from mmtrtvit.engine.classes import spread_metainfo
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
 
-CONFIG = '''
+CONFIG = """
 model = dict(
     backbone=dict(num_classes=1000),
     rpn_head=dict(num_classes=1),
@@ -14,14 +14,15 @@ model = dict(
 part = dict(type='CocoDataset', metainfo=dict(classes=('a', 'b', 'c')))
 train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=part))
 val_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[part, dict(type='CocoDataset')]))
-'''
+"""
 
 
 @pytest.fixture
 def path(tmp_path):
     (tmp_path / 'base.py').write_text(CONFIG)
     (tmp_path / 'own.py').write_text(
-        "_base_ = 'base.py'\nmetainfo = dict(classes=('cat', 'dog'), palette=[[1, 2, 3]] * 2)\n")
+        "_base_ = 'base.py'\nmetainfo = dict(classes=('cat', 'dog'), palette=[[1, 2, 3]] * 2)\n"
+    )
     return tmp_path / 'own.py'
 
 
@@ -52,11 +53,17 @@ def test_from_a_file_of_names(path, tmp_path):
     assert config.train_dataloader.dataset.dataset.metainfo.classes == ('cat', 'grey dog')
 
 
-@pytest.mark.parametrize('metainfo, part', [
-    (dict(classes='cat'), "is 'cat'. It should be a tuple"), (dict(), 'is None'),
-    (('cat', 'dog'), 'is None'), (dict(classes=()), r'is \(\)'),
-    (dict(classes=('cat', 1)), "is .'cat', 1."),
-    (dict(classes=('cat', 'dog', 'cat')), 'names cat more than once')])
+@pytest.mark.parametrize(
+    'metainfo, part',
+    [
+        (dict(classes='cat'), "is 'cat'. It should be a tuple"),
+        (dict(), 'is None'),
+        (('cat', 'dog'), 'is None'),
+        (dict(classes=()), r'is \(\)'),
+        (dict(classes=('cat', 1)), "is .'cat', 1."),
+        (dict(classes=('cat', 'dog', 'cat')), 'names cat more than once'),
+    ],
+)
 def test_what_names_no_classes(metainfo, part):
     with pytest.raises(UserError, match=part):
         spread_metainfo(Config(dict(metainfo=metainfo)))

@@ -9,12 +9,20 @@ from mmtrtvit.errors import UserError
 def failing(error):
     def main(args):
         raise error
+
     return main
 
 
-@pytest.mark.parametrize('error, text', [
-    (UserError('no such thing'), 'error: no such thing'),
-    (PermissionError(13, 'Permission denied', 'out'), 'error: out: Permission denied. Change its')])
+@pytest.mark.parametrize(
+    'error, text',
+    [
+        (UserError('no such thing'), 'error: no such thing'),
+        (
+            PermissionError(13, 'Permission denied', 'out'),
+            'error: out: Permission denied. Change its',
+        ),
+    ],
+)
 def test_what_a_user_can_mend_ends_a_tool_with_a_message(error, text):
     with pytest.raises(SystemExit, match=text):
         run_tool(failing(error), argparse.Namespace())

@@ -3,12 +3,12 @@ import pytest
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
 
-BASE = '''
+BASE = """
 model = dict(backbone=dict(type='TRTViT', drop_path_rate=0.1), heads=[dict(num_classes=4)])
 optim_wrapper = dict(optimizer=dict(lr=0.1), clip_grad=None)
 train_dataloader = dict(batch_size=2)
 load_from = None
-'''
+"""
 
 
 @pytest.fixture
@@ -93,26 +93,36 @@ def test_errors_of_imported_code_keep_their_traceback(folder, monkeypatch):
         read_config(folder / 'x.py')
 
 
-@pytest.mark.parametrize('key, found', [
-    ('modle.backbone.drop_path_rate', 'Did you mean model.backbone.drop_path_rate?'),
-    ('model.bakbone.drop_path_rate', 'model has no bakbone'),
-    ('model.heads.1.num_classes', 'model.heads has no 1'),
-    ('optimizer.lr', 'Did you mean optim_wrapper.optimizer.lr?'),
-    ('train_dataloder.batch_size', 'Did you mean train_dataloader.batch_size?'),
-    ('optim_wrapper.optimizer.lr.value', 'Did you mean optim_wrapper.optimizer.lr'),
-    ('load_form', 'Did you mean load_from?'),
-    ('resum', 'the config has no resum'),
-])
+@pytest.mark.parametrize(
+    'key, found',
+    [
+        ('modle.backbone.drop_path_rate', 'Did you mean model.backbone.drop_path_rate?'),
+        ('model.bakbone.drop_path_rate', 'model has no bakbone'),
+        ('model.heads.1.num_classes', 'model.heads has no 1'),
+        ('optimizer.lr', 'Did you mean optim_wrapper.optimizer.lr?'),
+        ('train_dataloder.batch_size', 'Did you mean train_dataloader.batch_size?'),
+        ('optim_wrapper.optimizer.lr.value', 'Did you mean optim_wrapper.optimizer.lr'),
+        ('load_form', 'Did you mean load_from?'),
+        ('resum', 'the config has no resum'),
+    ],
+)
 def test_options_that_would_make_a_new_branch(folder, key, found):
     message = error_of(folder / 'retinanet_b.py', {key: 1})
     assert message.startswith(f'--cfg-options {key}: ')
     assert found in message
 
 
-@pytest.mark.parametrize('key', [
-    'model.backbone.with_cp', 'model.heads.0.num_classes', 'randomness.seed', 'load_from',
-    'resume', 'my_own_number',
-])
+@pytest.mark.parametrize(
+    'key',
+    [
+        'model.backbone.with_cp',
+        'model.heads.0.num_classes',
+        'randomness.seed',
+        'load_from',
+        'resume',
+        'my_own_number',
+    ],
+)
 def test_new_leaves_and_arguments_of_the_runner_are_welcome(folder, key):
     config = read_config(folder / 'retinanet_b.py', {key: 1})
     for part in key.split('.'):

@@ -89,8 +89,13 @@ def test_the_old_checkpoint_goes_after_the_new_one_is_whole(toy, monkeypatch):
         put(self, data, path)
 
     monkeypatch.setattr(AtomicBackend, 'put', spy)
-    train(toy(default_hooks=dict(checkpoint=dict(
-        type='SafeCheckpointHook', interval=1, max_keep_ckpts=1))))
+    train(
+        toy(
+            default_hooks=dict(
+                checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1)
+            )
+        )
+    )
     assert before == [[], ['epoch_1.pth'], ['epoch_2.pth']]
     assert checkpoints() == ['epoch_3.pth']
 
@@ -98,7 +103,8 @@ def test_the_old_checkpoint_goes_after_the_new_one_is_whole(toy, monkeypatch):
 def test_the_best_checkpoint_goes_after_the_new_one_is_whole(toy, monkeypatch):
     scores = iter([0.1, 0.3, 0.2])
     monkeypatch.setattr(
-        'mmengine.evaluator.Evaluator.evaluate', lambda self, size: dict(accuracy=next(scores)))
+        'mmengine.evaluator.Evaluator.evaluate', lambda self, size: dict(accuracy=next(scores))
+    )
     kept = []
     put = AtomicBackend.put
 
@@ -107,8 +113,15 @@ def test_the_best_checkpoint_goes_after_the_new_one_is_whole(toy, monkeypatch):
         put(self, data, path)
 
     monkeypatch.setattr(AtomicBackend, 'put', spy)
-    train(toy(default_hooks=dict(checkpoint=dict(
-        type='SafeCheckpointHook', interval=1, max_keep_ckpts=1, save_best='accuracy'))))
+    train(
+        toy(
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='SafeCheckpointHook', interval=1, max_keep_ckpts=1, save_best='accuracy'
+                )
+            )
+        )
+    )
     assert kept == [False, False, True, True, True, True, False]
     assert checkpoints() == ['best_accuracy_epoch_2.pth', 'epoch_3.pth']
 

@@ -43,7 +43,8 @@ def inside(folder, monkeypatch):
 def predictors(folder):
     return {
         name: load(folder / f'{name}.py', folder / f'{name}.pth', device='cpu')
-        for name in DETECTORS + SEGMENTORS}
+        for name in DETECTORS + SEGMENTORS
+    }
 
 
 @pytest.fixture
@@ -52,8 +53,7 @@ def run(tmp_path, monkeypatch):
 
     def run(name, *inputs, **options):
         torch.set_num_threads(1)
-        return infer(
-            read_config(f'{name}.py'), f'{name}.pth', inputs, tmp_path / 'out', **options)
+        return infer(read_config(f'{name}.py'), f'{name}.pth', inputs, tmp_path / 'out', **options)
 
     return run
 
@@ -65,8 +65,11 @@ def shapes():
 def tensors(samples):
     """The predictions in samples, by name."""
     return [
-        {'labels': sample.pred_sem_seg.data} if 'pred_sem_seg' in sample else
-        dict(sample.pred_instances.items()) for sample in samples]
+        {'labels': sample.pred_sem_seg.data}
+        if 'pred_sem_seg' in sample
+        else dict(sample.pred_instances.items())
+        for sample in samples
+    ]
 
 
 def assert_equal(ours, theirs):
@@ -108,8 +111,10 @@ def test_segmentors_predict_as_with_mmseg(predictors, name):
     assert_equal(tensors(samples), tensors(inference_model(model, shapes())))
     inferencer = MMSegInferencer(f'{name}.py', f'{name}.pth', device='cpu')
     results = inferencer(shapes())
-    assert_equal(tensors(samples), [
-        dict(labels=torch.as_tensor(labels)[None]) for labels in results['predictions']])
+    assert_equal(
+        tensors(samples),
+        [dict(labels=torch.as_tensor(labels)[None]) for labels in results['predictions']],
+    )
 
 
 @pytest.mark.parametrize('name', DETECTORS + SEGMENTORS)
@@ -140,7 +145,7 @@ def test_arrays_are_images_as_opencv_reads_them(predictors):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detections_as_numbers(predictors, name):
-    sample, = predictors[name](shapes()[:1])
+    (sample,) = predictors[name](shapes()[:1])
     instances = sample.pred_instances
     everything = json.loads(json.dumps(predictors[name].describe(sample, score_thr=0)))
     assert (everything['width'], everything['height']) == (96, 64)
@@ -163,7 +168,7 @@ def test_detections_as_numbers(predictors, name):
 
 @pytest.mark.parametrize('name', SEGMENTORS)
 def test_label_maps_as_numbers(predictors, name):
-    sample, = predictors[name](shapes()[:1])
+    (sample,) = predictors[name](shapes()[:1])
     described = json.loads(json.dumps(predictors[name].describe(sample)))
     labels = sample.pred_sem_seg.data
     assert (described['width'], described['height']) == (96, 64)
@@ -180,7 +185,7 @@ def test_label_maps_as_numbers(predictors, name):
 def test_drawing(predictors, name):
     image = predictors[name].read(shapes()[0])
     before = image.copy()
-    sample, = predictors[name]([image])
+    (sample,) = predictors[name]([image])
     np.random.seed(1)
     random_state = np.random.get_state()[1].copy()
     drawn = predictors[name].draw(image, sample)
@@ -196,7 +201,7 @@ def test_drawing(predictors, name):
 
 def test_drawn_label_maps_have_the_palette(predictors):
     image = np.full((64, 96, 3), 100, np.uint8)
-    sample, = predictors['upernet']([image])
+    (sample,) = predictors['upernet']([image])
     sample.pred_sem_seg.data[:] = 1
     sample.pred_sem_seg.data[:, :, 48:] = 3
     drawn = predictors['upernet'].draw(image, sample)
@@ -208,7 +213,8 @@ def test_drawn_label_maps_have_the_palette(predictors):
 
 def test_a_detector_and_a_segmentor_side_by_side(folder):
     first, second, third = (
-        load(f'{name}.py', f'{name}.pth', 'cpu') for name in ('retinanet', 'fpn', 'retinanet'))
+        load(f'{name}.py', f'{name}.pth', 'cpu') for name in ('retinanet', 'fpn', 'retinanet')
+    )
     assert first.visualizer is not third.visualizer
     assert first.classes == CLASSES[1:] and second.classes == CLASSES
     assert_equal(tensors(first(shapes())), tensors(third(shapes())))
@@ -219,8 +225,10 @@ def test_classes_without_a_record_in_the_checkpoint(folder):
     torch.save(state['state_dict'], 'plain.pth')
     assert load('retinanet.py', 'plain.pth', 'cpu').classes == CLASSES[1:]
     names = dict.fromkeys(['test_dataloader.dataset.metainfo'], None)
-    with pytest.raises(UserError, match=(
-            'num_classes is 3, but test_dataloader.dataset names 80 classes. Set metainfo')):
+    with pytest.raises(
+        UserError,
+        match=('num_classes is 3, but test_dataloader.dataset names 80 classes. Set metainfo'),
+    ):
         load('retinanet.py', 'plain.pth', 'cpu', options=names)
 
 
@@ -250,12 +258,15 @@ def test_the_newest_checkpoint_of_a_work_dir(folder, run, tmp_path):
         load('retinanet.py', 'early')
 
 
-@pytest.mark.parametrize('config, checkpoint, message', [
-    ('retinanet.py', 'fpn.pth', 'fpn.pth looks like the checkpoint of another model'),
-    ('retinanet.py', 'retinanett.pth', 'no checkpoint .*Did you mean retinanet.pth'),
-    ('retinanet.py', 'retinanet.py', 'is not a PyTorch checkpoint'),
-    ('retinanett.py', 'retinanet.pth', 'no config file .*Did you mean retinanet.py'),
-])
+@pytest.mark.parametrize(
+    'config, checkpoint, message',
+    [
+        ('retinanet.py', 'fpn.pth', 'fpn.pth looks like the checkpoint of another model'),
+        ('retinanet.py', 'retinanett.pth', 'no checkpoint .*Did you mean retinanet.pth'),
+        ('retinanet.py', 'retinanet.py', 'is not a PyTorch checkpoint'),
+        ('retinanett.py', 'retinanet.pth', 'no config file .*Did you mean retinanet.py'),
+    ],
+)
 def test_what_does_not_fit_is_refused(config, checkpoint, message):
     with pytest.raises(UserError, match=message):
         load(config, checkpoint, 'cpu')
@@ -275,9 +286,13 @@ def test_other_scopes_are_refused(folder):
 
 def test_a_mistyped_step_of_the_pipeline_is_named(folder):
     options = {'test_dataloader.dataset.pipeline.1.type': 'Resizee'}
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             r'test_dataloader\.dataset\.pipeline\.1\.type: there is no transform Resizee\. Did you '
-            'mean Resize')):
+            'mean Resize'
+        ),
+    ):
         load('retinanet.py', 'retinanet.pth', options=options)
 
 
@@ -306,9 +321,17 @@ def write_odd_images(folder):
     image.convert('CMYK').save(folder / 'print.jpg')
     image.save(folder / 'with space, bäume 木.webp')
     return {
-        'alpha.png': (96, 64), 'deep.png': (96, 64), 'deep.tif': (96, 64), 'grey.pgm': (96, 64),
-        'grey.png': (96, 64), 'palette.png': (96, 64), 'print.jpg': (96, 64), 'tiny.png': (5, 3),
-        'turned.jpg': (64, 96), 'with space, bäume 木.webp': (96, 64)}
+        'alpha.png': (96, 64),
+        'deep.png': (96, 64),
+        'deep.tif': (96, 64),
+        'grey.pgm': (96, 64),
+        'grey.png': (96, 64),
+        'palette.png': (96, 64),
+        'print.jpg': (96, 64),
+        'tiny.png': (5, 3),
+        'turned.jpg': (64, 96),
+        'with space, bäume 木.webp': (96, 64),
+    }
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
@@ -336,7 +359,7 @@ def test_unreadable_files_are_skipped(run, tmp_path):
     folder = tmp_path / 'in'
     folder.mkdir()
     whole = Path(shapes()[0]).read_bytes()
-    (folder / 'b_cut.jpg').write_bytes(whole[:len(whole) // 2])
+    (folder / 'b_cut.jpg').write_bytes(whole[: len(whole) // 2])
     (folder / 'c_empty.png').touch()
     (folder / 'd_text.jpg').write_text('no image')
     (folder / 'e_clip.mp4').write_text('no video')
@@ -352,7 +375,8 @@ def test_unreadable_files_are_skipped(run, tmp_path):
         'in/d_text.jpg cannot be read as an image.',
         'in/e_clip.mp4 cannot be read as a video.',
         'in/f_strip.png: 400 x 1 pixels cannot be resized as the config says: one side would '
-        'vanish.']
+        'vanish.',
+    ]
     rows = read_results(tmp_path / 'out')['results']
     assert [Path(row['file']).name for row in rows] == ['a.jpg', 'g.jpg']
     assert sorted(os.listdir(tmp_path / 'out/images')) == ['a.jpg', 'g.jpg']
@@ -363,14 +387,16 @@ def test_a_image_that_is_too_small_for_the_backbone(run, tmp_path):
     result = run('fpn', tmp_path / 'strip.png', shapes()[0])
     assert result.frames == 1
     assert result.skipped == [
-        f'{tmp_path}/strip.png: the image is 10 x 128 (H x W): expected at least 32 x 32']
+        f'{tmp_path}/strip.png: the image is 10 x 128 (H x W): expected at least 32 x 32'
+    ]
 
 
 def test_nothing_to_predict_is_an_error_without_files(run, tmp_path):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in/empty.jpg').touch()
-    with pytest.raises(UserError, match=(
-            'nothing could be predicted.\n.*in/empty.jpg cannot be read as an image')):
+    with pytest.raises(
+        UserError, match=('nothing could be predicted.\n.*in/empty.jpg cannot be read as an image')
+    ):
         run('retinanet', tmp_path / 'in')
     assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
     with pytest.raises(UserError, match='nothing to look at.\nx.jpg does not exist'):
@@ -381,14 +407,19 @@ def test_images_and_predictions_are_written(run, tmp_path, predictors):
     result = run('mask_rcnn', SHAPES, score_thr=0.5)
     data = read_results(tmp_path / 'out')
     assert (data['config'], data['checkpoint'], data['classes']) == (
-        'mask_rcnn.py', 'mask_rcnn.pth', ['disc', 'triangle', 'ring'])
+        'mask_rcnn.py',
+        'mask_rcnn.pth',
+        ['disc', 'triangle', 'ring'],
+    )
     assert [row.pop('file') for row in data['results']] == shapes()
     samples = predictors['mask_rcnn'](shapes())
     assert data['results'] == [
-        json.loads(json.dumps(predictors['mask_rcnn'].describe(sample, 0.5))) for sample in samples]
+        json.loads(json.dumps(predictors['mask_rcnn'].describe(sample, 0.5))) for sample in samples
+    ]
     assert result.found.total() == sum(len(row['detections']) for row in data['results']) > 0
     assert result.best_score == pytest.approx(
-        max(sample.pred_instances.scores.max().item() for sample in samples))
+        max(sample.pred_instances.scores.max().item() for sample in samples)
+    )
     for path, sample in zip(shapes(), samples):
         drawn = cv2.imread(str(tmp_path / 'out/images' / Path(path).name))
         expected = predictors['mask_rcnn'].draw(cv2.imread(path), sample, 0.5)
@@ -445,16 +476,24 @@ def test_a_video(run, tmp_path, name):
     result = run(name, tmp_path / 'clip.mp4', shapes()[0], batch_size=2, score_thr=0.6)
     assert (result.frames, result.skipped) == (6, [])
     capture = cv2.VideoCapture(str(tmp_path / 'out/images/clip.mp4'))
-    assert [capture.get(key) for key in (
-        cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH,
-        cv2.CAP_PROP_FRAME_HEIGHT)] == [10, 5, 96, 64]
+    assert [
+        capture.get(key)
+        for key in (
+            cv2.CAP_PROP_FPS,
+            cv2.CAP_PROP_FRAME_COUNT,
+            cv2.CAP_PROP_FRAME_WIDTH,
+            cv2.CAP_PROP_FRAME_HEIGHT,
+        )
+    ] == [10, 5, 96, 64]
     *frames, image = read_results(tmp_path / 'out')['results']
     assert [(row['file'], row['frame'], row['time']) for row in frames] == [
-        (str(tmp_path / 'clip.mp4'), index, index / 10) for index in range(5)]
+        (str(tmp_path / 'clip.mp4'), index, index / 10) for index in range(5)
+    ]
     assert 'frame' not in image
     if name == 'fpn':
         assert [row['label_map'] for row in frames] == [
-            f'label_maps/clip/{index:06d}.png' for index in range(5)]
+            f'label_maps/clip/{index:06d}.png' for index in range(5)
+        ]
         assert (tmp_path / 'out' / frames[4]['label_map']).is_file()
 
 
@@ -462,8 +501,13 @@ def test_the_first_frames_of_videos(run, tmp_path):
     for name in ('a.mp4', 'b.mp4'):
         write_clip(tmp_path / name)
     totals = []
-    result = run('retinanet', tmp_path, max_frames=2, images=False,
-                 track=lambda items, total: totals.append(total) or items)
+    result = run(
+        'retinanet',
+        tmp_path,
+        max_frames=2,
+        images=False,
+        track=lambda items, total: totals.append(total) or items,
+    )
     assert result.frames == 4 and totals == [4]
 
 
@@ -477,7 +521,7 @@ class Webcam:
         self.source, self.frames = source, itertools.count()
 
     def get(self, key):
-        return 30.
+        return 30.0
 
     def read(self):
         if next(self.frames) == self.interrupt_at:
@@ -492,8 +536,10 @@ class Webcam:
 def webcam(monkeypatch):
     of_file = cv2.VideoCapture
     monkeypatch.setattr(
-        cv2, 'VideoCapture',
-        lambda source: of_file(source) if isinstance(source, str) else Webcam(source))
+        cv2,
+        'VideoCapture',
+        lambda source: of_file(source) if isinstance(source, str) else Webcam(source),
+    )
 
 
 def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, webcam):
@@ -502,7 +548,10 @@ def test_a_webcam_up_to_a_number_of_frames(run, tmp_path, webcam):
     assert Webcam.released.pop() == 0
     rows = read_results(tmp_path / 'out')['results']
     assert [(row['file'], row['frame']) for row in rows] == [
-        ('webcam 0', 0), ('webcam 0', 1), ('webcam 0', 2)]
+        ('webcam 0', 0),
+        ('webcam 0', 1),
+        ('webcam 0', 2),
+    ]
     assert rows[0]['time'] < rows[2]['time']
     assert (tmp_path / 'out/images/webcam_0.mp4').stat().st_size
 
@@ -537,8 +586,9 @@ def stop_after(count, error):
 
 def test_ctrl_c_keeps_what_is_done(run, tmp_path):
     write_clip(tmp_path / 'clip.mp4')
-    result = run('retinanet', shapes()[0], tmp_path / 'clip.mp4',
-                 track=stop_after(3, KeyboardInterrupt))
+    result = run(
+        'retinanet', shapes()[0], tmp_path / 'clip.mp4', track=stop_after(3, KeyboardInterrupt)
+    )
     assert (result.frames, result.stopped) == (3, True)
     assert len(read_results(tmp_path / 'out')['results']) == 3
     capture = cv2.VideoCapture(str(tmp_path / 'out/images/clip.mp4'))
@@ -549,12 +599,16 @@ def test_an_error_leaves_whole_files_alone(run, tmp_path):
     write_clip(tmp_path / 'clip.mp4')
     with pytest.raises(ZeroDivisionError):
         run('fpn', shapes()[0], tmp_path / 'clip.mp4', track=stop_after(3, ZeroDivisionError()))
-    written = {path.relative_to(tmp_path / 'out').as_posix()
-               for path in (tmp_path / 'out').rglob('*.*')}
+    written = {
+        path.relative_to(tmp_path / 'out').as_posix() for path in (tmp_path / 'out').rglob('*.*')
+    }
     image = Path(shapes()[0])
     assert written == {
-        f'images/{image.name}', f'label_maps/{image.stem}.png', 'label_maps/clip/000000.png',
-        'label_maps/clip/000001.png'}
+        f'images/{image.name}',
+        f'label_maps/{image.stem}.png',
+        'label_maps/clip/000000.png',
+        'label_maps/clip/000001.png',
+    }
 
 
 def test_results_inside_the_folder_of_the_images(run, tmp_path):
@@ -580,4 +634,6 @@ def test_what_the_docs_say_in_python(folder, run):
     assert 0 < variables['pixels'].sum() < 64 * 96
     assert cv2.imread('drawn.jpg').shape == (64, 96, 3)
     assert {path.name for path in (folder / 'results').rglob('street*')} == {
-        'street.jpg', 'street.json'}
+        'street.jpg',
+        'street.json',
+    }

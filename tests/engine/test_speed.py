@@ -18,8 +18,11 @@ def weights(toy, work_dir, **speed):
     config.default_hooks['speed'] = dict(type='SpeedHook', **speed)
     found = read_weights(train(config).checkpoint)['state_dict']
     # The bias in front of a BatchNorm has no gradient but for rounding, which AdamW magnifies.
-    return {name: value for name, value in found.items() if name not in (
-        'conv.bias', 'norm.running_mean')}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in ('conv.bias', 'norm.running_mean')
+    }
 
 
 def test_channels_last_trains_the_same(toy):
@@ -47,16 +50,20 @@ def test_images_come_in_the_format_of_the_weights(toy, channels_last):
 @pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a compiler on the CPU')
 def test_compiled_parts_train_the_same(toy):
     pytest.importorskip('torch', minversion='2.6')
-    assert_close(weights(toy, 'faster', compile='conv'), weights(toy, 'plain'),
-                 rtol=1e-4, atol=1e-5)
+    assert_close(
+        weights(toy, 'faster', compile='conv'), weights(toy, 'plain'), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_only_the_named_parts_are_compiled(toy, monkeypatch):
     pytest.importorskip('torch', minversion='2.14')  # does not compile a single layer before
     backend = CompileCounterWithBackend('eager')
     compile = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **options: compile(
-        self, backend=backend, **options))
+    monkeypatch.setattr(
+        torch.nn.Module,
+        'compile',
+        lambda self, **options: compile(self, backend=backend, **options),
+    )
     runner = build_runner(toy())
     SpeedHook(compile=('conv', 'norm')).before_run(runner)
     model = runner.model.eval()

@@ -11,13 +11,13 @@ def _randomise(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity='linear')
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, .3, .9)
-            nn.init.uniform_(module.running_var, .5, 2.)
-            nn.init.normal_(module.bias, std=.2)
-            nn.init.normal_(module.running_mean, std=.2)
+            nn.init.uniform_(module.weight, 0.3, 0.9)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2)
         elif isinstance(module, nn.LayerNorm):
-            nn.init.uniform_(module.weight, .5, 1.5)
-            nn.init.normal_(module.bias, std=.2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
     for name, parameter in model.named_parameters():
         if name.endswith(('bias_table', 'attention_biases')):
             nn.init.normal_(parameter)

@@ -14,8 +14,7 @@ from mmtrtvit.models import EfficientViT, TRTViT
 
 SMALL = {
     TRTViT: dict(depths=(1, 1, 1, 1), channels=(32, 32, 64, 64)),
-    EfficientViT: dict(
-        channels=(16, 32, 32), depths=(1, 1, 1), heads=(2, 2, 2), kernels=(5, 3)),
+    EfficientViT: dict(channels=(16, 32, 32), depths=(1, 1, 1), heads=(2, 2, 2), kernels=(5, 3)),
 }
 VARIANTS = [(family, arch) for family in SMALL for arch in family.arch_settings]
 SIZES = [(32, 32), (33, 47), (65, 130), (224, 224), (300, 401)]
@@ -55,8 +54,10 @@ def variant(request):
 def test_declared_channels_and_strides_are_the_real_ones(variant, size):
     with torch.no_grad():
         maps = variant(torch.randn(1, 3, *size))
-    expected = [(1, channels, *(-(-side // stride) for side in size))
-                for channels, stride in zip(variant.out_channels, variant.out_strides)]
+    expected = [
+        (1, channels, *(-(-side // stride) for side in size))
+        for channels, stride in zip(variant.out_channels, variant.out_strides)
+    ]
     assert [tuple(each.shape) for each in maps] == expected
     assert all(each.isfinite().all() for each in maps)
 
@@ -136,11 +137,15 @@ def test_frozen_stages(family, frozen_stages):
     maps = model(torch.randn(2, 3, 64, 96))
     if frozen_stages < len(model.stages):
         loss(maps).backward()
-    changed = {name.split('.norm.')[0] for name, value in model.state_dict().items()
-               if not torch.equal(value, before[name])}
+    changed = {
+        name.split('.norm.')[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     parts = ('stem.', *(f'stages.{i}.' for i in range(len(model.stages))))
     assert {part for part in parts for name in changed if name.startswith(part)} == set(
-        parts[frozen_stages + 1:])
+        parts[frozen_stages + 1 :]
+    )
 
 
 @pytest.mark.parametrize('frozen_stages', [-2, 5, 1.5, None], ids=repr)
@@ -165,7 +170,7 @@ def test_train_and_eval_return_the_model(small):
 @pytest.mark.parametrize('settings', [{}, dict(frozen_stages=1), dict(norm_eval=True)], ids=str)
 def test_checkpointing_changes_no_number(family, small, settings):
     if family is TRTViT:
-        settings = {**settings, 'drop_path_rate': .5}
+        settings = {**settings, 'drop_path_rate': 0.5}
     plain = small(**settings).train()
     recomputed = small(**settings, with_cp=True).train()
     recomputed.load_state_dict(plain.state_dict())
@@ -188,8 +193,11 @@ def test_checkpointing_changes_no_number(family, small, settings):
 def test_every_parameter_gets_a_gradient(small, training):
     model = small().train(training)
     loss(model(torch.randn(2, 3, 64, 96))).backward()
-    assert [name for name, parameter in model.named_parameters()
-            if parameter.grad is None or not parameter.grad.abs().sum() > 0] == []
+    assert [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ] == []
 
 
 # Layouts and precisions
@@ -198,11 +206,15 @@ def test_every_parameter_gets_a_gradient(small, training):
 def test_channels_last_equals_contiguous(small):
     model, x = small().double(), torch.randn(2, 3, 75, 101, dtype=torch.double)
     expected = model(x)
-    assert_close(model.to(memory_format=torch.channels_last)(
-        x.contiguous(memory_format=torch.channels_last)), expected)
+    assert_close(
+        model.to(memory_format=torch.channels_last)(
+            x.contiguous(memory_format=torch.channels_last)
+        ),
+        expected,
+    )
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(torch.bfloat16, .08), (torch.float16, .01)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.bfloat16, 0.08), (torch.float16, 0.01)])
 def test_autocast(small, dtype, tolerance):
     model, x = small(), torch.randn(2, 3, 75, 101)
     with torch.no_grad():
@@ -217,10 +229,14 @@ def test_autocast(small, dtype, tolerance):
 # Graphs for other sizes than the traced one
 
 
-@pytest.mark.parametrize('family, traced, others', [
-    (TRTViT, (2, 96, 160), [(1, 75, 101), (3, 33, 47)]),
-    (EfficientViT, (2, 480, 512), [(1, 449, 701)]),
-], ids=['TRTViT', 'EfficientViT'])
+@pytest.mark.parametrize(
+    'family, traced, others',
+    [
+        (TRTViT, (2, 96, 160), [(1, 75, 101), (3, 33, 47)]),
+        (EfficientViT, (2, 480, 512), [(1, 449, 701)]),
+    ],
+    ids=['TRTViT', 'EfficientViT'],
+)
 @torch.no_grad()
 def test_exported_program_holds_for_other_sizes(small, traced, others):
     """torch.export takes a 1 for a constant: each map and grid of windows must have more rows and
@@ -228,8 +244,10 @@ def test_exported_program_holds_for_other_sizes(small, traced, others):
     pytest.importorskip('torch', minversion='2.10')
     model, (batch, *size) = small(), traced
     program = torch.export.export(
-        model, (torch.randn(batch, 3, *size),),
-        dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),)).module()
+        model,
+        (torch.randn(batch, 3, *size),),
+        dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),),
+    ).module()
     for batch, *size in (traced, *others):
         x = torch.randn(batch, 3, *size)
         assert_close(program(x), model(x))
@@ -254,14 +272,24 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
     if dynamo:
         pytest.importorskip('torch', minversion='2.9')
         settings = dict(
-            dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18)
+            dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18
+        )
     else:
-        axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('image', *names)}
+        axes = {
+            name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
+            for name in ('image', *names)
+        }
         settings = dict(dynamic_axes=axes, opset_version=17)
     torch.onnx.export(
-        model, (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo, verbose=False,
-        input_names=['image'], output_names=names, **settings)
+        model,
+        (torch.randn(2, 3, traced, traced),),
+        file,
+        dynamo=dynamo,
+        verbose=False,
+        input_names=['image'],
+        output_names=names,
+        **settings,
+    )
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     for size in ((2, 3, 96, 160), (1, 3, 75, 101), (3, 3, 33, 47), (1, 3, 32, 32)):
         x = torch.randn(size)

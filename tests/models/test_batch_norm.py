@@ -30,7 +30,7 @@ def make(channels, **settings):
     torch.manual_seed(0)
     norm = BatchNorm2d(channels, **settings)
     if norm.affine:
-        nn.init.uniform_(norm.weight, .5, 2)
+        nn.init.uniform_(norm.weight, 0.5, 2)
         nn.init.normal_(norm.bias)
     x = torch.randn(2, channels, 12, 20) * 3 + 5
     return norm, x.to(memory_format=torch.channels_last)
@@ -52,8 +52,9 @@ def step(norm, x, dtype):
     return [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()]
 
 
-@pytest.mark.parametrize('settings', [
-    {}, dict(momentum=.3, eps=.1), dict(momentum=0.), dict(momentum=None)], ids=str)
+@pytest.mark.parametrize(
+    'settings', [{}, dict(momentum=0.3, eps=0.1), dict(momentum=0.0), dict(momentum=None)], ids=str
+)
 @pytest.mark.parametrize('channels', [1, 8, 24, 60])
 def test_training_equals_double_precision(rows, channels, settings):
     norm, x = make(channels, **settings)
@@ -65,8 +66,9 @@ def test_training_equals_double_precision(rows, channels, settings):
     assert len(rows) == 2
 
 
-@pytest.mark.parametrize('change', [
-    'eval', 'contiguous', 'double', 'odd', 'full', 'plain', 'untracked', 'small'])
+@pytest.mark.parametrize(
+    'change', ['eval', 'contiguous', 'double', 'odd', 'full', 'plain', 'untracked', 'small']
+)
 def test_all_else_is_pytorch(rows, change, monkeypatch):
     settings = dict(plain=dict(affine=False), untracked=dict(track_running_stats=False))
     settings = settings.get(change, {})
@@ -119,6 +121,12 @@ def test_backbone_in_training(rows, with_cp):
     for maps, expected in zip(model(x), twin(x.double())):
         assert_close(maps, expected.float(), atol=1e-4, rtol=1e-4)
     assert (2, 8, 32, 48) in rows
-    assert_close(model.state_dict(), {
-        name: value.to(model.state_dict()[name].dtype)
-        for name, value in twin.state_dict().items()}, atol=1e-4, rtol=1e-4)
+    assert_close(
+        model.state_dict(),
+        {
+            name: value.to(model.state_dict()[name].dtype)
+            for name, value in twin.state_dict().items()
+        },
+        atol=1e-4,
+        rtol=1e-4,
+    )

@@ -32,14 +32,22 @@ NAME = 'timm://efficientvit_m0.r224_in1k'
 # Parts of MMDetection 2.25, which the authors used, and of its predecessors and successors in 2.x.
 HEADS = {
     'retinanet': [
-        'bbox_head.retina_cls', 'bbox_head.retina_reg',
-        *(f'bbox_head.{branch}_convs.{i}.conv' for branch in ('cls', 'reg') for i in range(4))],
+        'bbox_head.retina_cls',
+        'bbox_head.retina_reg',
+        *(f'bbox_head.{branch}_convs.{i}.conv' for branch in ('cls', 'reg') for i in range(4)),
+    ],
     'mask_rcnn': [
-        'rpn_head.rpn_conv', 'rpn_head.rpn_cls', 'rpn_head.rpn_reg',
-        'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg',
-        'roi_head.bbox_head.shared_fcs.0', 'roi_head.bbox_head.shared_fcs.1',
+        'rpn_head.rpn_conv',
+        'rpn_head.rpn_cls',
+        'rpn_head.rpn_reg',
+        'roi_head.bbox_head.fc_cls',
+        'roi_head.bbox_head.fc_reg',
+        'roi_head.bbox_head.shared_fcs.0',
+        'roi_head.bbox_head.shared_fcs.1',
         *(f'roi_head.mask_head.convs.{i}.conv' for i in range(4)),
-        'roi_head.mask_head.upsample', 'roi_head.mask_head.conv_logits'],
+        'roi_head.mask_head.upsample',
+        'roi_head.mask_head.conv_logits',
+    ],
 }
 NECKS = {'retinanet': (3, 4, 1), 'mask_rcnn': (3, 3, 2)}  # lateral, output, transposed convolutions
 
@@ -49,11 +57,11 @@ def randomise(model):
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
         if value.ndim > 1 and 'attention_biases' not in name:
-            value.normal_(std=value[0].numel()**-.5, generator=generator)
+            value.normal_(std=value[0].numel() ** -0.5, generator=generator)
         elif name.endswith(('bn.weight', 'running_var')):
-            value.uniform_(.5, 1.5, generator=generator)
+            value.uniform_(0.5, 1.5, generator=generator)
         elif value.is_floating_point():
-            value.normal_(std=.3, generator=generator)
+            value.normal_(std=0.3, generator=generator)
     model.eval()  # returns nothing in timm
     return model
 
@@ -66,11 +74,15 @@ def official_names(weights):
         name = re.sub(r'^stages\.0\.blocks', 'blocks1', name)
         name = re.sub(
             r'^stages\.(\d)\.blocks\.(\d+)',
-            lambda m: f'blocks{int(m[1]) + 1}.{int(m[2]) + 3}', name)
+            lambda m: f'blocks{int(m[1]) + 1}.{int(m[2]) + 3}',
+            name,
+        )
         for index, lead in enumerate(('res1', 'patchmerge', 'res2')):
             name = re.sub(
                 rf'^stages\.(\d)\.downsample\.{lead}',
-                lambda m, index=index: f'blocks{int(m[1]) + 1}.{index}', name)
+                lambda m, index=index: f'blocks{int(m[1]) + 1}.{index}',
+                name,
+            )
         parts = [{'conv': 'c', 'linear': 'l'}.get(part, part) for part in name.split('.')]
         renamed['.'.join(parts)] = value
         if name.endswith('attention_biases'):
@@ -92,7 +104,8 @@ class Sources:
         if key not in self.models:
             options = dict(features_only=True) if features else {}
             self.models[key] = randomise(
-                timm.create_model(f'efficientvit_{arch}', img_size=img_size, **options))
+                timm.create_model(f'efficientvit_{arch}', img_size=img_size, **options)
+            )
         return self.models[key]
 
     def weights(self, arch, layout, img_size=448):
@@ -132,15 +145,21 @@ def logged(monkeypatch):
     """What is logged when weights are loaded."""
     lines = []
     monkeypatch.setattr(
-        'mmtrtvit.weights.pretrained.print_log', lambda message, *_, **__: lines.append(message))
+        'mmtrtvit.weights.pretrained.print_log', lambda message, *_, **__: lines.append(message)
+    )
     return lines
 
 
 def pretrained(path, arch='m4', window_size=7, **options):
     """A backbone as a config makes it."""
-    backbone = MODELS.build(dict(
-        type='EfficientViT', arch=arch, window_size=window_size,
-        init_cfg=dict(type='Pretrained', checkpoint=str(path), **options)))
+    backbone = MODELS.build(
+        dict(
+            type='EfficientViT',
+            arch=arch,
+            window_size=window_size,
+            init_cfg=dict(type='Pretrained', checkpoint=str(path), **options),
+        )
+    )
     backbone.init_weights()
     return backbone.eval()
 
@@ -174,7 +193,7 @@ def test_a_foreign_file_as_init_cfg_gives_the_outputs_of_timm(sources, arch, lay
     reference = sources.model(arch, features=layout == 'timm-features')
     for size in ((448, 448), (301, 397)) if layout == 'official' else ((301, 397),):
         assert_equal_outputs(backbone, reference, *size)
-    report, = logged
+    (report,) = logged
     assert report.startswith(f'Weights of EfficientViT in the layout {layout}:\n')
     assert re.search(r'^all +(\d+) +\1 +0 +0 +0 +0 +100%$', report, re.M)
     assert ('left out, as classifier: head.bn.weight' in report) == (layout != 'timm-features')
@@ -194,7 +213,8 @@ def test_tables_of_another_window_are_resized_as_the_authors_do(sources, layout,
         table = weights[f'stages.2.blocks.{index}.mixer.m.attn.attention_biases']
         assert table.shape == (4, 16)
         square = interpolate(
-            table.reshape(1, 4, 4, 4), size=(7, 7), mode='bicubic', align_corners=False)
+            table.reshape(1, 4, 4, 4), size=(7, 7), mode='bicubic', align_corners=False
+        )
         attention = backbone.stages[2][3 + index].attention.branch.attention
         assert torch.equal(attention.bias_table, square.reshape(4, 49))
     assert re.search(r'^stage 3 +277 +277 +3 +0 +0 +0 +100%$', logged[0], re.M)
@@ -207,8 +227,7 @@ def test_every_kind_of_load_takes_foreign_names(sources, tmp_path):
     assert not any(plain.load_state_dict(sources.weights('m4', 'official')))
     loaded = EfficientViT('m4')
     load_checkpoint(loaded, str(sources.file('m4', 'official')), strict=True)
-    inside = {f'backbone.{name}': value for name, value in
-              sources.weights('m4', 'timm').items()}
+    inside = {f'backbone.{name}': value for name, value in sources.weights('m4', 'timm').items()}
     torch.save(dict(state_dict=inside), tmp_path / 'x.pth')
     prefixed = pretrained(tmp_path / 'x.pth', prefix='backbone.')
     for backbone in (plain, loaded, prefixed):
@@ -216,14 +235,31 @@ def test_every_kind_of_load_takes_foreign_names(sources, tmp_path):
 
 
 def test_counters_of_batches_may_be_missing(alter):
-    pretrained(alter('official', lambda weights: [
-        weights.pop(name) for name in list(weights) if name.endswith('num_batches_tracked')]), 'm0')
+    pretrained(
+        alter(
+            'official',
+            lambda weights: [
+                weights.pop(name) for name in list(weights) if name.endswith('num_batches_tracked')
+            ],
+        ),
+        'm0',
+    )
 
 
 def test_a_head_of_distillation_is_a_classifier_too(alter, logged):
-    pretrained(alter('official', lambda weights: weights.update(
-        {name.replace('head', 'head_dist'): weights.pop(name)
-         for name in list(weights) if name.startswith('head.')})), 'm0')
+    pretrained(
+        alter(
+            'official',
+            lambda weights: weights.update(
+                {
+                    name.replace('head', 'head_dist'): weights.pop(name)
+                    for name in list(weights)
+                    if name.startswith('head.')
+                }
+            ),
+        ),
+        'm0',
+    )
     assert 'left out, as classifier: head_dist.bn.weight' in logged[0]
 
 
@@ -232,21 +268,34 @@ def spoil(weights, name):
 
 
 CHANGES = [
-    ('official', lambda weights: weights.pop('blocks2.1.conv2.c.weight'),
-     '1 not in the file: stages.1.1.reduce.conv.weight'),
+    (
+        'official',
+        lambda weights: weights.pop('blocks2.1.conv2.c.weight'),
+        '1 not in the file: stages.1.1.reduce.conv.weight',
+    ),
     ('timm', lambda weights: weights.update(extra=torch.ones(2)), '1 not in the model: extra'),
-    ('timm', lambda weights: weights.update({'stages.2.blocks.3.x': torch.ones(2)}),
-     '1 not in the model: stages.2.blocks.3.x'),
-    ('official', lambda weights: spoil(weights, 'blocks3.3.mixer.m.attn.attention_biases'),
-     '1 of another shape: stages.2.3.attention.branch.attention.bias_table (4, 49), not (3, 49)'),
-    ('official', lambda weights: spoil(weights, 'patch_embed.6.bn.running_var'),
-     '1 of another shape: stem.3.norm.running_var (64,), not (63,)'),
+    (
+        'timm',
+        lambda weights: weights.update({'stages.2.blocks.3.x': torch.ones(2)}),
+        '1 not in the model: stages.2.blocks.3.x',
+    ),
+    (
+        'official',
+        lambda weights: spoil(weights, 'blocks3.3.mixer.m.attn.attention_biases'),
+        '1 of another shape: stages.2.3.attention.branch.attention.bias_table (4, 49), not (3, 49)',
+    ),
+    (
+        'official',
+        lambda weights: spoil(weights, 'patch_embed.6.bn.running_var'),
+        '1 of another shape: stem.3.norm.running_var (64,), not (63,)',
+    ),
 ]
 
 
 @pytest.mark.parametrize('layout, change, found', CHANGES, ids=[each[2][:30] for each in CHANGES])
 def test_what_does_not_fit_is_refused_in_direct_use_and_by_the_converter(
-        alter, tmp_path, layout, change, found):
+    alter, tmp_path, layout, change, found
+):
     path = alter(layout, change)
     messages = [refusal(pretrained, path, 'm0'), refusal(convert_weights, path, tmp_path / 'o.pth')]
     assert all(str(path) in message for message in messages)
@@ -260,7 +309,8 @@ def test_what_does_not_fit_is_refused_in_direct_use_and_by_the_converter(
 def test_another_variant_is_refused(sources, tmp_path):
     path = sources.file('m4', 'timm')
     assert 'of another shape: stages.1.1.project.conv.weight (192, 512, 1, 1), not (256,' in (
-        refusal(pretrained, path, 'm2'))
+        refusal(pretrained, path, 'm2')
+    )
     message = refusal(convert_weights, path, tmp_path / 'o.pth', arch='m2')
     assert f'{path} does not fit EfficientViT-m2. The shapes are those of m4.' in message
     converted = tmp_path / 'm4.pth'
@@ -272,8 +322,10 @@ def test_another_variant_is_refused(sources, tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path, name):
     path = tmp_path / f'{name}.pth'
     torch.save(timm.create_model(name).state_dict(), path)
-    for message in (refusal(pretrained, path),
-                    refusal(convert_weights, path, tmp_path / 'o.pth', allow_partial=True)):
+    for message in (
+        refusal(pretrained, path),
+        refusal(convert_weights, path, tmp_path / 'o.pth', allow_partial=True),
+    ):
         assert 'none of the weights is one of EfficientViT' in message and str(path) in message
 
 
@@ -305,14 +357,22 @@ def detector(request, sources):
         config = Config.fromfile(ROOT / f'configs/{request.param}_efficientvit_m4.py')
         model = MODELS.build(config.model)
     lateral, output, transposed = NECKS[request.param]
-    necks = {'lateral_convs': lateral, 'fpn_convs': output, 'extra_trans_convs': transposed,
-             'extra_fpn_convs': transposed}
+    necks = {
+        'lateral_convs': lateral,
+        'fpn_convs': output,
+        'extra_trans_convs': transposed,
+        'extra_fpn_convs': transposed,
+    }
     parts = [f'neck.{name}.{index}.conv' for name, count in necks.items() for index in range(count)]
-    names = [f'{part}.{leaf}' for part in parts + HEADS[request.param]
-             for leaf in ('weight', 'bias')]
+    names = [
+        f'{part}.{leaf}' for part in parts + HEADS[request.param] for leaf in ('weight', 'bias')
+    ]
     state = model.state_dict()
-    weights = {f'backbone.{name}': value for name, value in
-               sources.weights('m4', 'official').items() if not name.startswith('head.')}
+    weights = {
+        f'backbone.{name}': value
+        for name, value in sources.weights('m4', 'official').items()
+        if not name.startswith('head.')
+    }
     return model, weights | {name: torch.randn_like(state[name]) for name in names}
 
 
@@ -327,8 +387,11 @@ def test_a_detector_of_the_authors_is_loaded_whole(detector, sources, tmp_path, 
     load_checkpoint(model, str(tmp_path / 'x.pth'), strict=True)  # as a Runner and the hosts do
     assert_equal_outputs(model.backbone.eval(), sources.model('m4'), 301, 397)
     state = model.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in weights.items()
-               if not name.startswith('backbone.'))
+    assert all(
+        torch.equal(state[name], value)
+        for name, value in weights.items()
+        if not name.startswith('backbone.')
+    )
     assert len(logged) == 1
 
 
@@ -343,7 +406,8 @@ def test_a_detector_of_the_authors_is_converted(detector, tmp_path):
     heads = {name.split('.')[0] for name in weights} - {'backbone', 'neck'}
     assert done.left_out == sorted({'neck', *heads}) and not done.detector
     timm.create_model(
-        'efficientvit_m4', num_classes=0, img_size=448, checkpoint_path=str(tmp_path / 'timm.pth'))
+        'efficientvit_m4', num_classes=0, img_size=448, checkpoint_path=str(tmp_path / 'timm.pth')
+    )
     stray = weights | {'ema.decay': torch.ones(1)}
     torch.save(dict(state_dict=stray), tmp_path / 'x.pth')
     message = refusal(convert_weights, tmp_path / 'x.pth', tmp_path / 'y.pth')
@@ -369,13 +433,17 @@ def test_there_and_back_again_every_bit_is_the_same(sources, tmp_path, arch):
         assert EfficientViT(arch, (7, 7, 4)).state_dict().keys() == state.keys()
         done = convert_weights(ours, back, to=layout)
         assert done.layout == 'mmtrtvit' and str(done.report) == ''
-        wanted = {name: value for name, value in sources.weights(arch, layout, 224).items()
-                  if not name.startswith('head.')}
+        wanted = {
+            name: value
+            for name, value in sources.weights(arch, layout, 224).items()
+            if not name.startswith('head.')
+        }
         written = torch.load(back, weights_only=True)
         assert written['state_dict'].keys() == wanted.keys()
         assert all(torch.equal(written['state_dict'][name], wanted[name]) for name in wanted)
         assert written['meta'] == dict(
-            arch=arch, window_size=(7, 7, 4), layout=layout, source=str(ours))
+            arch=arch, window_size=(7, 7, 4), layout=layout, source=str(ours)
+        )
 
 
 def test_a_converted_file_is_used_like_the_source(sources, tmp_path):
@@ -395,8 +463,8 @@ def test_timm_loads_what_was_written_for_it(sources, tmp_path):
     for to, options in (('timm', dict(num_classes=0)), ('timm-features', dict(features_only=True))):
         convert_weights(tmp_path / 'ours.pth', tmp_path / 'theirs.pth', to=to)
         model = timm.create_model(
-            'efficientvit_m1', img_size=448, checkpoint_path=str(tmp_path / 'theirs.pth'),
-            **options)
+            'efficientvit_m1', img_size=448, checkpoint_path=str(tmp_path / 'theirs.pth'), **options
+        )
         model.eval()
         assert_equal_outputs(ours, model, 301, 397)
 
@@ -425,14 +493,19 @@ def test_a_truncated_feature_extractor_is_partial(tmp_path, logged):
     backbone = pretrained(tmp_path / 'o.pth', 'm0')
     assert torch.equal(
         backbone.stages[0][0].before.interaction.branch.conv.weight,
-        model.state_dict()['stages_0.blocks.0.dw0.m.conv.weight'])
+        model.state_dict()['stages_0.blocks.0.dw0.m.conv.weight'],
+    )
 
 
-@pytest.mark.parametrize('options, found', [
-    (dict(to='official'), "cannot write the layout 'official', only one of mmtrtvit, timm"),
-    (dict(arch='m9'), "arch='m9' is unknown, expected one of m0, m1"),
-    (dict(window_size=(7, 7)), 'expected a number of at least 1, or three of them'),
-], ids=str)
+@pytest.mark.parametrize(
+    'options, found',
+    [
+        (dict(to='official'), "cannot write the layout 'official', only one of mmtrtvit, timm"),
+        (dict(arch='m9'), "arch='m9' is unknown, expected one of m0, m1"),
+        (dict(window_size=(7, 7)), 'expected a number of at least 1, or three of them'),
+    ],
+    ids=str,
+)
 def test_wrong_arguments(sources, tmp_path, options, found):
     out = tmp_path / 'o.pth'
     assert found in refusal(convert_weights, sources.file('m4', 'timm'), out, **options)
@@ -444,7 +517,8 @@ def test_wrong_paths(sources, tmp_path):
     assert 'is a folder' in refusal(convert_weights, source, tmp_path)
     assert 'download it first' in refusal(convert_weights, 'https://x.org/m4.pth', tmp_path / 'o')
     assert 'Did you mean m4_timm_448.pth' in refusal(
-        convert_weights, source.with_name('m4_tim_448.pth'), tmp_path / 'o.pth')
+        convert_weights, source.with_name('m4_tim_448.pth'), tmp_path / 'o.pth'
+    )
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(source.read_bytes()[:1000000])
     assert 'is cut off or damaged' in refusal(convert_weights, cut, tmp_path / 'o.pth')
@@ -481,8 +555,11 @@ def test_weights_by_name_come_from_the_cache(hub, sources, tmp_path, name):
     done = convert_weights(name, tmp_path / 'o.pth', window_size=7)
     assert (done.layout, done.arch) == ('timm', 'm0')
     torch.testing.assert_close(
-        torch.load(tmp_path / 'o.pth', weights_only=True)['state_dict'], dict(expected),
-        rtol=0, atol=0)
+        torch.load(tmp_path / 'o.pth', weights_only=True)['state_dict'],
+        dict(expected),
+        rtol=0,
+        atol=0,
+    )
 
 
 def test_a_damaged_file_in_the_cache_is_refused(hub):
@@ -517,4 +594,5 @@ def test_a_file_of_the_hub_is_converted(sources, tmp_path):
     assert (done.layout, done.arch) == ('timm', 'm2')
     (tmp_path / 'model.safetensors').write_bytes(b'1234')
     assert 'is cut off or damaged' in refusal(
-        convert_weights, tmp_path / 'model.safetensors', tmp_path / 'o.pth')
+        convert_weights, tmp_path / 'model.safetensors', tmp_path / 'o.pth'
+    )

@@ -21,8 +21,8 @@ TINY = dict(channels=(16, 24, 32), depths=(1, 1, 1), heads=(2, 3, 2), kernels=(5
 # MACs at 512 x 512 and 800 x 1344. MACs are those of convolutions, linear layers and the products
 # of attention, with the tokens that fill up windows; BatchNorm and pooling count nothing.
 PUBLISHED = {
-    'm0': (2.349, 2.156, 79.2, .43, 1.62),
-    'm1': (2.981, 2.787, 167.1, .90, 3.52),
+    'm0': (2.349, 2.156, 79.2, 0.43, 1.62),
+    'm1': (2.981, 2.787, 167.1, 0.90, 3.52),
     'm2': (4.188, 3.962, 201.0, 1.08, 4.21),
     'm3': (6.901, 6.579, 262.7, 1.41, 5.42),
     'm4': (8.804, 8.418, 299.3, 1.59, 6.10),
@@ -79,7 +79,8 @@ def tiny(randomise):
 def test_parameters_and_macs_are_the_published_ones(arch, macs):
     backbone = EfficientViT(arch, window_size=(7, 7, 4))
     head = nn.Sequential(
-        nn.BatchNorm1d(backbone.out_channels[-1]), nn.Linear(backbone.out_channels[-1], 1000))
+        nn.BatchNorm1d(backbone.out_channels[-1]), nn.Linear(backbone.out_channels[-1], 1000)
+    )
     own, classifier = (sum(each.numel() for each in part.parameters()) for part in (backbone, head))
 
     def products(model, *size):
@@ -91,12 +92,22 @@ def test_parameters_and_macs_are_the_published_ones(arch, macs):
         round(own / 1e6, 3),
         round((products(backbone, 224, 224) + head[1].weight.numel()) / 1e6, 1),
         round(products(EfficientViT(arch), 512, 512) / 1e9, 2),
-        round(products(EfficientViT(arch), 800, 1344) / 1e9, 2))
+        round(products(EfficientViT(arch), 800, 1344) / 1e9, 2),
+    )
 
 
-@pytest.mark.parametrize('dtype, size', [
-    (torch.float, (448, 448)), (torch.float, (224, 224)), (torch.float, (512, 512)),
-    (torch.float, (640, 480)), (torch.float, (801, 1333)), (torch.double, (300, 401))], ids=str)
+@pytest.mark.parametrize(
+    'dtype, size',
+    [
+        (torch.float, (448, 448)),
+        (torch.float, (224, 224)),
+        (torch.float, (512, 512)),
+        (torch.float, (640, 480)),
+        (torch.float, (801, 1333)),
+        (torch.double, (300, 401)),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize('arch', EfficientViT.arch_settings)
 @torch.no_grad()
 def test_outputs_equal_timm(arch, dtype, size, randomise):
@@ -119,7 +130,7 @@ def test_each_head_has_the_query_kernel_of_the_released_weights(arch):
     assert len(blocks) == sum(EfficientViT.arch_settings[arch]['depths'])
     for block in blocks:
         heads = block.attention.branch.attention.heads
-        assert [head.query_conv.conv.kernel_size[0] for head in heads] == [*kernels[:len(heads)]]
+        assert [head.query_conv.conv.kernel_size[0] for head in heads] == [*kernels[: len(heads)]]
 
 
 def test_an_untrained_block_is_the_identity():
@@ -130,15 +141,17 @@ def test_an_untrained_block_is_the_identity():
 # Any size: also where a map is smaller than a window
 
 
-@pytest.mark.parametrize('size', [
-    (32, 32), (33, 47), (224, 224), (256, 256), (300, 401), (320, 320), (384, 384), (448, 449)])
+@pytest.mark.parametrize(
+    'size',
+    [(32, 32), (33, 47), (224, 224), (256, 256), (300, 401), (320, 320), (384, 384), (448, 449)],
+)
 @torch.no_grad()
 def test_a_map_smaller_than_a_window_is_padded(tiny, size):
     """Equal to the attention of a map that was filled up with zeros beforehand."""
     attention = tiny.stages[2][-1].attention.branch
     x = torch.randn(1, 32, *(-(-side // 64) for side in size))
     padded = pad(x, (0, -x.shape[3] % 7, 0, -x.shape[2] % 7))
-    assert_close(attention(x), attention(padded)[:, :, :x.shape[2], :x.shape[3]])
+    assert_close(attention(x), attention(padded)[:, :, : x.shape[2], : x.shape[3]])
     assert tiny(torch.randn(1, 3, *size))[2].shape == x.shape
 
 
@@ -151,7 +164,7 @@ def load(model: nn.Module, other: nn.Module) -> None:
 
 def update(model: nn.Module, other: nn.Module) -> None:
     for parameter, target in zip(model.parameters(), other.parameters()):
-        parameter.lerp_(target, .5)
+        parameter.lerp_(target, 0.5)
 
 
 def update_bias_tables(model: nn.Module, other: nn.Module) -> None:
@@ -160,10 +173,18 @@ def update_bias_tables(model: nn.Module, other: nn.Module) -> None:
         table.copy_(target[-1].attention.branch.attention.bias_table)
 
 
-@pytest.mark.parametrize('change', [
-    load, update, update_bias_tables, lambda model, _: model.double(),
-    lambda model, _: model.half(), lambda model, _: model.to(torch.bfloat16)],
-    ids=['load_state_dict', 'update', 'update of the tables', 'double', 'half', 'bfloat16'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        load,
+        update,
+        update_bias_tables,
+        lambda model, _: model.double(),
+        lambda model, _: model.half(),
+        lambda model, _: model.to(torch.bfloat16),
+    ],
+    ids=['load_state_dict', 'update', 'update of the tables', 'double', 'half', 'bfloat16'],
+)
 @torch.no_grad()
 def test_the_next_forward_in_eval_mode_sees_a_change(tiny, randomise, change):
     x = torch.randn(1, 3, 64, 96)
@@ -179,7 +200,7 @@ def test_the_next_forward_in_eval_mode_sees_a_change(tiny, randomise, change):
 
 @torch.no_grad()
 def test_a_moving_average_in_eval_mode_sees_every_update(tiny, randomise):
-    average = ExponentialMovingAverage(tiny, momentum=.5, update_buffers=True).eval()
+    average = ExponentialMovingAverage(tiny, momentum=0.5, update_buffers=True).eval()
     x = torch.randn(1, 3, 64, 96)
     average(x)
     for _ in range(2):
@@ -199,7 +220,13 @@ def test_bias_tables_get_a_gradient_in_eval_mode(tiny):
 
 def test_only_known_names_are_in_the_state_dict(tiny):
     assert {name.rsplit('.', 1)[-1] for name in tiny.state_dict()} == {
-        'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked', 'bias_table'}
+        'weight',
+        'bias',
+        'running_mean',
+        'running_var',
+        'num_batches_tracked',
+        'bias_table',
+    }
     copy.deepcopy(tiny).load_state_dict(tiny.state_dict())
 
 
@@ -214,15 +241,19 @@ def test_window_size_is_one_number_or_one_for_each_stage(window_size, sides):
     assert [each.attention.bias_table.shape[1] for each in attentions] == [w * w for w in sides]
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(arch=dict(TINY, channels=(16, 25, 32))), '25 is no multiple of 3'),
-    (dict(arch=dict(TINY, channels=(12, 24, 32))), 'multiple of 8'),
-    (dict(arch=dict(TINY, depths=(1, 1))), 'three stages'),
-    (dict(arch=dict(TINY, kernels=(5, 3))), 'need 3'),
-    (dict(window_size=0), 'window_size=0: expected a number of at least 1, or three'),
-    (dict(window_size=(7, 7)), r'window_size=\(7, 7\)'),
-    (dict(window_size=(7, 0, 7)), r'window_size=\(7, 0, 7\)'),
-], ids=str)
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(arch=dict(TINY, channels=(16, 25, 32))), '25 is no multiple of 3'),
+        (dict(arch=dict(TINY, channels=(12, 24, 32))), 'multiple of 8'),
+        (dict(arch=dict(TINY, depths=(1, 1))), 'three stages'),
+        (dict(arch=dict(TINY, kernels=(5, 3))), 'need 3'),
+        (dict(window_size=0), 'window_size=0: expected a number of at least 1, or three'),
+        (dict(window_size=(7, 7)), r'window_size=\(7, 7\)'),
+        (dict(window_size=(7, 0, 7)), r'window_size=\(7, 0, 7\)'),
+    ],
+    ids=str,
+)
 def test_wrong_arguments_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         EfficientViT(**settings)
@@ -246,7 +277,8 @@ def test_bias_index_is_the_absolute_offset(window_size):
     tokens = list(itertools.product(range(window_size), repeat=2))
     assert relative_bias_index(window_size).tolist() == [
         [abs(y - other_y) * window_size + abs(x - other_x) for other_y, other_x in tokens]
-        for y, x in tokens]
+        for y, x in tokens
+    ]
 
 
 class GradientsOfNorms(TorchDispatchMode):

@@ -24,10 +24,15 @@ def maps(sizes, batch=2):
 @pytest.mark.parametrize('transposed', [0, 1, 2, 3])
 @pytest.mark.parametrize('coarser', [0, 1, 2])
 @pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('sizes', [
-    [(8, 8), (4, 4), (2, 2)], [(7, 9), (4, 5), (2, 3)], [(1, 3), (1, 2), (1, 1)],
-    [(30, 22), (10, 8), (5, 4)],  # strides that are no multiples of two apart
-])
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        [(8, 8), (4, 4), (2, 2)],
+        [(7, 9), (4, 5), (2, 3)],
+        [(1, 3), (1, 2), (1, 1)],
+        [(30, 22), (10, 8), (5, 4)],  # strides that are no multiples of two apart
+    ],
+)
 def test_sizes_of_the_maps(transposed, coarser, mode, sizes):
     neck = build(transposed, coarser, add_extra_convs=mode)
     outputs = neck(maps(sizes))
@@ -68,21 +73,36 @@ def test_transposed_levels_as_published():
     torch.testing.assert_close(outputs[2], neck.fpn_convs[0](finest))
 
 
-@pytest.mark.parametrize('options, parameters', [
-    (dict(num_extra_trans_convs=1, add_extra_convs='on_input'), 3_705_088),  # RetinaNet's
-    (dict(num_extra_trans_convs=2), 3_672_576),  # Mask R-CNN's
-])
+@pytest.mark.parametrize(
+    'options, parameters',
+    [
+        (dict(num_extra_trans_convs=1, add_extra_convs='on_input'), 3_705_088),  # RetinaNet's
+        (dict(num_extra_trans_convs=2), 3_672_576),  # Mask R-CNN's
+    ],
+)
 def test_published_keys_and_parameters(options, parameters):
-    neck = MODELS.build(dict(
-        type='EfficientViTFPN', in_channels=[128, 256, 384], out_channels=256, num_outs=5,
-        **options))
+    neck = MODELS.build(
+        dict(
+            type='EfficientViTFPN',
+            in_channels=[128, 256, 384],
+            out_channels=256,
+            num_outs=5,
+            **options,
+        )
+    )
     assert sum(parameter.numel() for parameter in neck.parameters()) == parameters
     transposed = options['num_extra_trans_convs']
     keys = {
-        f'{part}.{index}.conv.{name}' for part, count in (
-            ('lateral_convs', 3), ('fpn_convs', 3 + bool(options.get('add_extra_convs'))),
-            ('extra_trans_convs', transposed), ('extra_fpn_convs', transposed))
-        for index in range(count) for name in ('weight', 'bias')}
+        f'{part}.{index}.conv.{name}'
+        for part, count in (
+            ('lateral_convs', 3),
+            ('fpn_convs', 3 + bool(options.get('add_extra_convs'))),
+            ('extra_trans_convs', transposed),
+            ('extra_fpn_convs', transposed),
+        )
+        for index in range(count)
+        for name in ('weight', 'bias')
+    }
     assert neck.state_dict().keys() == keys
 
 
@@ -100,20 +120,26 @@ def test_behind_the_backbone_at_an_odd_size():
     assert sizes == [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2), (1, 1)]
 
 
-@pytest.mark.parametrize('options, part', [
-    (dict(num_outs=3, transposed=1), 'num_outs=3 must be at least the 3 inputs plus'),
-    (dict(num_outs=2), 'num_outs=2'),
-    (dict(num_outs=9, transposed=-1), 'num_extra_trans_convs=-1'),
-    (dict(add_extra_convs='on_neck'), "add_extra_convs='on_neck', expected False or one of "
-                                      'on_input, on_lateral, on_output'),
-])
+@pytest.mark.parametrize(
+    'options, part',
+    [
+        (dict(num_outs=3, transposed=1), 'num_outs=3 must be at least the 3 inputs plus'),
+        (dict(num_outs=2), 'num_outs=2'),
+        (dict(num_outs=9, transposed=-1), 'num_extra_trans_convs=-1'),
+        (
+            dict(add_extra_convs='on_neck'),
+            "add_extra_convs='on_neck', expected False or one of on_input, on_lateral, on_output",
+        ),
+    ],
+)
 def test_wrong_arguments(options, part):
     with pytest.raises(UserError, match=part):
         build(**options)
 
 
-@pytest.mark.parametrize('inputs', [
-    maps([(8, 8), (4, 4)]), [torch.randn(1, 16, 8, 8) for _ in range(3)]])
+@pytest.mark.parametrize(
+    'inputs', [maps([(8, 8), (4, 4)]), [torch.randn(1, 16, 8, 8) for _ in range(3)]]
+)
 def test_maps_of_another_backbone(inputs):
     with pytest.raises(UserError, match=r'in_channels=\[12, 20, 28\], but the backbone gives'):
         build()(inputs)

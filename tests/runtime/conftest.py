@@ -55,14 +55,17 @@ def made(tmp_path):
 
     def make(signature, nodes, task='Detector', transforms=TRANSFORMS, params=None, **names):
         graph = onnx.parser.parse_model(
-            f'<ir_version: 8, opset_import: ["" : 17]> g {signature} {{ {nodes} }}')
+            f'<ir_version: 8, opset_import: ["" : 17]> g {signature} {{ {nodes} }}'
+        )
         onnx.checker.check_model(graph)
         onnx.save(graph, tmp_path / 'end2end.onnx')
         tasks = [dict(transforms=transforms), {}, dict(params=params or {})]
         content = {
             'deploy.json': dict(task=task, models=[dict(net='end2end.onnx')]),
             'pipeline.json': dict(
-                pipeline=dict(tasks=tasks), **(names or dict(classes=['bright', 'dark'])))}
+                pipeline=dict(tasks=tasks), **(names or dict(classes=['bright', 'dark']))
+            ),
+        }
         for name, value in content.items():
             (tmp_path / name).write_text(json.dumps(value))
         return tmp_path
@@ -81,14 +84,19 @@ def bright(made):
         batch = shape.partition(',')[0]
         return made(
             f'(float[{shape}] input, float[{batch}, 2] sizes) => (int32[{batch}, 1] num_dets, '
-            f'float[{batch}, 1, 5] dets, int32[{batch}, 1] labels)', BRIGHT, **options)
+            f'float[{batch}, 1, 5] dets, int32[{batch}, 1] labels)',
+            BRIGHT,
+            **options,
+        )
 
     return make
 
 
-TRANSFORMS = [dict(type='LoadImageFromFile'),
-              dict(type='Normalize', mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False)]
-BRIGHT = '''
+TRANSFORMS = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Normalize', mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False),
+]
+BRIGHT = """
     level = Constant <value: tensor = float {128}> ()
     one = Constant <value: tensor = float[1] {1}> ()
     half = Constant <value: tensor = float {0.5}> ()
@@ -113,4 +121,4 @@ BRIGHT = '''
     num_dets = Cast <to = 6> (any)
     unused = Mul (sizes, half)
     labels = Sub (num_dets, num_dets)
-'''
+"""

@@ -16,10 +16,16 @@ def variants(image):
     wide = image.astype(np.uint16) * 256 + 77
     alpha = np.full(image.shape[:2], 9, np.uint8)
     return {
-        'colour.png': image, 'grey.png': image[..., 0], 'alpha.png': np.dstack([image, alpha]),
-        'deep.png': wide, 'deep grey.png': wide[..., 0],
-        'deep alpha.png': np.dstack([wide, wide[..., 0]]), 'fläche 图.png': image,
-        'photo.jpg': image, 'deep.tif': wide}
+        'colour.png': image,
+        'grey.png': image[..., 0],
+        'alpha.png': np.dstack([image, alpha]),
+        'deep.png': wide,
+        'deep grey.png': wide[..., 0],
+        'deep alpha.png': np.dstack([wide, wide[..., 0]]),
+        'fläche 图.png': image,
+        'photo.jpg': image,
+        'deep.tif': wide,
+    }
 
 
 @pytest.mark.parametrize('name', variants(np.zeros((1, 1, 3), np.uint8)))
@@ -61,22 +67,25 @@ def test_files_that_are_no_images(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif', '.bmp', '.webp'])
-@pytest.mark.parametrize('share', [.02, .5, .99])
+@pytest.mark.parametrize('share', [0.02, 0.5, 0.99])
 def test_a_file_whose_end_is_missing_is_refused(suffix, share, image, tmp_path):
     data = cv2.imencode(suffix, cv2.resize(image, (640, 480)))[1].tobytes()
     path = tmp_path / f'half{suffix}'
-    path.write_bytes(data[:int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UserError, match=f'half{suffix} cannot be decoded'):
         read_image(path)
 
 
-@pytest.mark.parametrize('array, message', [
-    (np.zeros((0, 5, 3), np.uint8), 'it has no pixels'),
-    (np.zeros((5, 0), np.uint8), 'it has no pixels'),
-    (np.zeros((5, 5, 2), np.uint8), r'\(5, 5, 2\), expected \(H, W\)'),
-    (np.zeros(5, np.uint8), r'\(5,\), expected'),
-    (np.zeros((5, 5, 3), np.float32), 'holds float32, expected uint8 or uint16'),
-])
+@pytest.mark.parametrize(
+    'array, message',
+    [
+        (np.zeros((0, 5, 3), np.uint8), 'it has no pixels'),
+        (np.zeros((5, 0), np.uint8), 'it has no pixels'),
+        (np.zeros((5, 5, 2), np.uint8), r'\(5, 5, 2\), expected \(H, W\)'),
+        (np.zeros(5, np.uint8), r'\(5,\), expected'),
+        (np.zeros((5, 5, 3), np.float32), 'holds float32, expected uint8 or uint16'),
+    ],
+)
 def test_arrays_that_are_no_images(array, message):
     with pytest.raises(UserError, match=message):
         read_image(array)

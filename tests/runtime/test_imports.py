@@ -31,8 +31,11 @@ def device(tmp_path_factory):
         for top in {file.parts[0] for file in distribution.files or ()} - {'..'}:
             if not (folder / top).exists():
                 mirror(Path(distribution.locate_file(top)), folder / top)
-        todo += [re.match(r'[\w.-]+', each)[0] for each in distribution.requires or ()
-                 if 'extra ==' not in each and 'python_version <' not in each]
+        todo += [
+            re.match(r'[\w.-]+', each)[0]
+            for each in distribution.requires or ()
+            if 'extra ==' not in each and 'python_version <' not in each
+        ]
     (folder / 'mmtrtvit').symlink_to(ROOT / 'mmtrtvit')
     return folder
 
@@ -51,8 +54,12 @@ def mirror(source, target):
 
 def run(device, *arguments):
     return subprocess.run(
-        [sys.executable, '-S', *map(str, arguments)], capture_output=True, text=True,
-        env={**os.environ, 'PYTHONPATH': str(device)}, cwd=device)
+        [sys.executable, '-S', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(device)},
+        cwd=device,
+    )
 
 
 def test_neither_pytorch_nor_the_engine_is_imported(device):

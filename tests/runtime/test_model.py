@@ -39,15 +39,18 @@ def test_batches_hold_consecutive_images_of_one_size(bright):
     shapes = []
     run = detector.session.run
     detector.session.run = lambda inputs: shapes.append(inputs['input'].shape) or run(inputs)
-    images = [with_box(index, 5, index + 9, 20, size) for index, size in enumerate(
-        [(60, 80)] * 5 + [(80, 60)] * 2 + [(60, 80)])]
+    images = [
+        with_box(index, 5, index + 9, 20, size)
+        for index, size in enumerate([(60, 80)] * 5 + [(80, 60)] * 2 + [(60, 80)])
+    ]
     images.insert(2, np.zeros((0, 0, 3), np.uint8))
     results = list(detector.predict(images, batch_size=3))
     assert isinstance(results.pop(2), BadImage)
     assert [boxes_of(found)[0][0] for found in results] == list(range(8))
     assert shapes == [(2, 3, 60, 80), (3, 3, 60, 80), (2, 3, 80, 60), (1, 3, 60, 80)]
     assert [boxes_of(found) for found in results] == [
-        boxes_of(detector(image)) for image in images if image.size]
+        boxes_of(detector(image)) for image in images if image.size
+    ]
 
 
 def test_images_are_read_when_it_is_their_turn(bright):
@@ -68,12 +71,14 @@ def test_a_graph_of_a_fixed_size_and_batch(bright):
     images = [with_box(index, 1, index + 10, 20, (60, 80)) for index in range(4)]
     results = list(detector.predict(images, batch_size=4))  # three, and one filled up
     assert [boxes_of(found) for found in results] == [
-        [[index, 1, index + 10, 20]] for index in range(4)]
+        [[index, 1, index + 10, 20]] for index in range(4)
+    ]
     large = detector(with_box(20, 20, 100, 120, (128, 160)))
     assert boxes_of(large) == [pytest.approx([20, 20, 100, 120], abs=2)]
-    assert large.note == ('shrunk to 80 x 64 pixels instead of 160 x 128: the model takes at most '
-                          '96 x 64')
-    tiled = detector(with_box(70, 50, 90, 60, (128, 160)), tile=(64, 96), overlap=.3)
+    assert large.note == (
+        'shrunk to 80 x 64 pixels instead of 160 x 128: the model takes at most 96 x 64'
+    )
+    tiled = detector(with_box(70, 50, 90, 60, (128, 160)), tile=(64, 96), overlap=0.3)
     assert boxes_of(tiled) == [[70, 50, 90, 60]] and not tiled.note
 
 
@@ -92,7 +97,9 @@ def test_the_sizes_that_the_graph_gets(shape, rows, bright):
 def test_profiles_of_an_engine(bright):
     detector = Detector(bright())
     detector.session.profiles = (
-        Profile((2, 3, 32, 32), (2, 3, 64, 128)), Profile((1, 3, 64, 32), (4, 3, 128, 64)))
+        Profile((2, 3, 32, 32), (2, 3, 64, 128)),
+        Profile((1, 3, 64, 32), (4, 3, 128, 64)),
+    )
     detector = Detector(detector.work_dir.path, session=detector.session)
     shapes = []
     run = detector.session.run
@@ -105,32 +112,51 @@ def test_profiles_of_an_engine(bright):
 
 
 def test_a_graph_that_takes_pixels(made):
-    segmentor = Segmentor(made(
-        '(uint8[B, H, W, 3] input) => (float[B, 3, H, W] output)',
-        'x = Cast <to = 1> (input) output = Transpose <perm = [0, 3, 1, 2]> (x)',
-        task='Segmentor', params=dict(num_classes=3),
-        transforms=[dict(type='Normalize', mean=[200, 1, 1], std=[1, 1, 1], to_rgb=True)]))
+    segmentor = Segmentor(
+        made(
+            '(uint8[B, H, W, 3] input) => (float[B, 3, H, W] output)',
+            'x = Cast <to = 1> (input) output = Transpose <perm = [0, 3, 1, 2]> (x)',
+            task='Segmentor',
+            params=dict(num_classes=3),
+            transforms=[dict(type='Normalize', mean=[200, 1, 1], std=[1, 1, 1], to_rgb=True)],
+        )
+    )
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     np.testing.assert_array_equal(segmentor(image).labels, image.argmax(axis=2))
 
 
-@pytest.mark.parametrize('params, pixel, label', [
-    (dict(num_classes=1), 180, 1), (dict(num_classes=1), 70, 0),
-    (dict(num_classes=1, threshold=.9), 180, 0)])
+@pytest.mark.parametrize(
+    'params, pixel, label',
+    [
+        (dict(num_classes=1), 180, 1),
+        (dict(num_classes=1), 70, 0),
+        (dict(num_classes=1, threshold=0.9), 180, 0),
+    ],
+)
 def test_a_segmentor_of_one_class_has_a_threshold(params, pixel, label, made):
-    segmentor = Segmentor(made(
-        '(float[B, 3, H, W] input) => (float[B, 1, H, W] output)',
-        'middle = Constant <value: tensor = float {128}> () x = Sub (input, middle) '
-        'scale = Constant <value: tensor = float {50}> () y = Div (x, scale) '
-        'output = ReduceMean <axes = [1]> (y)', task='Segmentor', params=params))
+    segmentor = Segmentor(
+        made(
+            '(float[B, 3, H, W] input) => (float[B, 1, H, W] output)',
+            'middle = Constant <value: tensor = float {128}> () x = Sub (input, middle) '
+            'scale = Constant <value: tensor = float {50}> () y = Div (x, scale) '
+            'output = ReduceMean <axes = [1]> (y)',
+            task='Segmentor',
+            params=params,
+        )
+    )
     assert (segmentor(np.full((9, 9, 3), pixel, np.uint8)).labels == label).all()
 
 
 def test_many_classes_need_16_bits(made):
-    segmentor = Segmentor(made(
-        '(float[B, 3, H, W] input) => (int32[B, H, W] output)',
-        'y = ReduceMax <axes = [1], keepdims = 0> (input) x = Add (y, y) '
-        'output = Cast <to = 6> (x)', task='Segmentor', params=dict(num_classes=600)))
+    segmentor = Segmentor(
+        made(
+            '(float[B, 3, H, W] input) => (int32[B, H, W] output)',
+            'y = ReduceMax <axes = [1], keepdims = 0> (input) x = Add (y, y) '
+            'output = Cast <to = 6> (x)',
+            task='Segmentor',
+            params=dict(num_classes=600),
+        )
+    )
     found = segmentor(np.full((9, 9, 3), 250, np.uint8))
     assert found.labels.dtype == np.uint16 and (found.labels == 500).all()
 
@@ -152,21 +178,41 @@ def test_names_and_colours_may_be_missing(bright):
     assert names.classes == () and names.name(7) == 'class 7'
 
 
-@pytest.mark.parametrize('signature, nodes, message', [
-    ('(float[B, 3] x) => (float[B, 3] y)', 'y = Identity (x)',
-     'has the inputs x, but not input. Expected a graph that tools/deploy.py wrote'),
-    ('(float[B, 3, H, W] input) => (float[B, 3, H, W] y)', 'y = Identity (input)',
-     'has the outputs y, but not output'),
-    ('(float[B, H, W] input) => (float[B, H, W] output)', 'output = Identity (input)',
-     'the input is float32 of shape'),
-    ('(float[B, 1, H, W] input) => (float[B, 1, H, W] output)', 'output = Identity (input)',
-     'expected float32'),
-    ('(double[B, 3, H, W] input) => (double[B, 3, H, W] output)', 'output = Identity (input)',
-     'the input is float64'),
-    ('(float[B, 3, H, W] input) => (float[N] output)',
-     'shape = Constant <value: tensor = int64[1] {-1}> () output = Reshape (input, shape)',
-     'the output has the shape'),
-])
+@pytest.mark.parametrize(
+    'signature, nodes, message',
+    [
+        (
+            '(float[B, 3] x) => (float[B, 3] y)',
+            'y = Identity (x)',
+            'has the inputs x, but not input. Expected a graph that tools/deploy.py wrote',
+        ),
+        (
+            '(float[B, 3, H, W] input) => (float[B, 3, H, W] y)',
+            'y = Identity (input)',
+            'has the outputs y, but not output',
+        ),
+        (
+            '(float[B, H, W] input) => (float[B, H, W] output)',
+            'output = Identity (input)',
+            'the input is float32 of shape',
+        ),
+        (
+            '(float[B, 1, H, W] input) => (float[B, 1, H, W] output)',
+            'output = Identity (input)',
+            'expected float32',
+        ),
+        (
+            '(double[B, 3, H, W] input) => (double[B, 3, H, W] output)',
+            'output = Identity (input)',
+            'the input is float64',
+        ),
+        (
+            '(float[B, 3, H, W] input) => (float[N] output)',
+            'shape = Constant <value: tensor = int64[1] {-1}> () output = Reshape (input, shape)',
+            'the output has the shape',
+        ),
+    ],
+)
 def test_a_graph_from_elsewhere(signature, nodes, message, made):
     with pytest.raises(UserError, match=message):
         Segmentor(made(signature, nodes, task='Segmentor'))
@@ -197,8 +243,10 @@ def test_a_graph_that_needs_a_newer_runtime(bright):
         Detector(work_dir)
 
 
-@pytest.mark.parametrize('device, message', [
-    ('cuda:0', 'this onnxruntime has no CUDA'), ('gpu', 'this onnxruntime has no CUDA')])
+@pytest.mark.parametrize(
+    'device, message',
+    [('cuda:0', 'this onnxruntime has no CUDA'), ('gpu', 'this onnxruntime has no CUDA')],
+)
 def test_a_device_that_is_not_there(device, message, bright):
     with pytest.raises(UserError, match=message):
         Detector(bright(), device=device)
@@ -207,11 +255,17 @@ def test_a_device_that_is_not_there(device, message, bright):
 def test_a_gpu_computes_in_full_precision(bright, monkeypatch):
     asked, session = [], onnxruntime.InferenceSession
     monkeypatch.setattr(sessions, 'has_cuda', lambda: True)
-    monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda path, options, providers: (
-        asked.append(providers) or session(path, options, providers=['CPUExecutionProvider'])))
+    monkeypatch.setattr(
+        onnxruntime,
+        'InferenceSession',
+        lambda path, options, providers: (
+            asked.append(providers) or session(path, options, providers=['CPUExecutionProvider'])
+        ),
+    )
     Detector(bright(), device='cuda:1')
-    assert asked == [[
-        ('CUDAExecutionProvider', dict(device_id=1, use_tf32='0')), 'CPUExecutionProvider']]
+    assert asked == [
+        [('CUDAExecutionProvider', dict(device_id=1, use_tf32='0')), 'CPUExecutionProvider']
+    ]
 
 
 def change(name, function):
@@ -219,26 +273,49 @@ def change(name, function):
         content = json.loads((folder / name).read_text())
         function(content)
         (folder / name).write_text(json.dumps(content))
+
     return apply
 
 
-@pytest.mark.parametrize('damage, message', [
-    (lambda folder: (folder / 'deploy.json').unlink(), 'there is no .*deploy.json'),
-    (lambda folder: (folder / 'pipeline.json').unlink(), 'there is no .*pipeline.json'),
-    (lambda folder: (folder / 'deploy.json').write_text('{"task"'), 'cannot be read as JSON'),
-    (lambda folder: (folder / 'deploy.json').write_text('[]'), 'holds list, expected an object'),
-    (change('deploy.json', lambda content: content.pop('models')), 'has no models.0.net'),
-    (change('deploy.json', lambda content: content.update(models=[])), 'has no models.0.net'),
-    (change('deploy.json', lambda content: content.update(task='Pose')), "task is 'Pose', exp"),
-    (change('deploy.json', lambda content: content.update(task='Segmentor')),
-     'holds a Segmentor, not a Detector'),
-    (change('pipeline.json', lambda content: content['pipeline'].update(tasks=[{}])),
-     'pipeline.tasks has 1 parts, expected 3'),
-    (change('pipeline.json', lambda content: content['pipeline']['tasks'][0].update(
-        transforms=[dict(type='YOLOXHSVRandomAug')])), 'does not know the transform YOLOXHSV'),
-    (change('pipeline.json', lambda content: content['pipeline']['tasks'][0].update(
-        transforms=3)), 'pipeline.tasks.0.transforms is 3, expected list'),
-])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda folder: (folder / 'deploy.json').unlink(), 'there is no .*deploy.json'),
+        (lambda folder: (folder / 'pipeline.json').unlink(), 'there is no .*pipeline.json'),
+        (lambda folder: (folder / 'deploy.json').write_text('{"task"'), 'cannot be read as JSON'),
+        (
+            lambda folder: (folder / 'deploy.json').write_text('[]'),
+            'holds list, expected an object',
+        ),
+        (change('deploy.json', lambda content: content.pop('models')), 'has no models.0.net'),
+        (change('deploy.json', lambda content: content.update(models=[])), 'has no models.0.net'),
+        (change('deploy.json', lambda content: content.update(task='Pose')), "task is 'Pose', exp"),
+        (
+            change('deploy.json', lambda content: content.update(task='Segmentor')),
+            'holds a Segmentor, not a Detector',
+        ),
+        (
+            change('pipeline.json', lambda content: content['pipeline'].update(tasks=[{}])),
+            'pipeline.tasks has 1 parts, expected 3',
+        ),
+        (
+            change(
+                'pipeline.json',
+                lambda content: content['pipeline']['tasks'][0].update(
+                    transforms=[dict(type='YOLOXHSVRandomAug')]
+                ),
+            ),
+            'does not know the transform YOLOXHSV',
+        ),
+        (
+            change(
+                'pipeline.json',
+                lambda content: content['pipeline']['tasks'][0].update(transforms=3),
+            ),
+            'pipeline.tasks.0.transforms is 3, expected list',
+        ),
+    ],
+)
 def test_a_work_dir_that_is_damaged(damage, message, bright):
     work_dir = bright()
     damage(work_dir)
@@ -252,8 +329,12 @@ def test_ten_thousand_images_of_which_some_are_bad(bright, tmp_path):
     for index, file in enumerate(files):
         cv2.imwrite(str(file), with_box(index + 1, 2, index + 20, 30))
     (tmp_path / 'bad.jpg').write_bytes(b'no image')
-    bad = [tmp_path / 'bad.jpg', np.zeros((0, 9, 3), np.uint8), np.zeros((5, 5), np.float32),
-           tmp_path / 'none.png']
+    bad = [
+        tmp_path / 'bad.jpg',
+        np.zeros((0, 9, 3), np.uint8),
+        np.zeros((5, 5), np.float32),
+        tmp_path / 'none.png',
+    ]
 
     def images():
         for index in range(10_000):

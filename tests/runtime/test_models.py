@@ -8,9 +8,15 @@ from mmtrtvit.runtime import Detector, Segmentor
 FIXED = dict(input_shape=(160, 128), dynamic_size=False, dynamic_batch=False)
 
 
-@pytest.mark.parametrize('name, settings', [
-    ('retinanet', {}), ('mask_rcnn', {}), ('retinanet', FIXED),
-    ('retinanet', dict(preprocessing=True))])
+@pytest.mark.parametrize(
+    'name, settings',
+    [
+        ('retinanet', {}),
+        ('mask_rcnn', {}),
+        ('retinanet', FIXED),
+        ('retinanet', dict(preprocessing=True)),
+    ],
+)
 def test_detections_are_those_of_the_host(name, settings, exported, images):
     model = exported(name, **settings)
     expected = [sample.pred_instances.numpy() for sample in model.host(images)]
@@ -29,8 +35,10 @@ def test_detections_are_those_of_the_host(name, settings, exported, images):
             assert (result.masks != instances.masks).mean() < 1e-5
 
 
-@pytest.mark.parametrize('name, settings', [
-    ('fpn', {}), ('upernet', {}), ('upernet', FIXED), ('upernet', dict(with_argmax=True))])
+@pytest.mark.parametrize(
+    'name, settings',
+    [('fpn', {}), ('upernet', {}), ('upernet', FIXED), ('upernet', dict(with_argmax=True))],
+)
 def test_label_maps_are_those_of_the_host(name, settings, exported, images):
     model = exported(name, **settings)
     expected = [sample.pred_sem_seg.data[0].numpy() for sample in model.host(images)]

@@ -22,23 +22,37 @@ CASES = {
     'fixed size': ([dict(type='Resize', scale=(160, 96))], DETECTION),
     'one number': ([dict(type='Resize', scale=120, keep_ratio=True)], DETECTION),
     'no resize': ([], dict(DETECTION, pad_value=3)),
-    'scoped, cubic': ([dict(type='mmdet.Resize', scale=(90, 90), interpolation='bicubic')],
-                      DETECTION),
-    'area': ([dict(type='Resize', scale=(50, 50), keep_ratio=True, interpolation='area')],
-             DETECTION),
+    'scoped, cubic': (
+        [dict(type='mmdet.Resize', scale=(90, 90), interpolation='bicubic')],
+        DETECTION,
+    ),
+    'area': (
+        [dict(type='Resize', scale=(50, 50), keep_ratio=True, interpolation='area')],
+        DETECTION,
+    ),
     'no normalisation': ([], dict(type='DetDataPreprocessor')),
     'grey statistics': ([], dict(type='DetDataPreprocessor', mean=[120], std=[60])),
     'rgb to bgr': ([], dict(DETECTION, bgr_to_rgb=False, rgb_to_bgr=True)),
-    'padded to a size': ([dict(type='Resize', scale=(90, 90), keep_ratio=True),
-                          dict(type='Pad', size=(100, 110), pad_val=dict(img=(114, 10, 1)))],
-                         DETECTION),
-    'padded to a square': ([dict(type='Pad', pad_to_square=True, size_divisor=16, pad_val=9)],
-                           DETECTION),
+    'padded to a size': (
+        [
+            dict(type='Resize', scale=(90, 90), keep_ratio=True),
+            dict(type='Pad', size=(100, 110), pad_val=dict(img=(114, 10, 1))),
+        ],
+        DETECTION,
+    ),
+    'padded to a square': (
+        [dict(type='Pad', pad_to_square=True, size_divisor=16, pad_val=9)],
+        DETECTION,
+    ),
     'segmentation': ([dict(type='Resize', scale=(256, 64), keep_ratio=True)], SEGMENTATION),
-    'segmentation, divisor': ([dict(type='Resize', scale=(256, 64), keep_ratio=True)],
-                              dict(SEGMENTATION, test_cfg=dict(size_divisor=32), pad_val=2)),
-    'segmentation, size': ([dict(type='Resize', scale=(60, 60), keep_ratio=True)],
-                           dict(SEGMENTATION, test_cfg=dict(size=(64, 96)))),
+    'segmentation, divisor': (
+        [dict(type='Resize', scale=(256, 64), keep_ratio=True)],
+        dict(SEGMENTATION, test_cfg=dict(size_divisor=32), pad_val=2),
+    ),
+    'segmentation, size': (
+        [dict(type='Resize', scale=(60, 60), keep_ratio=True)],
+        dict(SEGMENTATION, test_cfg=dict(size=(64, 96))),
+    ),
 }
 
 
@@ -46,9 +60,13 @@ def config_of(transforms, preprocessor):
     scope = 'mmdet' if preprocessor['type'] == 'DetDataPreprocessor' else 'mmseg'
     pack = dict(type='PackDetInputs') if scope == 'mmdet' else dict(type='PackSegInputs')
     pipeline = [dict(type='LoadImageFromFile'), *transforms, pack]
-    return Config(dict(
-        default_scope=scope, model=dict(data_preprocessor=preprocessor),
-        test_dataloader=dict(dataset=dict(type='X', pipeline=pipeline))))
+    return Config(
+        dict(
+            default_scope=scope,
+            model=dict(data_preprocessor=preprocessor),
+            test_dataloader=dict(dataset=dict(type='X', pipeline=pipeline)),
+        )
+    )
 
 
 def reference(config, image):
@@ -56,8 +74,13 @@ def reference(config, image):
     import_host(config.default_scope)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         results = dict(
-            img=image, img_id=0, img_path='', ori_shape=image.shape[:2], img_shape=image.shape[:2],
-            scale_factor=(1., 1.))
+            img=image,
+            img_id=0,
+            img_path='',
+            ori_shape=image.shape[:2],
+            img_shape=image.shape[:2],
+            scale_factor=(1.0, 1.0),
+        )
         for step in copy.deepcopy(config.test_dataloader.dataset.pipeline)[1:]:
             if step['type'].startswith('Pack'):
                 step['meta_keys'] = ('img_shape', 'scale_factor', 'ori_shape')
@@ -72,8 +95,9 @@ def test_the_input_is_that_of_the_host(case, images):
     config = config_of(*CASES[case])
     pipeline = Pipeline(transforms_of(config), 'pipeline.json')
     rng = np.random.default_rng(0)
-    small = [rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), dtype=np.uint8)
-             for _ in range(8)]  # of sizes that the resize has to round
+    small = [
+        rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), dtype=np.uint8) for _ in range(8)
+    ]  # of sizes that the resize has to round
     for image in images[:4] + small if case != 'padded to a size' else images[:1] + small:
         expected, size, scale = reference(config, image.copy())
         prepared = pipeline(image)
@@ -93,16 +117,18 @@ def test_a_graph_that_normalises_gets_padded_pixels(images):
     normalised = Pipeline(transforms_of(config), 'pipeline.json')(images[0]).image
     pixels = prepared.image[:height, :width, ::-1].astype(np.float32)
     expected = (pixels - np.float32(IMAGENET['mean'])) / np.float32(IMAGENET['std'])
-    np.testing.assert_array_equal(
-        expected.transpose(2, 0, 1), normalised[:, :height, :width])
+    np.testing.assert_array_equal(expected.transpose(2, 0, 1), normalised[:, :height, :width])
 
 
-@pytest.mark.parametrize('limits, resized, padded', [
-    ([(224, 352)], (200, 200), (224, 224)),
-    ([(224, 200)], (192, 192), (192, 192)),
-    ([(96, 96), (100, 170), (64, 320)], (96, 96), (96, 96)),
-    ([(64, 320), (300, 300)], (200, 200), (224, 224)),
-])
+@pytest.mark.parametrize(
+    'limits, resized, padded',
+    [
+        ([(224, 352)], (200, 200), (224, 224)),
+        ([(224, 200)], (192, 192), (192, 192)),
+        ([(96, 96), (100, 170), (64, 320)], (96, 96), (96, 96)),
+        ([(64, 320), (300, 300)], (200, 200), (224, 224)),
+    ],
+)
 def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, images):
     transforms = transforms_of(config_of(*CASES['keep ratio']))
     prepared = Pipeline(transforms, 'pipeline.json')(images[2], limits)
@@ -111,16 +137,25 @@ def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, images
     assert prepared.scale == pytest.approx(resized[0] / 256)
 
 
-@pytest.mark.parametrize('transform, message', [
-    (dict(type='RandomFlip', prob=.5), 'does not know the transform RandomFlip. It knows: Load'),
-    (dict(type='Resise', scale=3), 'Did you mean Resize'),
-    (dict(type='Resize', scale=(9, 9), backend='pillow'), "Resize.backend is 'pillow', but the"),
-    (dict(type='Resize', scale=(9, 9), interpolation='best'), "Resize.interpolation is 'best'"),
-    (dict(type='Resize', scale=(9, 9, 9)), r'Resize.size is .*, expected \[WIDTH, HEIGHT\]'),
-    (dict(type='Resize', scale_factor=.5), 'Resize.scale_factor is 0.5'),
-    (dict(type='Pad', size=(9, 9), padding_mode='reflect'), "Pad.padding_mode is 'reflect'"),
-    (dict(type='Pad', size=(9, 9), colour=3), 'does not know Pad.colour'),
-])
+@pytest.mark.parametrize(
+    'transform, message',
+    [
+        (
+            dict(type='RandomFlip', prob=0.5),
+            'does not know the transform RandomFlip. It knows: Load',
+        ),
+        (dict(type='Resise', scale=3), 'Did you mean Resize'),
+        (
+            dict(type='Resize', scale=(9, 9), backend='pillow'),
+            "Resize.backend is 'pillow', but the",
+        ),
+        (dict(type='Resize', scale=(9, 9), interpolation='best'), "Resize.interpolation is 'best'"),
+        (dict(type='Resize', scale=(9, 9, 9)), r'Resize.size is .*, expected \[WIDTH, HEIGHT\]'),
+        (dict(type='Resize', scale_factor=0.5), 'Resize.scale_factor is 0.5'),
+        (dict(type='Pad', size=(9, 9), padding_mode='reflect'), "Pad.padding_mode is 'reflect'"),
+        (dict(type='Pad', size=(9, 9), colour=3), 'does not know Pad.colour'),
+    ],
+)
 def test_a_transform_that_is_not_known_is_refused_by_name(transform, message):
     config = config_of([transform], DETECTION)
     with pytest.raises(UserError, match=message):

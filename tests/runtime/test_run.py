@@ -18,7 +18,7 @@ from mmtrtvit.runtime.run import run
 
 def with_box(left, size=(48, 64)):
     image = np.zeros((*size, 3), np.uint8)
-    image[10:20, left:left + 10] = 255
+    image[10:20, left : left + 10] = 255
     return image
 
 
@@ -29,8 +29,7 @@ def inputs(tmp_path):
     cv2.imwrite(str(folder / 'a.png'), with_box(3))
     cv2.imwrite(str(folder / 'sub/b.png'), with_box(7))
     (folder / 'c.jpg').write_bytes(b'no image')
-    writer = cv2.VideoWriter(
-        str(folder / 'd.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    writer = cv2.VideoWriter(str(folder / 'd.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
     for index in range(6):
         writer.write(with_box(index * 4))
     writer.release()
@@ -42,17 +41,19 @@ def test_a_detector_on_a_folder(bright, inputs):
     result = run(Detector(model_dir), [inputs], model_dir / 'out', batch_size=4)
     assert result.frames == 8 and result.found == {'bright': 8}
     assert [sentence.split('/')[-1] for sentence in result.skipped] == [
-        'c.jpg cannot be decoded as an image.']
+        'c.jpg cannot be decoded as an image.'
+    ]
     content = json.loads((model_dir / 'out/predictions.json').read_text())
     names = [image['file_name'] for image in content['images']]
     assert names == ['a.png'] + ['d.avi'] * 6 + ['sub/b.png']
     assert [image.get('frame') for image in content['images']] == [None, *range(6), None]
-    assert content['images'][3]['time'] == .2
+    assert content['images'][3]['time'] == 0.2
     lefts = [each['bbox'][0] for each in content['annotations']]
     assert lefts == pytest.approx([3, 0, 4, 8, 12, 16, 20, 7], abs=1)  # the video is compressed
     written = sorted(
         path.relative_to(model_dir / 'out/images').as_posix()
-        for path in (model_dir / 'out/images').rglob('*.*'))
+        for path in (model_dir / 'out/images').rglob('*.*')
+    )
     assert written == ['a.png', 'd.avi.mp4', 'sub/b.png']
     assert cv2.imread(str(model_dir / 'out/images/a.png')).shape == (48, 64, 3)
 
@@ -60,20 +61,30 @@ def test_a_detector_on_a_folder(bright, inputs):
 def test_a_threshold_no_images_and_few_frames(bright, inputs):
     model_dir = bright()
     out = model_dir / 'out'
-    result = run(Detector(model_dir), [inputs / 'd.avi'], out, score_thr=1., max_frames=2,
-                 images=False)
+    result = run(
+        Detector(model_dir), [inputs / 'd.avi'], out, score_thr=1.0, max_frames=2, images=False
+    )
     assert result.frames == 2 and not result.found
     assert [path.name for path in out.iterdir()] == ['predictions.json']
 
 
 def test_label_maps_of_a_segmentor(made, inputs):
-    model_dir = made('(float[B, 3, H, W] input) => (float[B, 3, H, W] output)',
-                     'output = Identity (input)', task='Segmentor', params=dict(num_classes=3),
-                     classes=['blue', 'green', 'red'])
+    model_dir = made(
+        '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)',
+        'output = Identity (input)',
+        task='Segmentor',
+        params=dict(num_classes=3),
+        classes=['blue', 'green', 'red'],
+    )
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     cv2.imwrite(str(inputs / 'a.png'), image)
-    result = run(Segmentor(model_dir), [inputs / 'a.png', inputs / 'd.avi'], model_dir / 'out',
-                 tile=(40, 40), batch_size=2)
+    result = run(
+        Segmentor(model_dir),
+        [inputs / 'a.png', inputs / 'd.avi'],
+        model_dir / 'out',
+        tile=(40, 40),
+        batch_size=2,
+    )
     assert result.frames == 7 and result.found['blue'] == 7
     labels = cv2.imread(str(model_dir / 'out/label_maps/a.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, image.argmax(axis=2))
@@ -93,8 +104,12 @@ def test_nothing_to_look_at_and_nothing_that_can_be_used(bright, inputs):
 def test_a_image_that_the_pipeline_refuses_is_skipped(bright, inputs):
     cv2.imwrite(str(inputs / 'line.png'), np.zeros((1, 900, 3), np.uint8))
     keep = [dict(type='Resize', size=[64, 64], keep_ratio=True)]
-    result = run(Detector(bright(transforms=keep)), [inputs / 'line.png', inputs / 'a.png'],
-                 inputs / 'out', tile=(200, 1000))
+    result = run(
+        Detector(bright(transforms=keep)),
+        [inputs / 'line.png', inputs / 'a.png'],
+        inputs / 'out',
+        tile=(200, 1000),
+    )
     assert result.frames == 1
     assert 'line.png: 900 x 1 pixels cannot be resized' in result.skipped[0]
 
@@ -144,11 +159,26 @@ def test_ctrl_c_has_an_exit_code(bright, inputs, monkeypatch):
 def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
     model_dir = bright('B, 3, 48, 64')
     annotations = tmp_path / 'annotations.json'
-    annotations.write_text(json.dumps(dict(
-        images=[dict(id=5, file_name='a.png')], categories=[dict(id=8, name='bright')])))
+    annotations.write_text(
+        json.dumps(
+            dict(images=[dict(id=5, file_name='a.png')], categories=[dict(id=8, name='bright')])
+        )
+    )
     cv2.imwrite(str(inputs / 'large.png'), with_box(3, (96, 128)))
-    call(monkeypatch, model_dir, inputs / 'a.png', inputs / 'large.png', '--annotations',
-         annotations, '--out-dir', tmp_path / 'out', '--batch-size', 2, '--threads', 1)
+    call(
+        monkeypatch,
+        model_dir,
+        inputs / 'a.png',
+        inputs / 'large.png',
+        '--annotations',
+        annotations,
+        '--out-dir',
+        tmp_path / 'out',
+        '--batch-size',
+        2,
+        '--threads',
+        1,
+    )
     out = capsys.readouterr().out
     assert 'images    2' in out and 'bright (2)' in out
     assert 'note        1 x shrunk to 64 x 48 pixels instead of 128 x 96' in out
@@ -161,9 +191,14 @@ def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
     assert content['annotations'][0]['bbox'] == [3, 10, 10, 10]
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--tile', '0x5'], 'expected at least 1'), (['--tile', 'large'], 'invalid'),
-    (['--batch-size', '0'], 'expected at least 1')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--tile', '0x5'], 'expected at least 1'),
+        (['--tile', 'large'], 'invalid'),
+        (['--batch-size', '0'], 'expected at least 1'),
+    ],
+)
 def test_arguments_that_make_no_sense(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         call(monkeypatch, 'x', 'y', *arguments)

@@ -26,7 +26,7 @@ def test_no_more_items_than_allowed_wait():
 
     ahead = read_ahead(items(), 4)
     assert next(ahead) == 0
-    time.sleep(.2)
+    time.sleep(0.2)
     assert len(begun) == 6  # one given, four waiting, one that the thread holds
     ahead.close()
     assert len(begun) < 10 and not readers()

@@ -30,8 +30,9 @@ def make(version, gpu='8.9', lacks=()):
         setattr(trt, name, enum.Enum(name, members, type=_Member))
     for name, members in api['classes'].items():
         setattr(trt, name, _make_class(trt, name, members, api))
-    trt.ILogger.Severity = enum.Enum('Severity', dict(
-        INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4))
+    trt.ILogger.Severity = enum.Enum(
+        'Severity', dict(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)
+    )
     trt.init_libnvinfer_plugins = lambda logger, namespace: trt.state.update(plugins=True)
     trt.state = dict(gpu=gpu, lacks=set(lacks), plugins=False)
     return trt
@@ -65,8 +66,10 @@ def _make_method(trt, owner, name, overloads, imitation):
 
     def method(self, *args, **kwargs):
         if not any(_fits(trt, parameters, args, kwargs) for parameters in overloads):
-            raise TypeError(f'{owner}.{name}(): incompatible function arguments: {args} {kwargs}; '
-                            f'supported: {overloads}')
+            raise TypeError(
+                f'{owner}.{name}(): incompatible function arguments: {args} {kwargs}; '
+                f'supported: {overloads}'
+            )
         if name == '__init__':
             self._state = {}
             if imitation is not object.__init__ and imitation is not None:
@@ -99,13 +102,26 @@ def _fits(trt, parameters, args, kwargs):
     given = dict(zip((name for name, _, _ in named), args)) | kwargs
     known = {name: kind for name, _, kind in named}
     needed = {name for name, kind in known.items() if not kind.endswith('?')}
-    return (len(args) <= len(named) and needed <= given.keys() <= known.keys()
-            and all(_is_a(trt, known[name].rstrip('?'), value) for name, value in given.items()))
+    return (
+        len(args) <= len(named)
+        and needed <= given.keys() <= known.keys()
+        and all(_is_a(trt, known[name].rstrip('?'), value) for name, value in given.items())
+    )
 
 
 def _is_a(trt, kind, value):
-    plain = {'int': int, 'SupportsInt': int, 'str': str, 'bool': bool, 'tuple': tuple, 'list': list,
-             'float': (float, int), 'SupportsFloat': (float, int), 'Dims': (tuple, list),
-             'buffer': (bytes, bytearray, memoryview), 'Buffer': (bytes, bytearray, memoryview)}
+    plain = {
+        'int': int,
+        'SupportsInt': int,
+        'str': str,
+        'bool': bool,
+        'tuple': tuple,
+        'list': list,
+        'float': (float, int),
+        'SupportsFloat': (float, int),
+        'Dims': (tuple, list),
+        'buffer': (bytes, bytearray, memoryview),
+        'Buffer': (bytes, bytearray, memoryview),
+    }
     expected = plain.get(kind) or getattr(trt, kind, None)
     return not isinstance(expected, type | tuple) or isinstance(value, expected)

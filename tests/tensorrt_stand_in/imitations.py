@@ -12,8 +12,15 @@ import numpy as np
 import onnx
 import onnxruntime
 
-NUMPY = {'FLOAT': np.float32, 'HALF': np.float16, 'INT32': np.int32, 'INT64': np.int64,
-         'BOOL': np.bool_, 'UINT8': np.uint8, 'INT8': np.int8}
+NUMPY = {
+    'FLOAT': np.float32,
+    'HALF': np.float16,
+    'INT32': np.int32,
+    'INT64': np.int64,
+    'BOOL': np.bool_,
+    'UINT8': np.uint8,
+    'INT8': np.int8,
+}
 DTYPES = {np.dtype(kind): name for name, kind in NUMPY.items()}
 
 
@@ -25,7 +32,6 @@ def _made(trt, kind, /, **state):
 
 
 class _Builder:
-
     def __init__(self, logger):
         if self.trt.state['gpu'] is None:
             raise TypeError('pybind11::init(): factory function returned nullptr')
@@ -58,16 +64,36 @@ class _Builder:
             return None
         if options['cache'] is not None:
             options['cache']._state['data'] += b' timed'
-        return trt.IHostMemory(pickle.dumps(dict(
-            version=trt.__version__, gpu=trt.state['gpu'], profiles=options['profiles'],
-            onnx=network._state['model'].SerializeToString(), flags={f.name for f in options['on']},
-            typed='STRONGLY_TYPED' in network._state['on'] or not hasattr(trt.BuilderFlag, 'FP16'),
-            held=[layer.name for layer in network._state['layers']
-                  if layer._state.get('precision')],
-            pools={pool.name: size for pool, size in options['pools'].items()},
-            settings={name: getattr(value, 'name', value) for name, value in options.items()
-                      if name in ('builder_optimization_level', 'hardware_compatibility_level',
-                                  'profiling_verbosity', 'plugins_to_serialize')})))
+        return trt.IHostMemory(
+            pickle.dumps(
+                dict(
+                    version=trt.__version__,
+                    gpu=trt.state['gpu'],
+                    profiles=options['profiles'],
+                    onnx=network._state['model'].SerializeToString(),
+                    flags={f.name for f in options['on']},
+                    typed='STRONGLY_TYPED' in network._state['on']
+                    or not hasattr(trt.BuilderFlag, 'FP16'),
+                    held=[
+                        layer.name
+                        for layer in network._state['layers']
+                        if layer._state.get('precision')
+                    ],
+                    pools={pool.name: size for pool, size in options['pools'].items()},
+                    settings={
+                        name: getattr(value, 'name', value)
+                        for name, value in options.items()
+                        if name
+                        in (
+                            'builder_optimization_level',
+                            'hardware_compatibility_level',
+                            'profiling_verbosity',
+                            'plugins_to_serialize',
+                        )
+                    },
+                )
+            )
+        )
 
 
 def _build_error(trt, network, options):
@@ -79,19 +105,26 @@ def _build_error(trt, network, options):
     if typed and on & {'FP16', 'INT8', 'OBEY_PRECISION_CONSTRAINTS'}:
         return 'Error Code 4: API Usage Error (a strongly typed network takes no precision flags)'
     if not typed and (half and 'FP16' not in on or quantized and 'INT8' not in on):
-        return ('Error Code 4: Internal Error (fp16 or int8 precision has been set for a layer or '
-                'layer output, but is not configured in the builder)')
+        return (
+            'Error Code 4: Internal Error (fp16 or int8 precision has been set for a layer or '
+            'layer output, but is not configured in the builder)'
+        )
     for each in model.graph.input:
         dynamic = any(not dim.dim_value for dim in each.type.tensor_type.shape.dim)
-        if dynamic and not all(each.name in shapes for shapes in options['profiles']
-                               ) or dynamic and not options['profiles']:
-            return ('Error Code 4: Internal Error (Network has dynamic or shape inputs, but no '
-                    'optimization profile has been defined.)')
+        if (
+            dynamic
+            and not all(each.name in shapes for shapes in options['profiles'])
+            or dynamic
+            and not options['profiles']
+        ):
+            return (
+                'Error Code 4: Internal Error (Network has dynamic or shape inputs, but no '
+                'optimization profile has been defined.)'
+            )
     return None
 
 
 class _Config:
-
     def set_flag(self, flag):
         self._state['on'].add(flag)
 
@@ -126,18 +159,15 @@ class _Config:
 
 
 class _TimingCache:
-
     def serialize(self):
         return self.trt.IHostMemory(self._state['data'])
 
 
 class _HostMemory:
-
     nbytes = property(len)
 
 
 class _Network:
-
     num_layers = property(lambda self: len(self._state['layers']))
 
     def get_layer(self, index):
@@ -145,7 +175,6 @@ class _Network:
 
 
 class _Layer:
-
     num_outputs = property(lambda self: len(self._state['outputs']))
 
     def get_output(self, index):
@@ -156,13 +185,11 @@ class _Layer:
 
 
 class _Profile:
-
     def set_shape(self, input, min, opt, max):
         self._state['shapes'][input] = tuple(min), tuple(opt), tuple(max)
 
 
 class _Parser:
-
     def __init__(self, network, logger):
         assert self.trt.state['plugins'], 'init_libnvinfer_plugins comes first'
         self._state.update(network=network, errors=[], on=set())
@@ -182,37 +209,58 @@ class _Parser:
         trt, network = self.trt, self._state['network']
         loaded = onnx.load(model)
         if trt.__version__.startswith('8.') and 'EXPLICIT_BATCH' not in network._state['on']:
-            self._state['errors'].append(dict(node=-1, desc=(
-                'This version of the ONNX parser only supports networks with an explicit batch '
-                'dimension')))
+            self._state['errors'].append(
+                dict(
+                    node=-1,
+                    desc=(
+                        'This version of the ONNX parser only supports networks with an explicit batch '
+                        'dimension'
+                    ),
+                )
+            )
             return False
         for index, node in enumerate(loaded.graph.node):
             if node.op_type in trt.state['lacks']:
-                self._state['errors'].append(dict(
-                    node=index, node_name=node.name, node_operator=node.op_type,
-                    desc='No importer registered for op: ' + node.op_type))
+                self._state['errors'].append(
+                    dict(
+                        node=index,
+                        node_name=node.name,
+                        node_operator=node.op_type,
+                        desc='No importer registered for op: ' + node.op_type,
+                    )
+                )
         network._state.update(model=loaded, layers=_layers(trt, loaded))
         return not self._state['errors']
 
 
 def _layers(trt, model):
     known = onnx.shape_inference.infer_shapes(model).graph
-    types = {each.name: each.type.tensor_type.elem_type
-             for each in (*known.value_info, *known.output)}
+    types = {
+        each.name: each.type.tensor_type.elem_type for each in (*known.value_info, *known.output)
+    }
     layers = []
     for node in model.graph.node:
-        outputs = [DTYPES[np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[name]))]
-                   for name in node.output if types.get(name)]
+        outputs = [
+            DTYPES[np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[name]))]
+            for name in node.output
+            if types.get(name)
+        ]
         kind = dict(Constant='CONSTANT', Cast='CAST', TopK='TOPK').get(node.op_type, 'ELEMENTWISE')
-        layers.append(_made(
-            trt, 'ILayer', name=node.name, type=getattr(trt.LayerType, kind),
-            outputs=[getattr(trt.DataType, name, trt.DataType.INT32) for name in outputs or
-                     ['FLOAT']]))
+        layers.append(
+            _made(
+                trt,
+                'ILayer',
+                name=node.name,
+                type=getattr(trt.LayerType, kind),
+                outputs=[
+                    getattr(trt.DataType, name, trt.DataType.INT32) for name in outputs or ['FLOAT']
+                ],
+            )
+        )
     return layers
 
 
 class _ParserError:
-
     def node(self):
         return self._state['node']
 
@@ -227,7 +275,6 @@ class _ParserError:
 
 
 class _Runtime:
-
     def __init__(self, logger):
         if self.trt.state['gpu'] is None:
             raise TypeError('pybind11::init(): factory function returned nullptr')
@@ -239,28 +286,37 @@ class _Runtime:
         try:
             plan = pickle.loads(serialized_engine)
         except Exception:
-            error = ('IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization '
-                     'assertion plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed.)')
+            error = (
+                'IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization '
+                'assertion plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed.)'
+            )
         else:
             error = None
             if plan['version'] != trt.__version__:
-                error = ('The engine plan file is not compatible with this version of TensorRT, '
-                         f'expecting library version {trt.__version__} got {plan["version"]}, '
-                         'please rebuild.')
+                error = (
+                    'The engine plan file is not compatible with this version of TensorRT, '
+                    f'expecting library version {trt.__version__} got {plan["version"]}, '
+                    'please rebuild.'
+                )
             elif plan['gpu'] != trt.state['gpu']:
-                error = ('The engine plan file is generated on an incompatible device, expecting '
-                         f'compute {trt.state["gpu"]} got compute {plan["gpu"]}, please rebuild.')
+                error = (
+                    'The engine plan file is generated on an incompatible device, expecting '
+                    f'compute {trt.state["gpu"]} got compute {plan["gpu"]}, please rebuild.'
+                )
         if error:
             self._state['logger'].log(trt.ILogger.Severity.ERROR, error)
             return None
         session = onnxruntime.InferenceSession(plan['onnx'])
-        return _made(trt, 'ICudaEngine', plan=plan, session=session,
-                     tensors={each.name: each for each in
-                              (*session.get_inputs(), *session.get_outputs())})
+        return _made(
+            trt,
+            'ICudaEngine',
+            plan=plan,
+            session=session,
+            tensors={each.name: each for each in (*session.get_inputs(), *session.get_outputs())},
+        )
 
 
 class _Engine:
-
     num_io_tensors = property(lambda self: len(self._state['tensors']))
     num_optimization_profiles = property(lambda self: max(1, len(self._state['plan']['profiles'])))
 
@@ -272,18 +328,24 @@ class _Engine:
         return self.trt.TensorIOMode.INPUT if name in inputs else self.trt.TensorIOMode.OUTPUT
 
     def get_tensor_shape(self, name):
-        return tuple(side if isinstance(side, int) else -1
-                     for side in self._state['tensors'][name].shape)
+        return tuple(
+            side if isinstance(side, int) else -1 for side in self._state['tensors'][name].shape
+        )
 
     def get_tensor_dtype(self, name):
         kind = self._state['tensors'][name].type.removeprefix('tensor(').removesuffix(')')
-        return getattr(self.trt.DataType, DTYPES[np.dtype(
-            {'float': 'float32'}.get(kind, kind.replace('bool', '?')))])
+        return getattr(
+            self.trt.DataType,
+            DTYPES[np.dtype({'float': 'float32'}.get(kind, kind.replace('bool', '?')))],
+        )
 
     def get_tensor_profile_shape(self, name, profile_index):
         profiles = self._state['plan']['profiles']
-        return list(profiles[profile_index][name]) if profiles and name in profiles[profile_index] \
+        return (
+            list(profiles[profile_index][name])
+            if profiles and name in profiles[profile_index]
             else [self.get_tensor_shape(name)] * 3
+        )
 
     def create_execution_context(self):
         return _made(self.trt, 'IExecutionContext', engine=self, profile=0, shapes={}, addresses={})
@@ -293,7 +355,6 @@ class _Engine:
 
 
 class _Context:
-
     active_optimization_profile = property(lambda self: self._state['profile'])
 
     def set_optimization_profile_async(self, profile_index, stream_handle):
@@ -309,14 +370,18 @@ class _Context:
         return fits
 
     def infer_shapes(self):
-        return [each.name for each in self._state['engine']._state['session'].get_inputs()
-                if each.name not in self._state['shapes']]
+        return [
+            each.name
+            for each in self._state['engine']._state['session'].get_inputs()
+            if each.name not in self._state['shapes']
+        ]
 
     def get_tensor_shape(self, name):
         if name in self._state['shapes']:
             return self._state['shapes'][name]
-        zeros = {key: np.zeros(shape, _dtype(self, key))
-                 for key, shape in self._state['shapes'].items()}
+        zeros = {
+            key: np.zeros(shape, _dtype(self, key)) for key, shape in self._state['shapes'].items()
+        }
         return self._state['engine']._state['session'].run([name], zeros)[0].shape
 
     def set_tensor_address(self, name, memory):
@@ -325,13 +390,14 @@ class _Context:
 
     def execute_async_v3(self, stream_handle):
         session = self._state['engine']._state['session']
-        feeds = {key: np.copy(_array(self, key, shape))
-                 for key, shape in self._state['shapes'].items()}
+        feeds = {
+            key: np.copy(_array(self, key, shape)) for key, shape in self._state['shapes'].items()
+        }
         for each, value in zip(session.get_outputs(), session.run(None, feeds)):
             _array(self, each.name, value.shape)[...] = value
         profiler = self._state.get('profiler')
         for index, node in enumerate(_nodes(self._state['engine']) if profiler else ()):
-            profiler.report_layer_time(node.name, .001 * (index + 1))
+            profiler.report_layer_time(node.name, 0.001 * (index + 1))
         return True
 
 
@@ -351,22 +417,40 @@ def _dtype(context, name):
 
 
 class _Inspector:
-
     def get_engine_information(self, format):
         assert format == self.trt.LayerInformationFormat.JSON
-        return json.dumps(dict(Layers=[
-            dict(Name=node.name, LayerType=node.op_type, Metadata=f'[ONNX Layer: {node.name}]')
-            for node in _nodes(self._state['engine'])]))
+        return json.dumps(
+            dict(
+                Layers=[
+                    dict(
+                        Name=node.name,
+                        LayerType=node.op_type,
+                        Metadata=f'[ONNX Layer: {node.name}]',
+                    )
+                    for node in _nodes(self._state['engine'])
+                ]
+            )
+        )
 
 
 class _Ignoring:
-
     def log(self, severity, msg):
         pass
 
 
 IMITATIONS = dict(
-    Builder=_Builder, IBuilderConfig=_Config, ITimingCache=_TimingCache, IHostMemory=_HostMemory,
-    INetworkDefinition=_Network, ILayer=_Layer, IOptimizationProfile=_Profile, OnnxParser=_Parser,
-    ParserError=_ParserError, Runtime=_Runtime, ICudaEngine=_Engine, IExecutionContext=_Context,
-    EngineInspector=_Inspector, Logger=_Ignoring)
+    Builder=_Builder,
+    IBuilderConfig=_Config,
+    ITimingCache=_TimingCache,
+    IHostMemory=_HostMemory,
+    INetworkDefinition=_Network,
+    ILayer=_Layer,
+    IOptimizationProfile=_Profile,
+    OnnxParser=_Parser,
+    ParserError=_ParserError,
+    Runtime=_Runtime,
+    ICudaEngine=_Engine,
+    IExecutionContext=_Context,
+    EngineInspector=_Inspector,
+    Logger=_Ignoring,
+)

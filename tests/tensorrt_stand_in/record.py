@@ -22,22 +22,58 @@ from zipfile import ZipFile
 FILE = Path(__file__).with_name('api.json')
 # What mmtrtvit may call; the bindings have some 200 more classes, most of them layers.
 CLASSES = (
-    'Builder', 'EngineInspector', 'IBuilderConfig', 'ICudaEngine', 'IExecutionContext',
-    'IHostMemory', 'ILayer', 'ILogger', 'INetworkDefinition', 'IOptimizationProfile', 'IProfiler',
-    'IProgressMonitor', 'ITensor', 'ITimingCache', 'Logger', 'OnnxParser', 'ParserError', 'Runtime')
+    'Builder',
+    'EngineInspector',
+    'IBuilderConfig',
+    'ICudaEngine',
+    'IExecutionContext',
+    'IHostMemory',
+    'ILayer',
+    'ILogger',
+    'INetworkDefinition',
+    'IOptimizationProfile',
+    'IProfiler',
+    'IProgressMonitor',
+    'ITensor',
+    'ITimingCache',
+    'Logger',
+    'OnnxParser',
+    'ParserError',
+    'Runtime',
+)
 ENUMS = (
-    'BuilderFlag', 'DataType', 'HardwareCompatibilityLevel', 'LayerInformationFormat', 'LayerType',
-    'MemoryPoolType', 'NetworkDefinitionCreationFlag', 'OnnxParserFlag', 'ProfilingVerbosity',
-    'TensorIOMode', 'TensorLocation')
+    'BuilderFlag',
+    'DataType',
+    'HardwareCompatibilityLevel',
+    'LayerInformationFormat',
+    'LayerType',
+    'MemoryPoolType',
+    'NetworkDefinitionCreationFlag',
+    'OnnxParserFlag',
+    'ProfilingVerbosity',
+    'TensorIOMode',
+    'TensorLocation',
+)
 
 
 def fetch(version: str, folder: Path) -> Path:
     """Downloads and unpacks the bindings of a version; returns the compiled module."""
     package = 'tensorrt-bindings' if version.startswith('8.') else 'tensorrt-cu12-bindings'
     subprocess.run(
-        [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', folder,
-         f'{package}=={version}'], check=True)
-    wheel, = folder.glob('*.whl')
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'download',
+            '--quiet',
+            '--no-deps',
+            '--dest',
+            folder,
+            f'{package}=={version}',
+        ],
+        check=True,
+    )
+    (wheel,) = folder.glob('*.whl')
     ZipFile(wheel).extractall(folder)
     return folder / 'tensorrt_bindings/tensorrt.so'
 
@@ -45,28 +81,37 @@ def fetch(version: str, folder: Path) -> Path:
 def make_libraries(module: Path, folder: Path) -> None:
     """Makes the libraries that a compiled module asks for, out of functions that do nothing."""
     header = subprocess.run(
-        ['readelf', '--dynamic', module], check=True, capture_output=True, text=True).stdout
+        ['readelf', '--dynamic', module], check=True, capture_output=True, text=True
+    ).stdout
     symbols = subprocess.run(
-        ['nm', '--dynamic', '--undefined-only', module], check=True, capture_output=True,
-        text=True).stdout
-    names = [name for name in re.findall(r'\bU (\w+)$', symbols, re.M)
-             if not name.startswith(('Py', '_Py'))]
+        ['nm', '--dynamic', '--undefined-only', module], check=True, capture_output=True, text=True
+    ).stdout
+    names = [
+        name
+        for name in re.findall(r'\bU (\w+)$', symbols, re.M)
+        if not name.startswith(('Py', '_Py'))
+    ]
     source = folder / 'nothing.c'
     source.write_text('\n'.join(f'void *{name}(void) {{ return 0; }}' for name in names))
     for library in re.findall(r'\[(libnv\S+)\]', header):
         subprocess.run(
             ['cc', '-shared', '-fPIC', f'-Wl,-soname,{library}', '-o', folder / library, source],
-            check=True)
+            check=True,
+        )
 
 
 def describe(trt: ModuleType) -> dict[str, Any]:
     """Enums and classes of the package as plain data."""
     return dict(
-        enums={name: {member: int(value) for member, value in
-                      getattr(trt, name).__members__.items()}
-               for name in ENUMS if hasattr(trt, name)},
-        classes={name: describe_class(getattr(trt, name))
-                 for name in CLASSES if hasattr(trt, name)})
+        enums={
+            name: {member: int(value) for member, value in getattr(trt, name).__members__.items()}
+            for name in ENUMS
+            if hasattr(trt, name)
+        },
+        classes={
+            name: describe_class(getattr(trt, name)) for name in CLASSES if hasattr(trt, name)
+        },
+    )
 
 
 def describe_class(kind: type) -> dict[str, Any]:
@@ -75,8 +120,12 @@ def describe_class(kind: type) -> dict[str, Any]:
     methods, properties = {}, {}
     for name in dir(kind):
         member = getattr(kind, name)
-        if name.startswith('_') and name != '__init__' or name.startswith('add_') and (
-                kind.__name__ == 'INetworkDefinition'):
+        if (
+            name.startswith('_')
+            and name != '__init__'
+            or name.startswith('add_')
+            and (kind.__name__ == 'INetworkDefinition')
+        ):
             continue
         if isinstance(member, property):
             doc = (member.fget.__doc__ or '').strip().split('\n')[0]
@@ -117,16 +166,24 @@ def record(version: str) -> dict[str, Any]:
         folder = Path(name)
         make_libraries(fetch(version, folder), folder)
         run = subprocess.run(
-            [sys.executable, __file__], check=True, stdout=subprocess.PIPE,
-            env={**os.environ, 'LD_LIBRARY_PATH': name, 'PYTHONPATH': name})
+            [sys.executable, __file__],
+            check=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, 'LD_LIBRARY_PATH': name, 'PYTHONPATH': name},
+        )
     return json.loads(run.stdout)
 
 
 if __name__ == '__main__':
     if sys.argv[1:]:
-        FILE.write_text('{\n' + ',\n'.join(
-            f'{json.dumps(version)}: {json.dumps(record(version), separators=(",", ":"))}'
-            for version in sys.argv[1:]) + '\n}\n')
+        FILE.write_text(
+            '{\n'
+            + ',\n'.join(
+                f'{json.dumps(version)}: {json.dumps(record(version), separators=(",", ":"))}'
+                for version in sys.argv[1:]
+            )
+            + '\n}\n'
+        )
     else:
         import tensorrt_bindings
 

@@ -20,7 +20,9 @@ from mmtrtvit.engine.config import read_config
 
 ROOT = Path(__file__).parents[2]
 DETECTION = '_base_ = __import__("mmtrtvit").config_path("demo/{}.py")\n'
-VOC = DETECTION.format('retinanet_trtvit_b') + '''
+VOC = (
+    DETECTION.format('retinanet_trtvit_b')
+    + """
 metainfo = dict(classes=('disc', 'triangle', 'ring'))
 def loader(split):
     return dict(dataset=dict(
@@ -29,7 +31,8 @@ def loader(split):
 train_dataloader, val_dataloader = loader('train'), loader('val')
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(_delete_=True, type='VOCMetric')
-'''
+"""
+)
 CONFIGS = {
     'boxes': DETECTION.format('retinanet_trtvit_b'),
     'masks': DETECTION.format('mask_rcnn_efficientvit_m2'),
@@ -51,15 +54,19 @@ def shapes(tmp_path_factory):
             objects = [
                 f'<object><name>{names[item["category_id"]]}</name><bndbox><xmin>{x + 1}</xmin>'
                 f'<ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>'
-                for item in content['annotations'] if item['image_id'] == image['id']
-                for x, y, w, h in [item['bbox']]]
+                for item in content['annotations']
+                if item['image_id'] == image['id']
+                for x, y, w, h in [item['bbox']]
+            ]
             (root / 'Annotations').mkdir(exist_ok=True)
             (root / f'Annotations/{key}.xml').write_text(
                 '<annotation><size><width>64</width><height>64</height></size>'
-                f'{"".join(objects)}</annotation>')
+                f'{"".join(objects)}</annotation>'
+            )
             (root / 'JPEGImages').mkdir(exist_ok=True)
-            shutil.copy(root / f'images/{split}/{image["file_name"]}',
-                        root / f'JPEGImages/{key}.jpg')
+            shutil.copy(
+                root / f'images/{split}/{image["file_name"]}', root / f'JPEGImages/{key}.jpg'
+            )
             with open(root / f'{name}.txt', 'a') as file:
                 file.write(f'{key}\n')
     return root
@@ -86,6 +93,7 @@ def call(monkeypatch, capsys):
             code = error.code if isinstance(error.code, int) else 1
             message = error.code if isinstance(error.code, str) else ''
         return SimpleNamespace(code=code, out=capsys.readouterr().out, message=message)
+
     return call
 
 
@@ -103,25 +111,30 @@ def test_sound_data(call, folder, kind):
 
 def annotations(split='training'):
     """Makes a decorator: changes the annotation file of a split."""
+
     def decorate(change):
         def apply(root):
             file = root / f'annotations/instances_{split}.json'
             content = json.loads(file.read_text())
             change(content)
             file.write_text(json.dumps(content))
+
         apply.__name__ = change.__name__
         return apply
+
     return decorate
 
 
 def first(split='training', list_name='annotations', **values):
     """Sets values of the first entry; None removes the key."""
+
     @annotations(split)
     def change(content):
         entry = content[list_name][0]
         entry.update(values)
         for key in [key for key, value in values.items() if value is None]:
             del entry[key]
+
     return change
 
 
@@ -134,6 +147,7 @@ def replace(name, old, new):
         before = (root / name).read_text()
         assert old in before
         (root / name).write_text(before.replace(old, new, 1))
+
     return apply
 
 
@@ -144,15 +158,18 @@ def remove(name):
 def cut(name):
     def apply(root):
         content = (root / name).read_bytes()
-        (root / name).write_bytes(content[:len(content) - 300])
+        (root / name).write_bytes(content[: len(content) - 300])
+
     return apply
 
 
 def pixels(name, change):
     """Changes the values of a label map."""
+
     def apply(root):
         values = cv2.imread(str(root / name), cv2.IMREAD_UNCHANGED)
         assert cv2.imwrite(str(root / name), change(values))
+
     return apply
 
 
@@ -183,14 +200,12 @@ def no_images(content):
 
 @annotations()
 def no_rings(content):
-    content['annotations'] = [
-        item for item in content['annotations'] if item['category_id'] != 3]
+    content['annotations'] = [item for item in content['annotations'] if item['category_id'] != 3]
 
 
 @annotations('validation')
 def no_rings_either(content):
-    content['annotations'] = [
-        item for item in content['annotations'] if item['category_id'] != 3]
+    content['annotations'] = [item for item in content['annotations'] if item['category_id'] != 3]
 
 
 @annotations()
@@ -229,15 +244,30 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('boxes', text(IMAGE, 'x'), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (cannot id'),
     ('boxes', remove(IMAGE), Problem.MISSING_IMAGE, 'train', '00000000.jpg (No such file'),
     ('voc', remove('JPEGImages/val1.jpg'), Problem.MISSING_IMAGE, 'val', 'JPEGImages/val1.jpg'),
-    ('boxes', first(list_name='images', width=74), Problem.IMAGE_SIZE, 'train',
-     '00000000.jpg (64 x 64, not 74 x 64)'),
-    ('voc', replace(XML, '<width>64', '<width>99'), Problem.IMAGE_SIZE, 'train',
-     'JPEGImages/train0.jpg (64 x 64, not 99 x 64)'),
+    (
+        'boxes',
+        first(list_name='images', width=74),
+        Problem.IMAGE_SIZE,
+        'train',
+        '00000000.jpg (64 x 64, not 74 x 64)',
+    ),
+    (
+        'voc',
+        replace(XML, '<width>64', '<width>99'),
+        Problem.IMAGE_SIZE,
+        'train',
+        'JPEGImages/train0.jpg (64 x 64, not 99 x 64)',
+    ),
     ('boxes', first(area=None), Problem.INCOMPLETE, 'train', '00000000.jpg (annotation 1: area)'),
     ('boxes', first(bbox=[1, 2, 3]), Problem.INCOMPLETE, 'train', '(annotation 1: bbox of 4 num'),
     ('boxes', first('validation', iscrowd=None), Problem.INCOMPLETE, 'val', '1: iscrowd)'),
-    ('boxes', first(list_name='images', width='64'), Problem.INCOMPLETE, 'train',
-     'image 00000000.jpg: width'),
+    (
+        'boxes',
+        first(list_name='images', width='64'),
+        Problem.INCOMPLETE,
+        'train',
+        'image 00000000.jpg: width',
+    ),
     ('boxes', first(category_id=9), Problem.UNKNOWN_CATEGORY, 'train', '(annotation 1: 9)'),
     ('boxes', first(image_id=99), Problem.UNKNOWN_IMAGE, 'train', 'annotation 1, image id 99'),
     ('boxes', second_id_is_the_first, Problem.DUPLICATE_ID, 'train', '(annotation 1)'),
@@ -259,35 +289,70 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('voc', replace(XML, '<xmax>', '<xmax>-'), Problem.VOID_BOX, 'train', '(object 1)'),
     ('voc', replace(XML, '<xmin>', '<left>'), Problem.MISSING_XML, 'train', 'mismatched tag'),
     ('voc', remove(XML), Problem.MISSING_XML, 'train', 'train0.xml: No such file'),
-    ('voc', text(XML, '<annotation><object></object></annotation>'), Problem.INCOMPLETE, 'train',
-     'train0.jpg (name, bndbox or size in train0.xml)'),
+    (
+        'voc',
+        text(XML, '<annotation><object></object></annotation>'),
+        Problem.INCOMPLETE,
+        'train',
+        'train0.jpg (name, bndbox or size in train0.xml)',
+    ),
     ('voc', replace(XML, '<name>', '<name>big '), Problem.OTHER_CATEGORY, 'train', '1: big '),
     ('boxes', no_annotation_of_the_first_image, Problem.EMPTY_IMAGE, 'train', '00000000.jpg'),
-    ('maps', pixels(MAP, lambda values: values * 0 + 255), Problem.EMPTY_IMAGE, 'train',
-     '00000000.jpg'),
+    (
+        'maps',
+        pixels(MAP, lambda values: values * 0 + 255),
+        Problem.EMPTY_IMAGE,
+        'train',
+        '00000000.jpg',
+    ),
     ('boxes', first('validation', id=0), Problem.ID_ZERO, 'val', '(annotation 0)'),
-    ('boxes', a_training_image_in_validation, Problem.LEAK, 'val',
-     '00000002.jpg (train: 00000001.jpg)'),
+    (
+        'boxes',
+        a_training_image_in_validation,
+        Problem.LEAK,
+        'val',
+        '00000002.jpg (train: 00000001.jpg)',
+    ),
     ('maps', a_training_image_in_validation, Problem.LEAK, 'val', '00000002.jpg (train: 000'),
     ('boxes', no_rings, Problem.ABSENT_CLASS, 'train', 'ring (but in val)'),
     ('boxes', no_rings_at_all, Problem.ABSENT_CLASS, 'train', 'ring\n'),
     ('boxes', no_annotations, Problem.NO_INSTANCE, 'train', 'disc, triangle, ring'),
     ('boxes', no_images, Problem.NO_IMAGE, 'train', COCO),
-    ('maps', lambda root: [path.unlink() for path in (root / 'images/training').iterdir()],
-     Problem.NO_IMAGE, 'train', 'images/training/*.jpg'),
+    (
+        'maps',
+        lambda root: [path.unlink() for path in (root / 'images/training').iterdir()],
+        Problem.NO_IMAGE,
+        'train',
+        'images/training/*.jpg',
+    ),
     ('boxes', text(COCO, '{"images": ['), Problem.CONFIG, '', 'is not a JSON file'),
     ('boxes', text(COCO, '[]'), Problem.UNREADABLE_DATA, 'train', 'no list of images'),
-    ('boxes', text(COCO, '{"images": [1], "categories": []}'), Problem.UNREADABLE_DATA, 'train',
-     'no list of images'),
+    (
+        'boxes',
+        text(COCO, '{"images": [1], "categories": []}'),
+        Problem.UNREADABLE_DATA,
+        'train',
+        'no list of images',
+    ),
     ('boxes', remove(COCO), Problem.CONFIG, 'train', 'train_dataloader.dataset.ann_file: no file'),
     ('maps', remove(MAP), Problem.MISSING_LABEL_MAP, 'train', '00000000.png)'),
     ('maps', cut(MAP), Problem.UNREADABLE_LABEL_MAP, 'train', '00000000.jpg (00000000.png: '),
     ('maps', pixels(MAP, colour_map), Problem.UNREADABLE_LABEL_MAP, 'train', '3 channels'),
-    ('maps', pixels(MAP, lambda values: values[:32]), Problem.LABEL_MAP_SIZE, 'train',
-     '00000000.jpg (64 x 32, not 64 x 64)'),
+    (
+        'maps',
+        pixels(MAP, lambda values: values[:32]),
+        Problem.LABEL_MAP_SIZE,
+        'train',
+        '00000000.jpg (64 x 32, not 64 x 64)',
+    ),
     ('maps', pixels(MAP, lambda values: values + 7), Problem.LABEL_VALUE, 'train', '(7, 8'),
-    ('maps', pixels(MAP, lambda values: values * np.uint16(1000)), Problem.LABEL_VALUE, 'train',
-     '000)'),
+    (
+        'maps',
+        pixels(MAP, lambda values: values * np.uint16(1000)),
+        Problem.LABEL_VALUE,
+        'train',
+        '000)',
+    ),
 ]
 
 
@@ -297,11 +362,12 @@ def test_a_defect(call, folder, kind, break_it, problem, split, place):
     result = call(f'{kind}.py', '--count', 0)
     header = f'{problem.severity}: {f"{split}: " if split else ""}{problem.text} ('
     assert header in result.out, result.out
-    assert place in result.out[result.out.index(header):]
+    assert place in result.out[result.out.index(header) :]
     assert result.code == (problem.severity == 'error')
     last = result.out.splitlines()[-1]
     assert last.startswith(
-        'A training would fail' if result.code else 'A training would work. Look at')
+        'A training would fail' if result.code else 'A training would work. Look at'
+    )
 
 
 def test_every_problem_is_provoked():
@@ -324,9 +390,11 @@ def test_boxes_of_voc_are_those_that_mmdetection_reads(folder):
     with DATASETS.switch_scope_and_registry('mmdet') as registry:
         expected = registry.build(dict(config.train_dataloader.dataset, serialize_data=False))
     assert [image.boxes for image in images] == [
-        [tuple(instance['bbox']) for instance in entry['instances']] for entry in expected]
+        [tuple(instance['bbox']) for instance in entry['instances']] for entry in expected
+    ]
     assert [image.size for image in images] == [
-        (entry['width'], entry['height']) for entry in expected]
+        (entry['width'], entry['height']) for entry in expected
+    ]
 
 
 def test_everything_is_told_at_once(call, folder):
@@ -350,13 +418,17 @@ def test_many_places_are_cut_and_all_are_in_the_file(call, folder):
     def change(content):
         for item in content['annotations']:
             item['category_id'] = 9
+
     change(folder / 'data/shapes')
     result = call('boxes.py', '--count', 0, '--out-dir', 'look')
     count = len(json.loads((folder / 'data/shapes' / COCO).read_text())['annotations'])
     assert f'that the file does not list ({count})\n' in result.out
     assert f'    ... and {count - 4} more' in result.out
-    finding, = [item for item in json.loads((folder / 'look/findings.json').read_text())['findings']
-                if 'category id' in item['problem']]
+    (finding,) = [
+        item
+        for item in json.loads((folder / 'look/findings.json').read_text())['findings']
+        if 'category id' in item['problem']
+    ]
     assert len(finding['places']) == count and finding['severity'] == 'error'
 
 
@@ -371,21 +443,26 @@ def test_images_are_drawn(call, folder, kind):
         for path in images:
             drawn = np.asarray(Image.open(path), int)
             plain = np.asarray(Image.open(folder / f'data/shapes/images/{original}' / path.name))
-            assert drawn.shape == plain.shape and (abs(drawn - plain) > 60).any(2).mean() > .02
+            assert drawn.shape == plain.shape and (abs(drawn - plain) > 60).any(2).mean() > 0.02
         assert Image.open(folder / f'look/{split}.png').width > 500
         assert f'look/{split}.png' in result.out
     assert (folder / 'look/train/00000000.jpg').is_file()  # has a finding, where it has boxes
     assert not (folder / 'look/test.png').exists()
 
 
-@pytest.mark.parametrize('name, classes', [
-    ('cells.py', ('RBC', 'WBC', 'Platelets')), ('roads.py', ('background', 'road', 'car'))])
+@pytest.mark.parametrize(
+    'name, classes',
+    [('cells.py', ('RBC', 'WBC', 'Platelets')), ('roads.py', ('background', 'road', 'car'))],
+)
 def test_the_documented_configs(call, folder, name, classes):
     """Those of docs/own_data.md, with the shapes under the names that stand there."""
     page = (ROOT / 'docs/own_data.md').read_text()
-    block, = [block for block in page.split('```python\n')[1:] if block.startswith(f'# {name}')]
-    (folder / name).write_text(block.split('```')[0].replace('/path/to/mmtrtvit', str(ROOT))
-                               .replace('/path/to/data/', f'{folder}/data/mine/'))
+    (block,) = [block for block in page.split('```python\n')[1:] if block.startswith(f'# {name}')]
+    (folder / name).write_text(
+        block.split('```')[0]
+        .replace('/path/to/mmtrtvit', str(ROOT))
+        .replace('/path/to/data/', f'{folder}/data/mine/')
+    )
     root = (folder / 'data/shapes').rename(folder / 'data/mine')
     for split, short in (('training', 'train'), ('validation', 'val')):
         file = root / f'annotations/instances_{split}.json'
@@ -406,8 +483,9 @@ def test_the_documented_configs(call, folder, name, classes):
     assert all(f'\n{each} ' in result.out for each in classes)
 
 
-@pytest.mark.parametrize('name, part', [
-    ('none.py', 'no config file none.py'), ('empty.py', 'describes no data')])
+@pytest.mark.parametrize(
+    'name, part', [('none.py', 'no config file none.py'), ('empty.py', 'describes no data')]
+)
 def test_what_cannot_be_checked(call, folder, name, part):
     (folder / 'empty.py').write_text('model = dict()\n')
     result = call(name)

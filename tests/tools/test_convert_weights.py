@@ -33,8 +33,10 @@ def call(tmp_path, monkeypatch, capfd):
     """Runs the tool in this process, where a file of the authors lies, and returns what it says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
-    weights = {official_name(name): value
-               for name, value in EfficientViT('m0', (7, 7, 4)).state_dict().items()}
+    weights = {
+        official_name(name): value
+        for name, value in EfficientViT('m0', (7, 7, 4)).state_dict().items()
+    }
     weights |= {'head.l.weight': torch.ones(1000, 192), 'head.l.bias': torch.ones(1000)}
     torch.save(dict(model=weights), 'theirs.pth')
 
@@ -76,14 +78,19 @@ def test_a_partial_file_is_written_only_on_demand(call):
     assert not printed and not Path('ours.pth').exists()
     message, printed = call('theirs.pth', 'ours.pth', '--allow-partial')
     assert message is None and Path('ours.pth').exists()
-    assert ('not loaded:\n  1 not in the file: stages.0.0.before.interaction.branch.conv.weight\n'
-            in printed)
+    assert (
+        'not loaded:\n  1 not in the file: stages.0.0.before.interaction.branch.conv.weight\n'
+        in printed
+    )
 
 
-@pytest.mark.parametrize('args, found', [
-    (('theirs.pth', 'ours.pth', '--arch', 'm3'), 'The shapes are those of m0.'),
-    (('their.pth', 'ours.pth'), 'Did you mean theirs.pth?'),
-])
+@pytest.mark.parametrize(
+    'args, found',
+    [
+        (('theirs.pth', 'ours.pth', '--arch', 'm3'), 'The shapes are those of m0.'),
+        (('their.pth', 'ours.pth'), 'Did you mean theirs.pth?'),
+    ],
+)
 def test_errors_end_it_without_a_traceback(call, args, found):
     message, printed = call(*args)
     assert message.startswith('error: ') and found in message and not printed

@@ -31,7 +31,7 @@ SCRIPTS = ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh')
 LIMIT = 200  # seconds that a run may take before it counts as hung
 
 # Nothing random, and BatchNorm frozen: two processes of two images do what one does with four.
-DETECTOR = f'''
+DETECTOR = f"""
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(
     backbone=dict(
@@ -66,9 +66,9 @@ param_scheduler = None
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=2))
 log_processor = dict(window_size=1)
 randomness = dict(seed=3)
-'''
+"""
 
-SEGMENTOR = f'''
+SEGMENTOR = f"""
 _base_ = '{ROOT}/configs/_base_/default_runtime.py'
 default_scope = 'mmseg'
 model = dict(
@@ -108,15 +108,15 @@ default_hooks = dict(
 log_processor = dict(window_size=1)
 visualizer = dict(type='SegLocalVisualizer')
 randomness = dict(seed=3)
-'''
+"""
 
-KILLED = '''
+KILLED = """
 _base_ = 'detector.py'
 custom_imports = dict(imports=['mmtrtvit', 'kill'])
 custom_hooks = [dict(type='KillHook')]
-'''
+"""
 
-KILL = '''
+KILL = """
 import os, signal, time
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -129,10 +129,10 @@ class KillHook(Hook):
             with open('killed', 'w') as file:
                 file.write(str(time.time()))
             os.kill(os.getpid(), signal.SIGKILL)
-'''
+"""
 
 # What is started by two processes in turn, as starting takes longer than training.
-SEVERAL = '''
+SEVERAL = """
 from pathlib import Path
 from mmtrtvit.engine import read_config, train
 from mmtrtvit.engine.distributed import leave_processes
@@ -148,7 +148,7 @@ run('fsdp.py', 'fsdp', resume='auto')
 leave_processes()
 left = [name for name in Path('/proc/self/task').glob('*/comm') if 'gloo' in name.read_text()]
 assert not left, 'threads of Gloo are left'
-'''
+"""
 
 
 def strategy_config(name, base='detector.py'):
@@ -173,7 +173,9 @@ def folder(tmp_path_factory):
     first = [box for box in coco['annotations'] if box['image_id'] == coco['images'][0]['id']]
     coco['annotations'] = [
         dict(box, image_id=image['id'], id=100 * number + index)
-        for number, image in enumerate(coco['images'], 1) for index, box in enumerate(first)]
+        for number, image in enumerate(coco['images'], 1)
+        for index, box in enumerate(first)
+    ]
     file.write_text(json.dumps(coco))
     files = {
         'detector.py': DETECTOR.replace('{data}', str(data)),
@@ -181,10 +183,12 @@ def folder(tmp_path_factory):
         'flexible.py': "_base_ = 'detector.py'\nrunner_type = 'FlexibleRunner'\n",
         'fsdp.py': strategy_config('fsdp'),
         'plain.py': "_base_ = 'detector.py'\noptim_wrapper = dict(_delete_=True, optimizer=dict("
-                    "type='SGD', lr=0.02, momentum=0.9))\n",
+        "type='SGD', lr=0.02, momentum=0.9))\n",
         'zero.py': strategy_config('deepspeed', 'plain.py')
         + 'strategy.update(gradient_clipping=2., config=dict(zero_allow_untested_optimizer=True))',
-        'killed.py': KILLED, 'kill.py': KILL, 'several.py': SEVERAL,
+        'killed.py': KILLED,
+        'kill.py': KILL,
+        'several.py': SEVERAL,
     }
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -195,14 +199,24 @@ def start(folder, command, **variables):
     """Starts a command on CPUs in ``folder``; its standard streams become one."""
     path = os.pathsep.join([str(folder), str(ROOT), os.environ.get('PYTHONPATH', '')])
     environment = dict(
-        os.environ, PYTHON=sys.executable, PYTHONPATH=path, CUDA_VISIBLE_DEVICES='',
-        OMP_NUM_THREADS='1', **variables)
+        os.environ,
+        PYTHON=sys.executable,
+        PYTHONPATH=path,
+        CUDA_VISIBLE_DEVICES='',
+        OMP_NUM_THREADS='1',
+        **variables,
+    )
     for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
         if name not in variables:
             environment.pop(name, None)
     return subprocess.Popen(
-        [str(part) for part in command], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(process, limit=LIMIT):
@@ -238,7 +252,7 @@ def assert_same_training(run, reference, since=0):
 
     There are two epochs of three iterations and a validation; ``since`` is the first to compare.
     """
-    ours, theirs = curve(run), curve(reference)[4 * since:]
+    ours, theirs = curve(run), curve(reference)[4 * since :]
     assert len(ours) == len(theirs) == 8 - 4 * since
     for row, expected in zip(ours, theirs):
         assert row == pytest.approx(expected, rel=1e-4, abs=1e-4)
@@ -290,8 +304,9 @@ def broken(folder):
 @pytest.fixture(scope='module')
 def several(folder):
     """The segmentor, and the detector with DDP and with FSDP of the FlexibleRunner."""
-    return finish(start(folder, [
-        'bash', '-c', f'source {TOOLS}/launch.sh; tools=.; launch 2 several.py']))
+    return finish(
+        start(folder, ['bash', '-c', f'source {TOOLS}/launch.sh; tools=.; launch 2 several.py'])
+    )
 
 
 def test_two_processes_train_like_one_with_the_double_batch(one, two, folder):
@@ -313,10 +328,14 @@ def test_only_the_first_process_reports(two, folder):
 def test_every_image_is_evaluated_once(two, folder):
     """Five images on two processes, one of which gets an image twice."""
     result = run(
-        folder, 'dist_test.sh', 'detector.py', 'two', 2, '--work-dir', 'tested', '--out', 'two.pkl')
+        folder, 'dist_test.sh', 'detector.py', 'two', 2, '--work-dir', 'tested', '--out', 'two.pkl'
+    )
     assert result.code == 0, result.out
-    metrics = evaluate(read_config(folder / 'detector.py', work_dir=folder / 'tested'),
-                       folder / 'two', folder / 'one.pkl')
+    metrics = evaluate(
+        read_config(folder / 'detector.py', work_dir=folder / 'tested'),
+        folder / 'two',
+        folder / 'one.pkl',
+    )
     assert metrics['coco/bbox_mAP'] > 0
     assert result.out.count(format_table(metrics)) == 1
     ours, expected = (pickle.loads((folder / name).read_bytes()) for name in ('two.pkl', 'one.pkl'))
@@ -324,8 +343,7 @@ def test_every_image_is_evaluated_once(two, folder):
     for image, reference in zip(ours, expected):
         assert image['img_path'] == reference['img_path']
         for key, value in reference['pred_instances'].items():
-            torch.testing.assert_close(
-                image['pred_instances'][key], value, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(image['pred_instances'][key], value, rtol=1e-4, atol=1e-4)
 
 
 def test_a_killed_process_ends_the_training(broken):
@@ -347,7 +365,8 @@ def test_the_training_resumes_on_two_machines(broken, one, folder):
 def test_two_processes_train_a_segmentor_like_one(several, folder):
     assert several.code == 0, several.out
     assert_same_training(
-        folder / 'segmentor', train_here(folder, 'segmentor.py', 'segmentor_one').work_dir)
+        folder / 'segmentor', train_here(folder, 'segmentor.py', 'segmentor_one').work_dir
+    )
 
 
 def test_the_flexible_runner_trains_with_ddp(several, one, folder):
@@ -370,17 +389,29 @@ def test_a_sharded_training_is_evaluated_by_one_process(several, folder):
 def test_deepspeed_trains_resumes_and_is_evaluated(folder, one):
     pytest.importorskip('deepspeed', reason='DeepSpeed is not installed')
     for epochs, resume in ((1, []), (2, ['--resume'])):
-        result = run(folder, 'dist_train.sh', 'zero.py', 2, '--work-dir', 'zero', *resume,
-                     '--cfg-options', f'train_cfg.max_epochs={epochs}', limit=500)  # it compiles
+        result = run(
+            folder,
+            'dist_train.sh',
+            'zero.py',
+            2,
+            '--work-dir',
+            'zero',
+            *resume,
+            '--cfg-options',
+            f'train_cfg.max_epochs={epochs}',
+            limit=500,
+        )  # it compiles
         assert result.code == 0, result.out
         losses = [row['loss'] for row in curve(folder / 'zero') if 'loss' in row]
         expected = [row['loss'] for row in curve(one.work_dir) if 'loss' in row]
-        assert losses == pytest.approx(expected[3 * epochs - 3:3 * epochs], rel=1e-4)
+        assert losses == pytest.approx(expected[3 * epochs - 3 : 3 * epochs], rel=1e-4)
     assert is_sharded(folder / 'zero/epoch_2.pth')
     merge = [sys.executable, 'zero/zero_to_fp32.py', 'zero', 'merged', '--tag', 'epoch_2.pth']
     subprocess.run(merge, cwd=folder, check=True)
-    metrics = evaluate(read_config(folder / 'zero.py', work_dir=folder / 'tested'),
-                       folder / 'merged/pytorch_model.bin')
+    metrics = evaluate(
+        read_config(folder / 'zero.py', work_dir=folder / 'tested'),
+        folder / 'merged/pytorch_model.bin',
+    )
     assert metrics == pytest.approx({key: curve(folder / 'zero')[-1][key] for key in metrics})
 
 
@@ -398,12 +429,18 @@ def test_usage(script, tmp_path):
     assert run(tmp_path, script, 'config.py') == SimpleNamespace(code=2, out=shown.out)
 
 
-@pytest.mark.parametrize('variables, gpus, message', [
-    ({}, '--resume', "error: GPUS is '--resume', expected a number"),
-    ({}, '0', "error: GPUS is '0', expected a number"),
-    ({'NNODES': '2', 'NODE_RANK': '1'}, '2',
-     'error: NNODES is 2, so set NODE_RANK and MASTER_ADDR, too'),
-])
+@pytest.mark.parametrize(
+    'variables, gpus, message',
+    [
+        ({}, '--resume', "error: GPUS is '--resume', expected a number"),
+        ({}, '0', "error: GPUS is '0', expected a number"),
+        (
+            {'NNODES': '2', 'NODE_RANK': '1'},
+            '2',
+            'error: NNODES is 2, so set NODE_RANK and MASTER_ADDR, too',
+        ),
+    ],
+)
 def test_wrong_arguments(tmp_path, variables, gpus, message):
     result = run(tmp_path, 'dist_train.sh', 'config.py', gpus, **variables)
     assert result.code == 2 and result.out.startswith(message)
@@ -415,28 +452,86 @@ def test_slurm(tmp_path):
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
     path = f'{tmp_path}:{os.environ["PATH"]}'
-    result = run(tmp_path, 'slurm_train.sh', 'gpu', 'my job', 'my config.py', 'runs/a', '--resume',
-                 GPUS='16', SRUN_ARGS='--time=1:00 --exclusive', PATH=path)
+    result = run(
+        tmp_path,
+        'slurm_train.sh',
+        'gpu',
+        'my job',
+        'my config.py',
+        'runs/a',
+        '--resume',
+        GPUS='16',
+        SRUN_ARGS='--time=1:00 --exclusive',
+        PATH=path,
+    )
     assert result.out.splitlines() == [
-        '--partition=gpu', '--job-name=my job', '--gres=gpu:8', '--ntasks=16',
-        '--ntasks-per-node=8', '--cpus-per-task=5', '--kill-on-bad-exit=1', '--time=1:00',
-        '--exclusive', sys.executable, '-u', f'{TOOLS}/train.py', 'my config.py', '--work-dir',
-        'runs/a', '--resume', '--launcher', 'slurm']
-    result = run(tmp_path, 'slurm_test.sh', 'gpu', 'job', 'config.py', 'runs/a', PATH=path,
-                 GPUS='2', CPUS_PER_TASK='3')
+        '--partition=gpu',
+        '--job-name=my job',
+        '--gres=gpu:8',
+        '--ntasks=16',
+        '--ntasks-per-node=8',
+        '--cpus-per-task=5',
+        '--kill-on-bad-exit=1',
+        '--time=1:00',
+        '--exclusive',
+        sys.executable,
+        '-u',
+        f'{TOOLS}/train.py',
+        'my config.py',
+        '--work-dir',
+        'runs/a',
+        '--resume',
+        '--launcher',
+        'slurm',
+    ]
+    result = run(
+        tmp_path,
+        'slurm_test.sh',
+        'gpu',
+        'job',
+        'config.py',
+        'runs/a',
+        PATH=path,
+        GPUS='2',
+        CPUS_PER_TASK='3',
+    )
     assert result.out.splitlines() == [
-        '--partition=gpu', '--job-name=job', '--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2',
-        '--cpus-per-task=3', '--kill-on-bad-exit=1', sys.executable, '-u', f'{TOOLS}/test.py',
-        'config.py', 'runs/a', '--launcher', 'slurm']
+        '--partition=gpu',
+        '--job-name=job',
+        '--gres=gpu:2',
+        '--ntasks=2',
+        '--ntasks-per-node=2',
+        '--cpus-per-task=3',
+        '--kill-on-bad-exit=1',
+        sys.executable,
+        '-u',
+        f'{TOOLS}/test.py',
+        'config.py',
+        'runs/a',
+        '--launcher',
+        'slurm',
+    ]
 
 
-@pytest.mark.parametrize('launcher, variables, device, message', [
-    ('pytorch', {}, 'cpu', 'RANK is not set. Start them with torchrun: tools/dist_train.sh'),
-    ('slurm', {}, 'cuda', 'SLURM_PROCID is not set. Start them with srun: tools/slurm_train.sh'),
-    ('slurm', {'SLURM_PROCID': '0'}, 'cpu', 'one process per GPU, and PyTorch sees none here'),
-    ('pytorch', {'RANK': '0', 'LOCAL_WORLD_SIZE': '3'}, 'cuda',
-     '3 processes were started here, one per GPU, and PyTorch sees 2 GPUs'),
-])
+@pytest.mark.parametrize(
+    'launcher, variables, device, message',
+    [
+        ('pytorch', {}, 'cpu', 'RANK is not set. Start them with torchrun: tools/dist_train.sh'),
+        (
+            'slurm',
+            {},
+            'cuda',
+            'SLURM_PROCID is not set. Start them with srun: tools/slurm_train.sh',
+        ),
+        ('slurm', {'SLURM_PROCID': '0'}, 'cpu', 'one process per GPU, and PyTorch sees none here'),
+        (
+            'pytorch',
+            {'RANK': '0', 'LOCAL_WORLD_SIZE': '3'},
+            'cuda',
+            '3 processes were started here, one per GPU, and PyTorch sees 2 GPUs',
+        ),
+    ],
+)
 def test_processes_that_do_not_fit(monkeypatch, launcher, variables, device, message):
     for name in ('RANK', 'SLURM_PROCID', 'LOCAL_WORLD_SIZE'):
         monkeypatch.delenv(name, raising=False)
@@ -449,12 +544,15 @@ def test_processes_that_do_not_fit(monkeypatch, launcher, variables, device, mes
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize('config, installed, changes, message', [
-    ('fsdp.py', False, {'launcher': 'none'}, 'ShardedStrategy shards a training over several'),
-    ('zero.py', False, {}, 'DeepSpeedStrategy needs DeepSpeed'),
-    ('zero.py', True, {'optim_wrapper.clip_grad.max_norm': 1.}, 'strategy.gradient_clipping'),
-    ('zero.py', True, {'auto_scale_lr.enable': True}, 'does not scale the learning rate'),
-])
+@pytest.mark.parametrize(
+    'config, installed, changes, message',
+    [
+        ('fsdp.py', False, {'launcher': 'none'}, 'ShardedStrategy shards a training over several'),
+        ('zero.py', False, {}, 'DeepSpeedStrategy needs DeepSpeed'),
+        ('zero.py', True, {'optim_wrapper.clip_grad.max_norm': 1.0}, 'strategy.gradient_clipping'),
+        ('zero.py', True, {'auto_scale_lr.enable': True}, 'does not scale the learning rate'),
+    ],
+)
 def test_strategies_that_do_not_fit(folder, monkeypatch, config, installed, changes, message):
     monkeypatch.setattr(distributed, 'find_spec', lambda name: installed or None)
     config = read_config(folder / config, launcher='pytorch')
@@ -479,8 +577,11 @@ def test_a_folder_of_a_sharded_training(folder):
     checkpoint.mkdir(parents=True)
     config = read_config(folder / 'detector.py')
     command = f'{folder}/some/zero_to_fp32.py {folder}/some OUT --tag epoch_1.pth'
-    for use in (lambda: evaluate(config, checkpoint), lambda: evaluate(config, folder / 'some'),
-                lambda: resume_from(config, checkpoint)):
+    for use in (
+        lambda: evaluate(config, checkpoint),
+        lambda: evaluate(config, folder / 'some'),
+        lambda: resume_from(config, checkpoint),
+    ):
         with pytest.raises(UserError, match=command):
             use()
     config = read_config(folder / 'zero.py')
@@ -530,9 +631,11 @@ def gloo_threads():
 @pytest.mark.skipif(sys.platform != 'linux', reason='names of threads are read from /proc')
 def test_no_thread_of_gloo_outlives_a_tool(monkeypatch):
     """One that did now and then aborted the process at its end."""
+
     def main(args):
         torch.distributed.init_process_group(
-            'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+            'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
         model = distributed.CPUDistributedDataParallel(nn.Linear(2, 2))
         model.itself = [model]
         assert gloo_threads()

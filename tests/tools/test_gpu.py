@@ -28,23 +28,40 @@ def folder(small_models, tmp_path_factory):
 @pytest.fixture(scope='module')
 def run(folder):
     """Runs a tool there."""
+
     def run(tool, *args):
         result = subprocess.run(
-            [sys.executable, ROOT / f'tools/{tool}.py', *args], cwd=folder, capture_output=True,
-            text=True)
+            [sys.executable, ROOT / f'tools/{tool}.py', *args],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
         assert result.returncode == 0, result.stderr[-3000:]
 
     return run
 
 
-@pytest.mark.parametrize('options', [
-    ['optim_wrapper.dtype=float16'],
-    ['optim_wrapper.dtype=bfloat16', 'default_hooks.speed.channels_last=True'],
-], ids=['fp16', 'bf16'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['optim_wrapper.dtype=float16'],
+        ['optim_wrapper.dtype=bfloat16', 'default_hooks.speed.channels_last=True'],
+    ],
+    ids=['fp16', 'bf16'],
+)
 @pytest.mark.parametrize('model', MODELS)
 def test_a_model_is_trained(model, options, run, folder, tmp_path):
-    run('train', f'{model}.py', '--amp', '--work-dir', tmp_path, '--cfg-options',
-        'train_cfg.max_epochs=1', 'train_dataloader.num_workers=0', *options)
+    run(
+        'train',
+        f'{model}.py',
+        '--amp',
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.num_workers=0',
+        *options,
+    )
     assert list(tmp_path.glob('*.pth'))
 
 
@@ -56,7 +73,7 @@ def test_a_fused_copy_has_the_same_metrics(model, run, tmp_path):
         file = max(tmp_path.glob('*/*.json'))
         found = json.loads(file.read_text().splitlines()[-1])
         metrics.append({key: value for key, value in found.items() if 'time' not in key})
-    assert metrics[0] == pytest.approx(metrics[1], abs=.01) and metrics[0]
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.01) and metrics[0]
 
 
 @pytest.mark.parametrize('model', ['retinanet', 'fpn'])
@@ -64,8 +81,17 @@ def test_what_the_gpu_finds_is_written_and_exported(model, run, folder, tmp_path
     run('infer', f'{model}.py', f'{model}.pth', IMAGES, '--out-dir', tmp_path)
     assert (tmp_path / 'predictions.json').exists()
     image = min((folder / IMAGES).iterdir())
-    run('deploy', ROOT / 'configs/deploy/onnxruntime.py', f'{model}.py', f'{model}.pth', image,
-        '--work-dir', tmp_path / 'deployed', '--device', 'cuda:0')
+    run(
+        'deploy',
+        ROOT / 'configs/deploy/onnxruntime.py',
+        f'{model}.py',
+        f'{model}.pth',
+        image,
+        '--work-dir',
+        tmp_path / 'deployed',
+        '--device',
+        'cuda:0',
+    )
     graph = tmp_path / 'deployed/end2end.onnx'
     run('test', f'{model}.py', graph, '--work-dir', tmp_path / 'tested')
     run('benchmark', graph, f'{model}.pth', '--config', f'{model}.py', '--device', 'cpu')

@@ -22,7 +22,7 @@ from mmtrtvit.engine.hosts import import_host
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/infer.py'
-DETECTOR = f'''
+DETECTOR = f"""
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(
     backbone=dict(
@@ -30,7 +30,7 @@ model = dict(
     neck=dict(in_channels=[32, 64, 64], out_channels=64),
     bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
     test_cfg=dict(score_thr=0., max_per_img=3))
-'''
+"""
 SHAPES = 'data/shapes/images/validation'
 
 
@@ -48,7 +48,8 @@ def folder(tmp_path_factory):
     metainfo = dict(classes=('disc', 'triangle', 'ring'))
     torch.save(
         dict(state_dict=model.state_dict(), meta=dict(dataset_meta=metainfo)),
-        folder / 'detector.pth')
+        folder / 'detector.pth',
+    )
     return folder
 
 
@@ -76,8 +77,7 @@ def test_images(call, folder):
     result = call('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05')
     assert result.code == 0, result.err
     assert result.out.splitlines()[0] == 'images    2'
-    assert result.out.splitlines()[2:] == [
-        'written to  work_dirs/detector/infer', 'skipped     0']
+    assert result.out.splitlines()[2:] == ['written to  work_dirs/detector/infer', 'skipped     0']
     assert '0/2 [' in result.err and 'image/s' in result.err  # the bar, with its total
     out = folder / 'work_dirs/detector/infer'
     assert sorted(os.listdir(out)) == ['images', 'predictions.json']
@@ -96,12 +96,21 @@ def test_nothing_above_the_threshold(call, tmp_path):
 
 def test_skipped_files_are_named(call, tmp_path):
     (tmp_path / 'broken.jpg').write_text('no image')
-    result = call('detector.py', 'detector.pth', tmp_path, SHAPES, 'none.png', '--out-dir',
-                  tmp_path / 'out', '--no-images')
+    result = call(
+        'detector.py',
+        'detector.pth',
+        tmp_path,
+        SHAPES,
+        'none.png',
+        '--out-dir',
+        tmp_path / 'out',
+        '--no-images',
+    )
     assert result.code == 0
     assert result.out.endswith(
         'skipped     2\n  none.png does not exist.\n'
-        f'  {tmp_path}/broken.jpg cannot be read as an image.\n')
+        f'  {tmp_path}/broken.jpg cannot be read as an image.\n'
+    )
     assert os.listdir(tmp_path / 'out') == ['predictions.json']
 
 
@@ -110,15 +119,22 @@ def test_all_files_fail(call, tmp_path):
     result = call('detector.py', 'detector.pth', tmp_path, '--out-dir', tmp_path / 'out')
     assert result.code == 1 and result.out == ''
     assert result.err.endswith(
-        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as an image.')
+        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as an image.'
+    )
 
 
-@pytest.mark.parametrize('args, message', [
-    (['detector.pth', 'none'], 'error: there is nothing to look at.\nnone does not exist.'),
-    (['none.pth', SHAPES], 'error: no checkpoint'),
-    (['detector.pth', SHAPES, '--device', 'cuda:99'], "error: the device 'cuda:99' cannot"),
-    (['detector.pth', SHAPES, '--cfg-options', 'modle.neck.num_outs=1'], 'error: --cfg-options mo'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['detector.pth', 'none'], 'error: there is nothing to look at.\nnone does not exist.'),
+        (['none.pth', SHAPES], 'error: no checkpoint'),
+        (['detector.pth', SHAPES, '--device', 'cuda:99'], "error: the device 'cuda:99' cannot"),
+        (
+            ['detector.pth', SHAPES, '--cfg-options', 'modle.neck.num_outs=1'],
+            'error: --cfg-options mo',
+        ),
+    ],
+)
 def test_wrong_arguments_are_told(call, args, message):
     result = call('detector.py', *args)
     assert result.code == 1 and message in result.err and 'Traceback' not in result.err
@@ -146,10 +162,14 @@ def test_a_real_ctrl_c(folder, tmp_path):
         shutil.copy(image, tmp_path / f'{index}.jpg')
     process = subprocess.Popen(
         [sys.executable, TOOL, 'detector.py', 'detector.pth', tmp_path, '--out-dir', 'stopped'],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
         # a shell's background jobs, these tests perhaps, hand an ignored SIGINT on
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     images = folder / 'stopped/images'
     while process.poll() is None and not (images.is_dir() and len(os.listdir(images)) > 2):
         time.sleep(0.02)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CALLS = itertools.count()
 SIZES = 'dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))'
 
-DETECTOR = f'''
+DETECTOR = f"""
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(
     backbone=dict(arch={SIZES}, drop_path_rate=0.2),
@@ -44,9 +44,9 @@ randomness = dict(seed=3)
 train_cfg = dict(max_epochs=2)
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 auto_scale_lr = dict(base_batch_size=16)
-'''
+"""
 
-SEGMENTOR = f'''
+SEGMENTOR = f"""
 _base_ = '{ROOT}/configs/_base_/default_runtime.py'
 default_scope = 'mmseg'
 model = dict(
@@ -82,9 +82,9 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
 default_hooks = dict(visualization=dict(type='SegVisualizationHook'))
 visualizer = dict(type='SegLocalVisualizer')
-'''
+"""
 
-CLASSIFIER = '''
+CLASSIFIER = """
 custom_imports = dict(imports=['mmtrtvit', 'blobs'])
 model = dict(type='BlobClassifier')
 train_dataloader = dict(
@@ -97,9 +97,9 @@ val_cfg = test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.5))
 auto_scale_lr = dict(base_batch_size=16)
 randomness = dict(seed=0)
-'''
+"""
 
-BLOBS = '''
+BLOBS = """
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -132,9 +132,9 @@ class BlobAccuracy(BaseMetric):
         self.results += [sample['hit'] for sample in samples]
     def compute_metrics(self, results):
         return {} if self.silent else dict(accuracy=sum(results) / len(results))
-'''
+"""
 
-KILL = '''
+KILL = """
 import os, signal
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -144,13 +144,13 @@ class KillHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 4:  # the second of three iterations of the second epoch
             os.kill(os.getpid(), signal.SIGKILL)
-'''
+"""
 
-KILLED = '''
+KILLED = """
 _base_ = 'detector.py'
 custom_imports = dict(imports=['mmtrtvit', 'kill'])
 custom_hooks = [dict(type='EpochSeedHook'), dict(type='KillHook')]
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -161,7 +161,10 @@ def folder(tmp_path_factory):
     files = {
         'detector.py': DETECTOR,
         'killed.py': KILLED,
-        'segmentor.py': SEGMENTOR, 'classifier.py': CLASSIFIER, 'blobs.py': BLOBS, 'kill.py': KILL,
+        'segmentor.py': SEGMENTOR,
+        'classifier.py': CLASSIFIER,
+        'blobs.py': BLOBS,
+        'kill.py': KILL,
     }
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -172,8 +175,12 @@ def run(folder, tool, *args):
     """Runs a tool in a process."""
     path = os.pathsep.join([str(folder), str(ROOT), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *args], cwd=folder, capture_output=True, text=True,
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'))
+        [sys.executable, ROOT / 'tools' / tool, *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'),
+    )
     return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
@@ -203,7 +210,7 @@ def call(folder, monkeypatch, capfd):
 def assert_refused(result, *parts):
     assert result.code == 1
     assert 'Traceback' not in result.out + result.err
-    message = result.err[result.err.index('error: '):]
+    message = result.err[result.err.index('error: ') :]
     assert message.count('error: ') == 1
     for part in parts:
         assert str(part) in message
@@ -236,23 +243,37 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     assert runs.resumed.code == 0, runs.resumed.err
     assert 'resumed epoch: 1, iter: 3' in runs.resumed.out
     whole, resumed = (
-        read_weights(folder / name / 'epoch_2.pth')['state_dict']
-        for name in ('whole', 'broken'))
+        read_weights(folder / name / 'epoch_2.pth')['state_dict'] for name in ('whole', 'broken')
+    )
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
 
 
-@pytest.mark.parametrize('option, parts', [
-    ('model.backbone.type=TRTVit', ['model.backbone.type: there is no model TRTVit', 'TRTViT?']),
-    ('optim_wrapper.optimizer.type=Adamm', ['optim_wrapper.optimizer.type: there is no optimizer']),
-    ('param_scheduler.0.start=1', ['param_scheduler.0.start: LinearLR has no such argument'])])
+@pytest.mark.parametrize(
+    'option, parts',
+    [
+        (
+            'model.backbone.type=TRTVit',
+            ['model.backbone.type: there is no model TRTVit', 'TRTViT?'],
+        ),
+        (
+            'optim_wrapper.optimizer.type=Adamm',
+            ['optim_wrapper.optimizer.type: there is no optimizer'],
+        ),
+        ('param_scheduler.0.start=1', ['param_scheduler.0.start: LinearLR has no such argument']),
+    ],
+)
 def test_mistyped_types_and_arguments(call, option, parts):
     assert_refused(call('train.py', 'detector.py', '--cfg-options', option), *parts)
 
 
-@pytest.mark.parametrize('work_dir, text', [
-    ('whole', 'stopped; --resume goes on from {}/whole/epoch_2.pth\n'),
-    ('new', 'stopped; there is no checkpoint yet\n')])
+@pytest.mark.parametrize(
+    'work_dir, text',
+    [
+        ('whole', 'stopped; --resume goes on from {}/whole/epoch_2.pth\n'),
+        ('new', 'stopped; there is no checkpoint yet\n'),
+    ],
+)
 def test_ctrl_c_says_how_to_go_on(runs, folder, call, monkeypatch, work_dir, text):
     def train(config, resume):
         raise KeyboardInterrupt
@@ -269,15 +290,27 @@ def test_a_full_disk_costs_no_checkpoint(runs, folder, call, full_disk):
         result = call('train.py', 'detector.py', '--work-dir', 'full', '--resume', *longer)
     assert_refused(result, f'{folder}/full/epoch_3.pth: File too large')
     assert sorted(path.name for path in (folder / 'full').glob('epoch_*')) == [
-        'epoch_1.pth', 'epoch_2.pth']
+        'epoch_1.pth',
+        'epoch_2.pth',
+    ]
     resumed = call('train.py', 'detector.py', '--work-dir', 'full', '--resume', *longer)
     assert resumed.code == 0, resumed.err
     assert 'resumed epoch: 2, iter: 6' in resumed.out
 
 
 def test_a_detector_is_evaluated_with_images_and_predictions(runs, folder):
-    result = run(folder, 'test.py', 'detector.py', 'whole', '--work-dir', 'tested',
-                 '--show-dir', 'images', '--out', 'new/predictions.pkl')
+    result = run(
+        folder,
+        'test.py',
+        'detector.py',
+        'whole',
+        '--work-dir',
+        'tested',
+        '--show-dir',
+        'images',
+        '--out',
+        'new/predictions.pkl',
+    )
     assert result.code == 0, result.err
     assert re.search(r'^coco/bbox_mAP_50 +\d\.\d{4}$', result.out, re.M)
     validation = {path.name for path in (folder / 'data/shapes/images/validation').iterdir()}
@@ -301,13 +334,16 @@ def test_a_fused_detector_has_the_same_ap(runs, call):
 def test_a_cut_off_checkpoint_is_refused_and_kept(runs, folder):
     newest = folder / 'broken/epoch_2.pth'
     whole = newest.read_bytes()
-    newest.write_bytes(whole[:len(whole) // 2])
+    newest.write_bytes(whole[: len(whole) // 2])
     try:
         result = run(folder, 'train.py', 'detector.py', '--work-dir', 'broken', '--resume')
         assert_refused(
-            result, f'{newest} is cut off or damaged', f'--resume {folder}/broken/epoch_1.pth')
+            result, f'{newest} is cut off or damaged', f'--resume {folder}/broken/epoch_1.pth'
+        )
         assert sorted(path.name for path in newest.parent.glob('*.pth')) == [
-            'epoch_1.pth', 'epoch_2.pth']
+            'epoch_1.pth',
+            'epoch_2.pth',
+        ]
         assert newest.stat().st_size == len(whole) // 2
     finally:
         newest.write_bytes(whole)
@@ -319,15 +355,26 @@ def test_a_wrong_config_path(folder):
     assert run(folder, 'train.py').code == 2
 
 
-@pytest.mark.parametrize('options, parts', [
-    (['model.backbone.arch=e'], ["TRTViT: arch='e' is unknown, expected one of a, b, c, d or"]),
-    (['model.backbone.out_indices=[1,2,4]'],
-     ['out_indices=[1, 2, 4]: expected increasing stage numbers from 0 to 3']),
-    (['model.backbone.mix_ratio=0.1'], ['mix_ratio=0.1 gives 0 of 64 channels']),
-    (['model.neck.in_channels=[32,64,128]'],
-     ['model.neck.in_channels is [32, 64, 128]', 'model.neck.in_channels="[32, 64, 64]"',
-      'model.backbone (TRTViT, arch=', 'out_indices=(1, 2, 3)) gives 3 maps of [32, 64, 64]']),
-])
+@pytest.mark.parametrize(
+    'options, parts',
+    [
+        (['model.backbone.arch=e'], ["TRTViT: arch='e' is unknown, expected one of a, b, c, d or"]),
+        (
+            ['model.backbone.out_indices=[1,2,4]'],
+            ['out_indices=[1, 2, 4]: expected increasing stage numbers from 0 to 3'],
+        ),
+        (['model.backbone.mix_ratio=0.1'], ['mix_ratio=0.1 gives 0 of 64 channels']),
+        (
+            ['model.neck.in_channels=[32,64,128]'],
+            [
+                'model.neck.in_channels is [32, 64, 128]',
+                'model.neck.in_channels="[32, 64, 64]"',
+                'model.backbone (TRTViT, arch=',
+                'out_indices=(1, 2, 3)) gives 3 maps of [32, 64, 64]',
+            ],
+        ),
+    ],
+)
 def test_parts_of_a_model_that_do_not_fit(call, options, parts):
     assert_refused(call('train.py', 'detector.py', '--cfg-options', *options), *parts)
 
@@ -339,42 +386,63 @@ def test_masks_that_are_not_there(call, folder):
     (folder / 'data/shapes/boxes.json').write_text(json.dumps(boxes))
     (folder / 'masks.py').write_text(f"_base_ = '{ROOT}/configs/demo/mask_rcnn_efficientvit_m2.py'")
     result = call(
-        'train.py', 'masks.py', '--cfg-options', 'train_dataloader.dataset.ann_file=boxes.json')
+        'train.py', 'masks.py', '--cfg-options', 'train_dataloader.dataset.ann_file=boxes.json'
+    )
     assert_refused(
-        result, 'train_dataloader.dataset.ann_file: data/shapes/boxes.json has boxes but no masks',
-        'which MaskRCNN needs')
+        result,
+        'train_dataloader.dataset.ann_file: data/shapes/boxes.json has boxes but no masks',
+        'which MaskRCNN needs',
+    )
 
 
 def test_missing_data(call, folder):
-    result = call('train.py', 'detector.py', '--cfg-options',
-                  'train_dataloader.dataset.data_root=data/none/shapes')
+    result = call(
+        'train.py',
+        'detector.py',
+        '--cfg-options',
+        'train_dataloader.dataset.data_root=data/none/shapes',
+    )
     assert_refused(
-        result, f'train_dataloader.dataset.data_root: no folder {folder}/data/none/shapes',
-        'python tools/make_shapes.py data/none/shapes')
+        result,
+        f'train_dataloader.dataset.data_root: no folder {folder}/data/none/shapes',
+        'python tools/make_shapes.py data/none/shapes',
+    )
 
 
 def test_a_wrong_number_of_classes(call):
     result = call('train.py', 'detector.py', '--cfg-options', 'model.bbox_head.num_classes=80')
     assert_refused(
-        result, 'model.bbox_head.num_classes is 80', 'has 3 classes: disc, triangle, ring',
-        '--cfg-options model.bbox_head.num_classes=3')
+        result,
+        'model.bbox_head.num_classes is 80',
+        'has 3 classes: disc, triangle, ring',
+        '--cfg-options model.bbox_head.num_classes=3',
+    )
 
 
 def test_default_classes_of_coco(call, folder):
     (folder / 'coco.py').write_text(
         "_base_ = 'detector.py'\nmodel = dict(bbox_head=dict(num_classes=80))\n"
-        "train_dataloader = dict(dataset=dict(metainfo=None))\n")
+        'train_dataloader = dict(dataset=dict(metainfo=None))\n'
+    )
     result = call('train.py', 'coco.py')
     assert_refused(result, 'metainfo is not set, which means the 80 classes of CocoDataset')
 
 
 def test_the_checkpoint_of_another_model(runs, call, folder):
     result = call(
-        'test.py', 'detector.py', 'whole/epoch_1.pth', '--cfg-options', 'model.neck.num_outs=4',
-        'model.bbox_head.anchor_generator.strides=[8,16,32,64]')
+        'test.py',
+        'detector.py',
+        'whole/epoch_1.pth',
+        '--cfg-options',
+        'model.neck.num_outs=4',
+        'model.bbox_head.anchor_generator.strides=[8,16,32,64]',
+    )
     assert_refused(
-        result, 'whole/epoch_1.pth looks like the checkpoint of another model',
-        'in the model: neck.fpn_convs.4.conv.', 'the config detector with 3 classes (disc, ')
+        result,
+        'whole/epoch_1.pth looks like the checkpoint of another model',
+        'in the model: neck.fpn_convs.4.conv.',
+        'the config detector with 3 classes (disc, ',
+    )
 
 
 def test_a_missing_checkpoint(call):
@@ -407,20 +475,29 @@ def test_a_classifier_of_plain_mmengine_trains_and_is_evaluated(call, folder):
     assert len(pickle.loads((folder / 'hits.pkl').read_bytes())) == 8
 
 
-@pytest.mark.parametrize('tool, args, part', [
-    ('test.py', ['--out', 'hits.json'], 'ends with .pkl'),
-    ('test.py', ['--show-dir', 'x'], 'no default_hooks.visualization'),
-    ('test.py', ['--cfg-options', 'test_evaluator.silent=True'], 'the evaluator gave no metric'),
-    ('train.py', ['--resume', 'plain.pth'], 'lacks the state of a training (message_hub, meta'),
-])
+@pytest.mark.parametrize(
+    'tool, args, part',
+    [
+        ('test.py', ['--out', 'hits.json'], 'ends with .pkl'),
+        ('test.py', ['--show-dir', 'x'], 'no default_hooks.visualization'),
+        (
+            'test.py',
+            ['--cfg-options', 'test_evaluator.silent=True'],
+            'the evaluator gave no metric',
+        ),
+        ('train.py', ['--resume', 'plain.pth'], 'lacks the state of a training (message_hub, meta'),
+    ],
+)
 def test_what_cannot_be_done_is_told(call, folder, tool, args, part):
     torch.save({'head.weight': torch.ones(2, 3), 'head.bias': torch.ones(2)}, folder / 'plain.pth')
     checkpoint = ['plain.pth'] if tool == 'test.py' else []
     assert_refused(call(tool, 'classifier.py', *checkpoint, *args), part)
 
 
-@pytest.mark.parametrize('args, part', [
-    (['--amp'], '--amp needs a GPU'), (['--launcher', 'mpi'], 'is for processes that it started')])
+@pytest.mark.parametrize(
+    'args, part',
+    [(['--amp'], '--amp needs a GPU'), (['--launcher', 'mpi'], 'is for processes that it started')],
+)
 def test_what_needs_a_gpu_is_told(call, args, part):
     assert_refused(call('train.py', 'classifier.py', *args), part)
 

@@ -17,11 +17,17 @@ from mmtrtvit.weights.matching import class_layers, compare_weights, require_mat
 def good(tmp_path):
     """A file with all kinds of things that MMEngine saves."""
     path = tmp_path / 'epoch_1.pth'
-    history = HistoryBuffer([1., 2.], [1, 1])
-    torch.save(dict(
-        meta=dict(epoch=1, seed=np.int64(3), dataset_meta=dict(classes=('a', 'b'))),
-        message_hub=dict(log_scalars={'train/loss': history}, runtime_info=dict(lr=np.float64(1))),
-        state_dict={'module.conv.weight': torch.ones(2)}), path)
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save(
+        dict(
+            meta=dict(epoch=1, seed=np.int64(3), dataset_meta=dict(classes=('a', 'b'))),
+            message_hub=dict(
+                log_scalars={'train/loss': history}, runtime_info=dict(lr=np.float64(1))
+            ),
+            state_dict={'module.conv.weight': torch.ones(2)},
+        ),
+        path,
+    )
     return path
 
 
@@ -46,9 +52,16 @@ def test_what_is_allowed_has_the_names_of_the_files():
     """PyTorch 2.4 compares these alone; it takes no pairs of a function and a name."""
     names = {f'{each.__module__}.{each.__name__}' for each in checkpoints._saved_beside_weights()}
     assert names >= {
-        'builtins.getattr', '_codecs.encode', 'argparse.Namespace', 'numpy.ndarray',
-        *(f'{package}.multiarray.{name}' for package in ('numpy.core', 'numpy._core')
-          for name in ('_reconstruct', 'scalar'))}
+        'builtins.getattr',
+        '_codecs.encode',
+        'argparse.Namespace',
+        'numpy.ndarray',
+        *(
+            f'{package}.multiarray.{name}'
+            for package in ('numpy.core', 'numpy._core')
+            for name in ('_reconstruct', 'scalar')
+        ),
+    }
 
 
 def test_reads_arrays_that_the_other_numpy_wrote(good):
@@ -75,17 +88,20 @@ def test_missing_file(good):
 def test_a_cut_off_file_is_named_with_the_readable_ones(good, part):
     cut = good.with_name('epoch_2.pth')
     data = good.read_bytes()
-    cut.write_bytes(data[:int(part * len(data))])
+    cut.write_bytes(data[: int(part * len(data))])
     good.with_name('epoch_3.pth').write_bytes(data[:100])
     message = error_of(cut)
     assert message.startswith(f'{cut} is cut off or damaged')
     assert message.endswith(f'These can be read: {good}.')
 
 
-@pytest.mark.parametrize('content, defect', [
-    (b'', 'is empty'),
-    (b'# not a checkpoint\n', 'is not a PyTorch checkpoint'),
-])
+@pytest.mark.parametrize(
+    'content, defect',
+    [
+        (b'', 'is empty'),
+        (b'# not a checkpoint\n', 'is not a PyTorch checkpoint'),
+    ],
+)
 def test_other_files(tmp_path, content, defect):
     (tmp_path / 'x.pth').write_bytes(content)
     assert error_of(tmp_path / 'x.pth') == f'{tmp_path}/x.pth {defect}.'
@@ -109,16 +125,27 @@ def test_code_in_a_file_is_not_run(tmp_path, monkeypatch):
     assert not os.path.exists('exploded')
 
 
-@pytest.mark.parametrize('times, pointer, expected', [
-    ({'epoch_1': 1, 'epoch_2': 2, 'epoch_10': 3}, 'epoch_10', 'epoch_10'),
-    ({'epoch_1': 1, 'epoch_2': 2, 'epoch_10': 3}, None, 'epoch_10'),
-    ({'epoch_1': 1, 'epoch_2': 2}, 'epoch_1', 'epoch_2'),  # killed before the pointer was written
-    ({'epoch_12': 1, 'epoch_3': 2}, 'epoch_3', 'epoch_3'),  # a former run left epoch_12
-    ({'epoch_1': 1, 'epoch_2': 1}, '', 'epoch_2'),  # killed while the pointer was written
-    ({'epoch_1': 1, 'best_coco_epoch_9': 2}, 'epoch_1', 'epoch_1'),
-    ({'iter_400': 1, 'iter_1600': 2}, 'elsewhere/iter_1600', 'iter_1600'),  # the folder was moved
-    ({}, None, None),
-])
+@pytest.mark.parametrize(
+    'times, pointer, expected',
+    [
+        ({'epoch_1': 1, 'epoch_2': 2, 'epoch_10': 3}, 'epoch_10', 'epoch_10'),
+        ({'epoch_1': 1, 'epoch_2': 2, 'epoch_10': 3}, None, 'epoch_10'),
+        (
+            {'epoch_1': 1, 'epoch_2': 2},
+            'epoch_1',
+            'epoch_2',
+        ),  # killed before the pointer was written
+        ({'epoch_12': 1, 'epoch_3': 2}, 'epoch_3', 'epoch_3'),  # a former run left epoch_12
+        ({'epoch_1': 1, 'epoch_2': 1}, '', 'epoch_2'),  # killed while the pointer was written
+        ({'epoch_1': 1, 'best_coco_epoch_9': 2}, 'epoch_1', 'epoch_1'),
+        (
+            {'iter_400': 1, 'iter_1600': 2},
+            'elsewhere/iter_1600',
+            'iter_1600',
+        ),  # the folder was moved
+        ({}, None, None),
+    ],
+)
 def test_newest_checkpoint(tmp_path, times, pointer, expected):
     for name, time in times.items():
         (tmp_path / f'{name}.pth').write_bytes(b'')
@@ -153,7 +180,7 @@ def test_the_same_model_fits():
     state = Model(4).state_dict()
     old = {key: value for key, value in state.items() if 'num_batches' not in key}
     report = compare_weights(state, old)
-    assert (report.missing, report.unexpected, report.reshaped, report.share) == ([], [], {}, 1.)
+    assert (report.missing, report.unexpected, report.reshaped, report.share) == ([], [], {}, 1.0)
     require_match(report, 'x.pth')
 
 

@@ -17,7 +17,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 
 train_dataloader = dict(
@@ -33,7 +34,9 @@ train_dataloader = dict(
         ann_file='annotations/instances_training.json',
         data_prefix=dict(img='images/training/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=0),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -45,11 +48,12 @@ val_dataloader = dict(
         ann_file='annotations/instances_validation.json',
         data_prefix=dict(img='images/validation/'),
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'annotations/instances_validation.json',
-    metric='bbox')
+    type='CocoMetric', ann_file=data_root + 'annotations/instances_validation.json', metric='bbox'
+)
 test_evaluator = val_evaluator

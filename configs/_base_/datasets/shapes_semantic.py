@@ -29,7 +29,9 @@ train_dataloader = dict(
         data_root=data_root,
         metainfo=dict(classes=classes, palette=palette),
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -39,7 +41,9 @@ val_dataloader = dict(
         data_root=data_root,
         metainfo=dict(classes=classes, palette=palette),
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

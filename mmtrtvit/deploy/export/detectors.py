@@ -57,7 +57,12 @@ class Detector(nn.Module):
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
 
     def results(
-        self, scores: Tensor, boxes: Tensor, labels: Tensor, score_thr: float, iou_thr: float,
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        score_thr: float,
+        iou_thr: float,
         count: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best boxes that NMS of each class leaves.
@@ -79,7 +84,7 @@ class Detector(nn.Module):
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
         found = scores > 0
         dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
-        dets = torch.where(found.unsqueeze(-1), dets, 0.)
+        dets = torch.where(found.unsqueeze(-1), dets, 0.0)
         labels = torch.where(found, labels.gather(1, index), -1).to(torch.int32)
         return found.sum(dim=1, keepdim=True).to(torch.int32), dets, labels
 
@@ -110,13 +115,15 @@ class OneStageDetector(Detector):
         levels = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
-                self.head, index, logits, deltas, count)
+                self.head, index, logits, deltas, count
+            )
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
             levels.append(best_pairs(scores, boxes, count))
         scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         return self.results(
-            scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img)
+            scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img
+        )
 
 
 class TwoStageDetector(Detector):
@@ -152,8 +159,9 @@ class TwoStageDetector(Detector):
         """
         maps = self.neck(self.backbone(input))
         proposals, valid = self.proposals(maps, sizes)
-        features = pooled_rois(maps[:len(self.bbox_pooling['strides'])], proposals,
-                               **self.bbox_pooling)
+        features = pooled_rois(
+            maps[: len(self.bbox_pooling['strides'])], proposals, **self.bbox_pooling
+        )
         logits, deltas = self.bbox_head(features)
         cfg = self.test_cfg
         count, classes = cfg.rpn.max_per_img, self.bbox_head.num_classes
@@ -164,11 +172,16 @@ class TwoStageDetector(Detector):
         boxes = decode_boxes(
             anchors.reshape(-1, count * boxes_per_proposal, 4),
             deltas.reshape(-1, count * boxes_per_proposal, 4),
-            *normalisation(self.bbox_head), sizes)
+            *normalisation(self.bbox_head),
+            sizes,
+        )
         count = min(MAX_TOP_K, count * classes)
         results = self.results(
-            *best_pairs(scores, boxes, count), cfg.rcnn.score_thr, cfg.rcnn.nms.iou_threshold,
-            cfg.rcnn.max_per_img)
+            *best_pairs(scores, boxes, count),
+            cfg.rcnn.score_thr,
+            cfg.rcnn.nms.iou_threshold,
+            cfg.rcnn.max_per_img,
+        )
         return results if self.mask_head is None else (*results, self.masks(maps, *results[1:]))
 
     def proposals(self, maps: tuple[Tensor, ...], sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +192,8 @@ class TwoStageDetector(Detector):
         levels = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
-                self.rpn_head, index, logits, deltas, count)
+                self.rpn_head, index, logits, deltas, count
+            )
             boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
             levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
         scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
@@ -194,18 +208,19 @@ class TwoStageDetector(Detector):
         """Probability of each cell of a detection's box to belong to it: ``(B, K, 28, 28)``."""
         found = (labels >= 0).unsqueeze(-1)
         boxes = torch.where(found, dets[..., :4], dets.new_tensor(ONE_PIXEL))
-        features = pooled_rois(maps[:len(self.mask_pooling['strides'])], boxes,
-                               **self.mask_pooling)
+        features = pooled_rois(
+            maps[: len(self.mask_pooling['strides'])], boxes, **self.mask_pooling
+        )
         logits = self.mask_head(features)  # (B * K, C, 28, 28)
         if not self.mask_head.class_agnostic:
             index = labels.flatten().clamp(min=0).to(torch.int64).reshape(-1, 1, 1, 1)
             logits = logits.gather(1, index.expand(-1, -1, *logits.shape[2:]))
         masks = logits.sigmoid().reshape(-1, self.test_cfg.rcnn.max_per_img, *logits.shape[2:])
-        return torch.where(found.unsqueeze(-1), masks, 0.)
+        return torch.where(found.unsqueeze(-1), masks, 0.0)
 
 
 # Stands in for a box that is not there: RoIAlign of one without area is not a number.
-ONE_PIXEL = (0., 0., 1., 1.)
+ONE_PIXEL = (0.0, 0.0, 1.0, 1.0)
 
 
 def best_level_anchors(
@@ -217,8 +232,10 @@ def best_level_anchors(
     anchors = grid_anchors(base_anchors, logits[level], generator.strides[level])
     anchors = anchors.expand(logits[level].shape[0], -1, -1)
     width = head.cls_out_channels
-    rows = [x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, size).float()
-            for x, size in ((logits[level], width), (deltas[level], 4))]
+    rows = [
+        x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, size).float()
+        for x, size in ((logits[level], width), (deltas[level], 4))
+    ]
     return best_anchors(rows[0], [rows[1], anchors], count)
 
 
@@ -239,6 +256,10 @@ def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, A
     """Keyword arguments of :func:`.ops.pooled_rois`."""
     layer = extractor.roi_layers[0]
     return dict(
-        strides=tuple(extractor.featmap_strides), finest_scale=extractor.finest_scale,
-        output_size=tuple(layer.output_size), sampling_ratio=layer.sampling_ratio,
-        aligned=layer.aligned, pool=POOLING[pooling])
+        strides=tuple(extractor.featmap_strides),
+        finest_scale=extractor.finest_scale,
+        output_size=tuple(layer.output_size),
+        sampling_ratio=layer.sampling_ratio,
+        aligned=layer.aligned,
+        pool=POOLING[pooling],
+    )

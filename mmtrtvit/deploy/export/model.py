@@ -21,7 +21,10 @@ EXAMPLE_SIZES = {'torchscript': (96, 128), 'dynamo': (480, 640)}
 
 
 def export_model(
-    model: nn.Module, settings: DeploySettings, path: Path, device: str = 'cpu',
+    model: nn.Module,
+    settings: DeploySettings,
+    path: Path,
+    device: str = 'cpu',
     metadata: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
@@ -37,8 +40,16 @@ def export_model(
     if settings.preprocessing:
         module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
-    return export(module, inputs, path, module.output_names, dynamic_axes(module, settings),
-                  settings.exporter, settings.slim, metadata)
+    return export(
+        module,
+        inputs,
+        path,
+        module.output_names,
+        dynamic_axes(module, settings),
+        settings.exporter,
+        settings.slim,
+        metadata,
+    )
 
 
 def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, torch.Tensor]:

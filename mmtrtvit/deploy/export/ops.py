@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from torchvision.ops import nms, roi_align
 
 # Scores at or below zero mean: no candidate.
-NOTHING = -1.
+NOTHING = -1.0
 # Rounds of matrix NMS: more than the longest chain of boxes that suppress one another.
 ROUNDS = 20
 # Samples per cell and axis of pooling by a grid, where RoIAlign would count the map's places.
@@ -52,8 +52,10 @@ def keep_by_matrix_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> T
     each of which overlaps the next. Memory grows with the square of N.
     """
     corners, others = boxes.split(2, dim=-1)
-    sides = (torch.minimum(others.unsqueeze(2), others.unsqueeze(1))
-             - torch.maximum(corners.unsqueeze(2), corners.unsqueeze(1))).clamp(min=0)
+    sides = (
+        torch.minimum(others.unsqueeze(2), others.unsqueeze(1))
+        - torch.maximum(corners.unsqueeze(2), corners.unsqueeze(1))
+    ).clamp(min=0)
     shared = sides[..., 0] * sides[..., 1]  # (B, N, N)
     area = (others - corners).prod(dim=-1)
     overlap = shared / (area.unsqueeze(2) + area.unsqueeze(1) - shared) > iou_threshold
@@ -64,7 +66,7 @@ def keep_by_matrix_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> T
     candidates = (scores > 0).to(scores.dtype).unsqueeze(1)  # (B, 1, N)
     keep = candidates
     for _ in range(ROUNDS):
-        keep = torch.where(keep @ suppresses > .5, 0., candidates)
+        keep = torch.where(keep @ suppresses > 0.5, 0.0, candidates)
     return keep.squeeze(1)
 
 
@@ -121,7 +123,7 @@ def best_pairs(scores: Tensor, boxes: Tensor, count: int) -> tuple[Tensor, Tenso
     return scores, take(boxes, index if per_class else index // classes), index % classes
 
 
-def padded(x: Tensor, count: int, value: float = 0.) -> Tensor:
+def padded(x: Tensor, count: int, value: float = 0.0) -> Tensor:
     """Appends ``count`` rows of a value: ``(B, N, D) -> (B, N + count, D)``."""
     return torch.cat([x, x.new_full((1, count, x.shape[2]), value).expand(x.shape[0], -1, -1)], 1)
 
@@ -174,9 +176,9 @@ def decode_boxes(
     deltas = deltas * deltas.new_tensor(stds) + deltas.new_tensor(means)
     limit = abs(torch.log(torch.tensor(max_ratio)).item())
     corner, other = anchors.split(2, dim=-1)
-    centre, side = (corner + other) * .5, other - corner
+    centre, side = (corner + other) * 0.5, other - corner
     centre = centre + side * deltas[..., :2]
-    half = side * deltas[..., 2:].clamp(-limit, limit).exp() * .5
+    half = side * deltas[..., 2:].clamp(-limit, limit).exp() * 0.5
     return clip_boxes(torch.cat([centre - half, centre + half], dim=-1), sizes)
 
 
@@ -187,7 +189,11 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def pool_by_roi_align(
-    x: Tensor, boxes: Tensor, output_size: Sequence[int], scale: float, sampling_ratio: int,
+    x: Tensor,
+    boxes: Tensor,
+    output_size: Sequence[int],
+    scale: float,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
     """RoIAlign of the boxes of each image; RoiAlign in ONNX.
@@ -210,7 +216,11 @@ def pool_by_roi_align(
 
 
 def pool_by_grid(
-    x: Tensor, boxes: Tensor, output_size: Sequence[int], scale: float, sampling_ratio: int,
+    x: Tensor,
+    boxes: Tensor,
+    output_size: Sequence[int],
+    scale: float,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
     """:func:`pool_by_roi_align` out of GridSample, for runtimes without RoiAlign.
@@ -220,21 +230,21 @@ def pool_by_grid(
     would be a shape that depends on values.
     """
     samples = sampling_ratio or SAMPLES
-    corners, others = (boxes * scale - (.5 if aligned else 0.)).split(2, dim=-1)
+    corners, others = (boxes * scale - (0.5 if aligned else 0.0)).split(2, dim=-1)
     sides = others - corners
     if not aligned:
         sides = sides.clamp(min=1)
     axes = []
     for axis, cells in zip((1, 0), output_size):
-        steps = (torch.arange(cells * samples, device=x.device).to(boxes.dtype) + .5) / (
-            cells * samples)
-        places = corners[..., axis:axis + 1] + sides[..., axis:axis + 1] * steps
+        steps = (torch.arange(cells * samples, device=x.device).to(boxes.dtype) + 0.5) / (
+            cells * samples
+        )
+        places = corners[..., axis : axis + 1] + sides[..., axis : axis + 1] * steps
         axes.append((2 * places + 1) / x.shape[3 - axis] - 1)  # -1 to 1 from border to border
     shape = *axes[0].shape, axes[1].shape[2]  # (B, N, h * samples, w * samples)
     rows, columns = axes[0].unsqueeze(3).expand(shape), axes[1].unsqueeze(2).expand(shape)
     grid = torch.stack([columns, rows], dim=-1).flatten(1, 2).to(x.dtype)
-    pooled = avg_pool2d(
-        grid_sample(x, grid, padding_mode='border', align_corners=False), samples)
+    pooled = avg_pool2d(grid_sample(x, grid, padding_mode='border', align_corners=False), samples)
     pooled = pooled.reshape(x.shape[0], x.shape[1], -1, *output_size)  # (B, C, N, h, w)
     return pooled.transpose(1, 2).flatten(0, 1)
 
@@ -271,14 +281,15 @@ def pooled_rois(
     sides = boxes[..., 2:] - boxes[..., :2]
     scale = (sides[..., 0] * sides[..., 1]).sqrt()
     level = (scale / finest_scale + 1e-6).log2().floor().clamp(0, len(maps) - 1).unsqueeze(2)
-    pooled = 0.
+    pooled = 0.0
     for index, (x, stride) in enumerate(zip(maps, strides)):
         here = level == index  # (B, N, 1)
-        cell = boxes.new_tensor([0., 0., stride, stride]).expand_as(boxes)
+        cell = boxes.new_tensor([0.0, 0.0, stride, stride]).expand_as(boxes)
         x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
         features = pool(
-            x, torch.where(here, boxes, cell), output_size, 1 / stride, sampling_ratio, aligned)
-        pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.)
+            x, torch.where(here, boxes, cell), output_size, 1 / stride, sampling_ratio, aligned
+        )
+        pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.0)
     return pooled
 
 
@@ -297,7 +308,8 @@ class AdaptiveAveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, C, h, w)``."""
         rows, columns = (
-            _cell_weights(x, axis, cells) for axis, cells in zip((2, 3), self.output_size))
+            _cell_weights(x, axis, cells) for axis, cells in zip((2, 3), self.output_size)
+        )
         return rows @ x @ columns.transpose(0, 1)
 
 

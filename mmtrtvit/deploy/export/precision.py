@@ -37,7 +37,8 @@ def half(module: nn.Module) -> nn.Module:
             if not weight.isfinite().all():
                 raise UserError(
                     f'{name}.{key} has values that half precision cannot hold: its largest number '
-                    f'is {torch.finfo(torch.half).max:.0f}. Export with fp32.')
+                    f'is {torch.finfo(torch.half).max:.0f}. Export with fp32.'
+                )
         if name in BEHIND_FLOAT:
             part.register_forward_pre_hook(_inputs_to_half)
         if name in BEFORE_FLOAT:

@@ -75,5 +75,6 @@ def _size_divisor(preprocessor: nn.Module) -> int:
     if test_cfg.get('size') is not None:
         raise UserError(
             f'data_preprocessor.test_cfg.size is {test_cfg["size"]}: padding to a fixed size is no '
-            'part of the graph. Set size_divisor, or onnx_config.preprocessing=False.')
+            'part of the graph. Set size_divisor, or onnx_config.preprocessing=False.'
+        )
     return test_cfg.get('size_divisor') or 1

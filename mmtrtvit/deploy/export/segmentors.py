@@ -41,7 +41,8 @@ class Segmentor(nn.Module):
         if not self.with_argmax:
             return (logits,)
         logits = interpolate(
-            logits, input.shape[2:], mode='bilinear', align_corners=self.align_corners)
+            logits, input.shape[2:], mode='bilinear', align_corners=self.align_corners
+        )
         labels = logits.argmax(dim=1)
         return (labels.int(),)
 
@@ -53,6 +54,9 @@ def exportable(head: nn.Module) -> nn.Module:
             if isinstance(child, nn.AdaptiveAvgPool2d):
                 setattr(module, name, AdaptiveAveragePool(child.output_size))
             elif isinstance(child, Upsample) and child.scale_factor:
-                setattr(module, name, nn.Upsample(
-                    None, child.scale_factor, child.mode, child.align_corners))
+                setattr(
+                    module,
+                    name,
+                    nn.Upsample(None, child.scale_factor, child.mode, child.align_corners),
+                )
     return head

@@ -47,13 +47,16 @@ def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:
     _expect(model.decode_head, 'model.decode_head', 'UPerHead', 'FPNHead')
     _expect_value(model.test_cfg, 'model.test_cfg', 'mode', 'whole')
     if settings.with_argmax and model.decode_head.out_channels == 1:
-        raise UserError('codebase_config.with_argmax: model.decode_head.out_channels is 1, whose '
-                        'label map needs a threshold. Leave with_argmax out.')
+        raise UserError(
+            'codebase_config.with_argmax: model.decode_head.out_channels is 1, whose '
+            'label map needs a threshold. Leave with_argmax out.'
+        )
     divisor = (model.data_preprocessor.test_cfg or {}).get('size_divisor') or 1
     if settings.preprocessing and divisor > 1:
         raise UserError(
             f'onnx_config.preprocessing: model.data_preprocessor.test_cfg.size_divisor is {divisor}'
-            ', so logits are larger than the image that the host knows. Leave one of them out.')
+            ', so logits are larger than the image that the host knows. Leave one of them out.'
+        )
 
 
 def _check_one_stage(model: nn.Module) -> None:
@@ -71,12 +74,19 @@ def _check_two_stages(model: nn.Module) -> None:
     _check_nms(model.test_cfg.rcnn, 'model.test_cfg.rcnn')
     roi_head = model.roi_head
     _expect(roi_head, 'model.roi_head', 'StandardRoIHead')
-    _expect(roi_head.bbox_head, 'model.roi_head.bbox_head', 'Shared2FCBBoxHead',
-            'Shared4Conv1FCBBoxHead', 'ConvFCBBoxHead')
+    _expect(
+        roi_head.bbox_head,
+        'model.roi_head.bbox_head',
+        'Shared2FCBBoxHead',
+        'Shared4Conv1FCBBoxHead',
+        'ConvFCBBoxHead',
+    )
     _check_coder(roi_head.bbox_head.bbox_coder, 'model.roi_head.bbox_head.bbox_coder')
     if roi_head.bbox_head.custom_cls_channels:
-        raise UserError('model.roi_head.bbox_head.loss_cls has channels of its own, which the '
-                        'exporter does not know. It knows CrossEntropyLoss.')
+        raise UserError(
+            'model.roi_head.bbox_head.loss_cls has channels of its own, which the '
+            'exporter does not know. It knows CrossEntropyLoss.'
+        )
     _check_pooling(roi_head.bbox_roi_extractor, 'model.roi_head.bbox_roi_extractor')
     if roi_head.with_shared_head:
         raise UserError('model.roi_head.shared_head cannot be exported.')
@@ -102,14 +112,19 @@ def _check_nms(settings: Any, key: str) -> None:
     _expect_value(settings.nms, f'{key}.nms', 'type', 'nms')
     unknown = set(settings.nms) - NMS_KEYS
     if unknown:
-        raise UserError(f'{key}.nms has {", ".join(sorted(unknown))}, which the exporter does not '
-                        f'know. It knows: {", ".join(sorted(NMS_KEYS))}.')
-    _expect_value(dict(dict(class_agnostic=False), **settings.nms), f'{key}.nms',
-                  'class_agnostic', False)
+        raise UserError(
+            f'{key}.nms has {", ".join(sorted(unknown))}, which the exporter does not '
+            f'know. It knows: {", ".join(sorted(NMS_KEYS))}.'
+        )
+    _expect_value(
+        dict(dict(class_agnostic=False), **settings.nms), f'{key}.nms', 'class_agnostic', False
+    )
     _expect_value(dict(dict(max_num=-1), **settings.nms), f'{key}.nms', 'max_num', -1)
     if settings.get('nms_pre', 0) > MAX_TOP_K:
-        raise UserError(f'{key}.nms_pre is {settings.nms_pre}, but TensorRT sorts out no more than '
-                        f'{MAX_TOP_K}. Train or test with fewer.')
+        raise UserError(
+            f'{key}.nms_pre is {settings.nms_pre}, but TensorRT sorts out no more than '
+            f'{MAX_TOP_K}. Train or test with fewer.'
+        )
 
 
 def _check_pooling(extractor: nn.Module, key: str) -> None:
@@ -124,8 +139,9 @@ def _expect(part: Any, key: str, *names: str) -> None:
     """Takes exactly the named classes: a subclass may compute something else."""
     name = type(part).__name__
     if name not in names:
-        raise UserError(f'{key} is a {name}, which the exporter does not know. It knows: '
-                        f'{", ".join(names)}.')
+        raise UserError(
+            f'{key} is a {name}, which the exporter does not know. It knows: {", ".join(names)}.'
+        )
 
 
 def _expect_value(settings: Any, key: str, name: str, expected: Any) -> None:

@@ -83,7 +83,8 @@ def export(
         add_metadata(model, metadata or {})
         onnx.save(model, part)
     return Exported(
-        path, len(model.graph.node), path.stat().st_size / 1e6, exported_nodes, before / 1e6)
+        path, len(model.graph.node), path.stat().st_size / 1e6, exported_nodes, before / 1e6
+    )
 
 
 def require_exporter(exporter: str) -> None:
@@ -97,13 +98,16 @@ def require_exporter(exporter: str) -> None:
 
 
 def _export(
-    module: nn.Module, inputs: Mapping[str, Tensor], part: Path, output_names: Sequence[str],
-    dynamic_axes: Mapping[str, Mapping[int, str]], exporter: str,
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    part: Path,
+    output_names: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+    exporter: str,
 ) -> dict[str, list[int]]:
     """Writes the file and returns the shapes of the outputs where the graph does not say them."""
     opset = EXPORTERS[exporter]
-    options = dict(
-        input_names=list(inputs), output_names=list(output_names), opset_version=opset)
+    options = dict(input_names=list(inputs), output_names=list(output_names), opset_version=opset)
     names = inspect.signature(torch.onnx.export).parameters
     sizes = {}
     if exporter == 'torchscript':
@@ -112,21 +116,29 @@ def _export(
             options['dynamo'] = False
 
         def note_sizes(module: nn.Module, inputs: Any, outputs: Sequence[Tensor]) -> None:
-            sizes.update({
-                name: [int(side) for side in x.shape] for name, x in zip(output_names, outputs)})
+            sizes.update(
+                {name: [int(side) for side in x.shape] for name, x in zip(output_names, outputs)}
+            )
 
         handle = module.register_forward_hook(note_sizes)
         try:
             torch.onnx.export(
-                module, tuple(inputs.values()), str(part), dynamic_axes=dynamic_axes, **options)
+                module, tuple(inputs.values()), str(part), dynamic_axes=dynamic_axes, **options
+            )
         finally:
             handle.remove()
     else:
         shapes = tuple(
             {axis: torch.export.Dim.DYNAMIC for axis in dynamic_axes.get(name, {})}
-            for name in inputs)
+            for name in inputs
+        )
         program = torch.onnx.export(
-            module, tuple(inputs.values()), dynamic_shapes=shapes, dynamo=True,
-            custom_translation_table=translations_for_dynamo(), **options)
+            module,
+            tuple(inputs.values()),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            custom_translation_table=translations_for_dynamo(),
+            **options,
+        )
         program.save(str(part))
     return sizes

@@ -29,9 +29,11 @@ class Graph:
         self.nodes = [node for graph in self.graphs for node in graph.node]
         self.producers = {name: node for node in self.nodes for name in node.output if name}
         self.initializers = {
-            tensor.name: tensor for graph in self.graphs for tensor in graph.initializer}
+            tensor.name: tensor for graph in self.graphs for tensor in graph.initializer
+        }
         self.used = {name for node in self.nodes for name in node.input} | {
-            value.name for graph in self.graphs for value in graph.output}
+            value.name for graph in self.graphs for value in graph.output
+        }
         self._varying = {value.name for graph in self.graphs for value in graph.input}
         self._varying -= self.initializers.keys()
         for node in self.nodes:
@@ -63,7 +65,8 @@ class Graph:
         if tensor is None or not tensor.HasField('shape'):
             return None
         return tuple(
-            side.dim_value if side.HasField('dim_value') else None for side in tensor.shape.dim)
+            side.dim_value if side.HasField('dim_value') else None for side in tensor.shape.dim
+        )
 
     def constant(self, name: str) -> np.ndarray | None:
         """Value of a tensor that depends on no input of the graph, else None."""

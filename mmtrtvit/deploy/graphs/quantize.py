@@ -35,7 +35,10 @@ from .slim import add_metadata
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
 CALIBRATERS: dict[str, type[CalibraterBase]] = {
-    'minmax': MinMaxCalibrater, 'entropy': EntropyCalibrater, 'percentile': PercentileCalibrater}
+    'minmax': MinMaxCalibrater,
+    'entropy': EntropyCalibrater,
+    'percentile': PercentileCalibrater,
+}
 MEASURED = 8  # batches that show which layers suffer most
 
 Batch = Mapping[str, np.ndarray]
@@ -152,12 +155,18 @@ def quantizable_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     A stack of matrices has no channels that ONNX Runtime could give a range each.
     """
     stored = {
-        tensor.name: len(tensor.dims) for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 2}
-    return [node for node in model.graph.node
-            if node.op_type in OPERATORS and node.input[1] in stored
-            and node.input[0] not in stored
-            and (node.op_type != 'MatMul' or stored[node.input[1]] == 2)]
+        tensor.name: len(tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 2
+    }
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type in OPERATORS
+        and node.input[1] in stored
+        and node.input[0] not in stored
+        and (node.op_type != 'MatMul' or stored[node.input[1]] == 2)
+    ]
 
 
 def _read(source: str | Path) -> onnx.ModelProto:
@@ -169,7 +178,8 @@ def _read(source: str | Path) -> onnx.ModelProto:
         raise UserError(f'{source} is quantized already. Quantize the float32 file.')
     if not quantizable_layers(model):
         raise UserError(
-            f'{source} has no layer with float32 weights to quantize. Export with fp32 first.')
+            f'{source} has no layer with float32 weights to quantize. Export with fp32 first.'
+        )
     return model
 
 
@@ -182,7 +192,8 @@ def _without(
             pieces = {piece for name in names for piece in name.split('/')}
             raise UserError(
                 f'calib_config.exclude: no layer of {source} has {part!r} in its name.'
-                f'{did_you_mean(part, pieces)} The first is {names[0]}, the last {names[-1]}.')
+                f'{did_you_mean(part, pieces)} The first is {names[0]}, the last {names[-1]}.'
+            )
     chosen = [node for node in layers if not any(part in node.name for part in parts)]
     if not chosen:
         raise UserError('calib_config.exclude leaves no layer to quantize.')
@@ -190,13 +201,17 @@ def _without(
 
 
 def _ranges(
-    model: onnx.ModelProto, layers: Sequence[onnx.NodeProto], batches: Iterable[Batch],
-    method: str, folder: Path,
+    model: onnx.ModelProto,
+    layers: Sequence[onnx.NodeProto],
+    batches: Iterable[Batch],
+    method: str,
+    folder: Path,
 ) -> tuple[TensorsData, list[Batch], int]:
     """Ranges of the layers' inputs, the first batches, and the number of batches."""
     if method not in CALIBRATERS:
-        raise UserError(f'calib_config.method is {method!r}, expected one of: '
-                        f'{", ".join(CALIBRATERS)}.')
+        raise UserError(
+            f'calib_config.method is {method!r}, expected one of: {", ".join(CALIBRATERS)}.'
+        )
     path = folder / 'model.onnx'
     onnx.save(model, path)
     inputs = {node.input[0] for node in layers}
@@ -209,7 +224,8 @@ def _ranges(
             return tensors & inputs, infos
 
     calibrater = LayerInputs(
-        path, augmented_model_path=str(folder / 'augmented.onnx'), symmetric=True)
+        path, augmented_model_path=str(folder / 'augmented.onnx'), symmetric=True
+    )
     calibrater.augment_graph()
     calibrater.create_inference_session()
     names = {value.name for value in model.graph.input}
@@ -225,8 +241,10 @@ def _ranges(
     ranges = calibrater.compute_data()
     for name, data in ranges.items():
         if not np.isfinite(data.range_value).all():
-            raise UserError(f'{name} is infinite or no number on the calibration images. '
-                            'Check the weights and the images.')
+            raise UserError(
+                f'{name} is infinite or no number on the calibration images. '
+                'Check the weights and the images.'
+            )
     return ranges, kept, count
 
 
@@ -249,19 +267,33 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _quantized(
-    model: onnx.ModelProto, layers: Sequence[onnx.NodeProto], ranges: TensorsData, folder: Path,
+    model: onnx.ModelProto,
+    layers: Sequence[onnx.NodeProto],
+    ranges: TensorsData,
+    folder: Path,
     float_weights: bool,
 ) -> onnx.ModelProto:
     path = folder / 'model.onnx'
     onnx.save(model, path)
     quantizer = QDQQuantizer(
-        load_model_with_shape_infer(path), per_channel=True, reduce_range=False,
-        weight_qType=QuantType.QInt8, activation_qType=QuantType.QInt8, tensors_range=ranges,
-        nodes_to_quantize=[node.name for node in layers], nodes_to_exclude=[],
-        op_types_to_quantize=list(OPERATORS), extra_options=dict(
-            ActivationSymmetric=True, WeightSymmetric=True, QuantizeBias=False,
-            AddQDQPairToWeight=float_weights, DedicatedQDQPair=float_weights,
-            OpTypesToExcludeOutputQuantization=list(OPERATORS)))
+        load_model_with_shape_infer(path),
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[node.name for node in layers],
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(OPERATORS),
+        extra_options=dict(
+            ActivationSymmetric=True,
+            WeightSymmetric=True,
+            QuantizeBias=False,
+            AddQDQPairToWeight=float_weights,
+            DedicatedQDQPair=float_weights,
+            OpTypesToExcludeOutputQuantization=list(OPERATORS),
+        ),
+    )
     quantizer.quantize_model()
     quantized = quantizer.model.model
     del quantized.graph.value_info[:]
@@ -275,8 +307,9 @@ def _restore_other_inputs(graph: onnx.GraphProto, layers: set[str]) -> None:
     ONNX Runtime sends rounded values to all of them: to residual sums and to post-processing.
     """
     origins = {}
-    quantized_from = {node.output[0]: node.input[0] for node in graph.node
-                      if node.op_type == 'QuantizeLinear'}
+    quantized_from = {
+        node.output[0]: node.input[0] for node in graph.node if node.op_type == 'QuantizeLinear'
+    }
     for node in graph.node:
         if node.op_type == 'DequantizeLinear':
             origins[node.output[0]] = quantized_from.get(node.input[0])
@@ -288,7 +321,9 @@ def _restore_other_inputs(graph: onnx.GraphProto, layers: set[str]) -> None:
 
 
 def _layer_errors(
-    model: onnx.ModelProto, quantized: onnx.ModelProto, layers: Sequence[onnx.NodeProto],
+    model: onnx.ModelProto,
+    quantized: onnx.ModelProto,
+    layers: Sequence[onnx.NodeProto],
     batches: Sequence[Batch],
 ) -> list[LayerError]:
     """Runs each quantized layer beside the float one, on the float one's input, in one graph."""
@@ -296,7 +331,8 @@ def _layer_errors(
     originals = {node.name: node for node in layers}
     stored = {tensor.name for tensor in graph.initializer}
     graph.initializer.extend(
-        tensor for tensor in model.graph.initializer if tensor.name not in stored)
+        tensor for tensor in model.graph.initializer if tensor.name not in stored
+    )
     nodes, rows, sums = [], [], []
     for node in graph.node:
         original = originals.get(node.name)
@@ -310,22 +346,29 @@ def _layer_errors(
             original,
             helper.make_node('Sub', [exact, noisy], [f'{noisy}/error']),
             helper.make_node('ReduceSumSquare', [exact], [f'{noisy}/signal']),
-            helper.make_node('ReduceSumSquare', [f'{noisy}/error'], [f'{noisy}/noise'])]
+            helper.make_node('ReduceSumSquare', [f'{noisy}/error'], [f'{noisy}/noise']),
+        ]
         sums += [f'{noisy}/signal', f'{noisy}/noise']
     twins = helper.make_graph(
-        nodes, graph.name, graph.input,
+        nodes,
+        graph.name,
+        graph.input,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sums],
-        graph.initializer)
+        graph.initializer,
+    )
     twins = helper.make_model(
-        twins, opset_imports=quantized.opset_import, ir_version=quantized.ir_version)
+        twins, opset_imports=quantized.opset_import, ir_version=quantized.ir_version
+    )
     session = InferenceSession(twins.SerializeToString())
     totals = sum(
         np.array([np.sum(value, dtype=np.float64) for value in session.run(sums, dict(batch))])
-        for batch in batches)
+        for batch in batches
+    )
     signal, noise = totals.reshape(-1, 2).T
     ratio = np.divide(signal, noise, out=np.full_like(signal, np.inf), where=noise > 0)
     with np.errstate(divide='ignore'):
         decibels = 10 * np.log10(ratio)
-    errors = [LayerError(node.name, node.op_type, float(value))
-              for node, value in zip(rows, decibels)]
+    errors = [
+        LayerError(node.name, node.op_type, float(value)) for node, value in zip(rows, decibels)
+    ]
     return sorted(errors, key=lambda error: error.decibels)

@@ -54,22 +54,36 @@ ATTRIBUTES: dict[str, dict[str, tuple]] = {
     'BatchNormalization': {'training_mode': (0,)},
     'MaxPool': {'storage_order': (0,)},
     'Resize': {
-        'mode': ('nearest', 'linear'), 'antialias': (0,),
+        'mode': ('nearest', 'linear'),
+        'antialias': (0,),
         'keep_aspect_ratio_policy': ('stretch',),
         'coordinate_transformation_mode': (
-            'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn', 'asymmetric',
-            'align_corners')},
+            'half_pixel',
+            'pytorch_half_pixel',
+            'tf_half_pixel_for_nn',
+            'asymmetric',
+            'align_corners',
+        ),
+    },
     'RoiAlign': {
         'mode': ('avg', 'max'),
-        'coordinate_transformation_mode': ('half_pixel', 'output_half_pixel')},
+        'coordinate_transformation_mode': ('half_pixel', 'output_half_pixel'),
+    },
     'ScatterND': {'reduction': ('none',)},
     'TopK': {'sorted': (1,)},
 }
 
 # Inputs whose values must be known when the engine is built.
 CONSTANT_INPUTS = {
-    'CumSum': (1,), 'NonMaxSuppression': (2, 3, 4), 'OneHot': (1,), 'QuantizeLinear': (2,),
-    'DequantizeLinear': (2,), 'Squeeze': (1,), 'Unsqueeze': (1,), **dict.fromkeys(REDUCTIONS, (1,))}
+    'CumSum': (1,),
+    'NonMaxSuppression': (2, 3, 4),
+    'OneHot': (1,),
+    'QuantizeLinear': (2,),
+    'DequantizeLinear': (2,),
+    'Squeeze': (1,),
+    'Unsqueeze': (1,),
+    **dict.fromkeys(REDUCTIONS, (1,)),
+}
 
 FIRST_OUTPUT_ONLY = 'BatchNormalization', 'LayerNormalization', 'MaxPool'
 
@@ -77,8 +91,15 @@ MAX_TOP_K = 3840
 MAX_NMS_CANDIDATES = 5000  # pairs of box and class of an image
 INT32 = np.iinfo(np.int32)
 
-TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64,
-         TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8)
+TYPES = (
+    TensorProto.FLOAT,
+    TensorProto.FLOAT16,
+    TensorProto.INT32,
+    TensorProto.INT64,
+    TensorProto.BOOL,
+    TensorProto.INT8,
+    TensorProto.UINT8,
+)
 
 
 @dataclass(frozen=True)
@@ -139,9 +160,14 @@ def require_supported(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6'
     problems = check_graph(model, tensorrt)
     if problems:
         name = model if isinstance(model, str | Path) else 'the graph'
-        raise UserError('\n'.join([
-            f'{name}: TensorRT {tensorrt} does not take this graph:',
-            *(f'  {problem}' for problem in problems)]))
+        raise UserError(
+            '\n'.join(
+                [
+                    f'{name}: TensorRT {tensorrt} does not take this graph:',
+                    *(f'  {problem}' for problem in problems),
+                ]
+            )
+        )
 
 
 def _check_model(model: onnx.ModelProto, release: Release) -> Iterator[Problem]:
@@ -149,17 +175,21 @@ def _check_model(model: onnx.ModelProto, release: Release) -> Iterator[Problem]:
     highest = max(OPSETS[known] for known in OPSETS if known <= release)
     if not 9 <= opset <= highest:
         yield Problem(
-            model.graph.name, 'graph', f'opset is {opset}, expected 9 to {highest}',
-            "Export with exporter='torchscript', which writes 17." if opset > highest else '')
+            model.graph.name,
+            'graph',
+            f'opset is {opset}, expected 9 to {highest}',
+            "Export with exporter='torchscript', which writes 17." if opset > highest else '',
+        )
     if model.functions and release < (9, 0):
         yield Problem(
-            model.graph.name, 'graph', 'it has functions of its own, known from TensorRT 9 on',
-            'Inline them with onnx.inliner.')
+            model.graph.name,
+            'graph',
+            'it has functions of its own, known from TensorRT 9 on',
+            'Inline them with onnx.inliner.',
+        )
 
 
-def _check_node(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _check_node(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     if node.domain not in ('', 'ai.onnx'):
         yield f'is of the domain {node.domain}, not of ONNX', 'It needs a plugin.'
         return
@@ -186,8 +216,7 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
     for name in graph.tensors.keys() & (graph.used | made.keys()):
         kind = graph.type(name)
         where = made.get(name, (name, 'tensor'))
-        if kind and kind not in TYPES and not (
-                kind == TensorProto.BFLOAT16 and release >= (9, 0)):
+        if kind and kind not in TYPES and not (kind == TensorProto.BFLOAT16 and release >= (9, 0)):
             yield Problem(*where, f'{name} is of type {_type_name(kind)}', 'Cast to float32.')
     for name, tensor in graph.initializers.items():
         if tensor.data_type == TensorProto.INT64 and release < (9, 0):
@@ -196,17 +225,31 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
         for name in node.input:
             kind = graph.type(name)
             if kind == TensorProto.INT8 and node.op_type not in (
-                    'QuantizeLinear', 'DequantizeLinear'):
-                yield Problem(node.name, node.op_type, f'{name} is of type int8',
-                              'Only QuantizeLinear and DequantizeLinear take int8.')
+                'QuantizeLinear',
+                'DequantizeLinear',
+            ):
+                yield Problem(
+                    node.name,
+                    node.op_type,
+                    f'{name} is of type int8',
+                    'Only QuantizeLinear and DequantizeLinear take int8.',
+                )
             if kind == TensorProto.UINT8 and node.op_type not in ('Cast', 'Identity'):
-                yield Problem(node.name, node.op_type, f'{name} is of type uint8',
-                              'Cast it: only inputs and outputs of the graph may be uint8.')
+                yield Problem(
+                    node.name,
+                    node.op_type,
+                    f'{name} is of type uint8',
+                    'Cast it: only inputs and outputs of the graph may be uint8.',
+                )
     if release < (9, 0):
         for value in graph.main.output:
             if graph.type(value.name) == TensorProto.INT64:
-                yield Problem(value.name, 'graph', 'this output is of type int64',
-                              'Cast it to int32: int64 is native from TensorRT 9 on.')
+                yield Problem(
+                    value.name,
+                    'graph',
+                    'this output is of type int64',
+                    'Cast it to int32: int64 is native from TensorRT 9 on.',
+                )
 
 
 def _check_range(name: str, where: tuple[str, str], values: np.ndarray) -> Iterator[Problem]:
@@ -214,8 +257,12 @@ def _check_range(name: str, where: tuple[str, str], values: np.ndarray) -> Itera
     ends = np.iinfo(np.int64)
     inside = (values >= INT32.min) & (values <= INT32.max)
     if not (inside | (values >= ends.max - 1) | (values <= ends.min + 1)).all():
-        yield Problem(where[1], where[0], f'{name} has values beyond int32',
-                      'TensorRT before 9 cuts them off.')
+        yield Problem(
+            where[1],
+            where[0],
+            f'{name} has values beyond int32',
+            'TensorRT before 9 cuts them off.',
+        )
 
 
 Rule = Callable[[NodeProto, Graph, Release], Iterator[tuple[str, str]]]
@@ -232,51 +279,51 @@ def _rule(*ops: str) -> Callable[[Rule], Rule]:
 
 
 @_rule('Shape')
-def _shape(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _shape(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     names = {attribute.name for attribute in node.attribute} & {'start', 'end'}
     if names and release < (10, 0):
-        yield (f'{" and ".join(sorted(names))} would be ignored before TensorRT 10',
-               'Take Gather of the whole Shape.')
+        yield (
+            f'{" and ".join(sorted(names))} would be ignored before TensorRT 10',
+            'Take Gather of the whole Shape.',
+        )
 
 
 @_rule(*REDUCTIONS)
-def _reduce(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _reduce(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     if _has(node, 1) and node.op_type != 'ReduceSum' and release < (10, 0):
         yield 'axes as an input would be ignored before TensorRT 10', 'Give the attribute axes.'
 
 
 @_rule('TopK')
-def _top_k(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _top_k(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     if not _has(node, 1):
         return  # K is an attribute before opset 10, below every exporter
     count = graph.constant(node.input[1])
     if count is None:
         yield f'K is no constant: nobody knows whether it is at most {MAX_TOP_K}', ''
     elif int(count.max()) > MAX_TOP_K:
-        yield (f'K is {int(count.max())}, expected at most {MAX_TOP_K}',
-               'Lower nms_pre or max_per_img in test_cfg.')
+        yield (
+            f'K is {int(count.max())}, expected at most {MAX_TOP_K}',
+            'Lower nms_pre or max_per_img in test_cfg.',
+        )
 
 
 @_rule('NonMaxSuppression')
-def _nms(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _nms(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     for name in node.input[:2]:
         if graph.type(name) not in (0, TensorProto.FLOAT):
-            yield (f'{name} is of type {_type_name(graph.type(name))}, expected float32',
-                   'Half cannot hold boxes that are moved apart by class.')
+            yield (
+                f'{name} is of type {_type_name(graph.type(name))}, expected float32',
+                'Half cannot hold boxes that are moved apart by class.',
+            )
     shape = graph.shape(node.input[1])
     known = shape and None not in shape[1:]
     count = shape[1] * shape[2] if known else _top_k_before(node.input[1], graph)
     if count > MAX_NMS_CANDIDATES:
-        yield (f'{count} candidates of an image, but only the {MAX_NMS_CANDIDATES} best are '
-               'looked at', 'Lower nms_pre in test_cfg.')
+        yield (
+            f'{count} candidates of an image, but only the {MAX_NMS_CANDIDATES} best are looked at',
+            'Lower nms_pre in test_cfg.',
+        )
 
 
 def _top_k_before(name: str, graph: Graph) -> int:
@@ -298,21 +345,19 @@ def _top_k_before(name: str, graph: Graph) -> int:
 
 
 @_rule('RoiAlign')
-def _roi_align(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _roi_align(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     x, rois = (graph.type(name) for name in node.input[:2])
     if rois not in (0, TensorProto.FLOAT):
-        yield (f'its rois are of type {_type_name(rois)}, expected float32',
-               'Half loses up to a pixel beyond 1024.')
+        yield (
+            f'its rois are of type {_type_name(rois)}, expected float32',
+            'Half loses up to a pixel beyond 1024.',
+        )
     if x and rois and x != rois:
         yield f'its map is {_type_name(x)} and its rois are {_type_name(rois)}', 'Cast the map.'
 
 
 @_rule('QuantizeLinear', 'DequantizeLinear')
-def _quantization(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _quantization(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     quantized = node.output[0] if node.op_type == 'QuantizeLinear' else node.input[0]
     kind = graph.type(quantized)
     if kind not in (0, TensorProto.INT8):
@@ -320,28 +365,27 @@ def _quantization(
     zero = graph.constant(node.input[2]) if _has(node, 2) else None
     if zero is not None and zero.any():
         yield 'its zero point is not 0', 'Quantize symmetrically.'
-    if (node.op_type == 'DequantizeLinear' and release < (10, 0)
-            and quantized in graph.initializers):
-        yield ('its weights are int8; releases before 10 want float32 weights and QuantizeLinear',
-               'Quantize with float_weights=True.')
+    if node.op_type == 'DequantizeLinear' and release < (10, 0) and quantized in graph.initializers:
+        yield (
+            'its weights are int8; releases before 10 want float32 weights and QuantizeLinear',
+            'Quantize with float_weights=True.',
+        )
 
 
 @_rule('If')
-def _if(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _if(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     branches = [_attribute(node, name, None) for name in ('then_branch', 'else_branch')]
     for values in zip(*(branch.output for branch in branches)):
         shapes = [graph.shape(value.name) for value in values]
         if None not in shapes and len(shapes[0]) != len(shapes[1]):
-            yield (f'its branches give tensors of {len(shapes[0])} and of {len(shapes[1])} axes',
-                   'Where torch.squeeze made it: take index 0 of the axis instead.')
+            yield (
+                f'its branches give tensors of {len(shapes[0])} and of {len(shapes[1])} axes',
+                'Where torch.squeeze made it: take index 0 of the axis instead.',
+            )
 
 
 @_rule('GridSample')
-def _grid_sample(
-    node: NodeProto, graph: Graph, release: Release
-) -> Iterator[tuple[str, str]]:
+def _grid_sample(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     shape = graph.shape(node.input[0])
     if shape is not None and len(shape) != 4:
         yield f'its input has {len(shape)} axes, expected 4', ''
@@ -364,8 +408,9 @@ def _type_name(kind: int) -> str:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return max((each.version for each in model.opset_import if each.domain in ('', 'ai.onnx')),
-               default=0)
+    return max(
+        (each.version for each in model.opset_import if each.domain in ('', 'ai.onnx')), default=0
+    )
 
 
 def _release(version: str) -> Release:

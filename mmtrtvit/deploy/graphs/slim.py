@@ -25,7 +25,8 @@ def slim(model: onnx.ModelProto) -> onnx.ModelProto:
     except ImportError as error:
         raise UserError(
             'onnxslim, which makes the graph smaller, is not installed: '
-            "pip install 'mmtrtvit[deploy]', or set onnx_config.slim=False.") from error
+            "pip install 'mmtrtvit[deploy]', or set onnx_config.slim=False."
+        ) from error
     return onnxslim.slim(model)
 
 
@@ -71,7 +72,8 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def name_axes(
-    model: onnx.ModelProto, dynamic_axes: Mapping[str, Mapping[int, str]],
+    model: onnx.ModelProto,
+    dynamic_axes: Mapping[str, Mapping[int, str]],
     sizes: Mapping[str, Sequence[int]],
 ) -> None:
     """Writes, in place, the axes of inputs and outputs: a name, or the size that never changes.
@@ -100,6 +102,8 @@ def add_metadata(model: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
     """
     model.producer_name, model.producer_version = 'mmtrtvit', __version__
     known = {entry.key: entry.value for entry in model.metadata_props}
-    texts = {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-             for key, value in metadata.items()}
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in metadata.items()
+    }
     onnx.helper.set_model_props(model, known | texts)

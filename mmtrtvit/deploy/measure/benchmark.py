@@ -60,8 +60,10 @@ def benchmark(
     runners = {str(path): _open(path, config, device, threads) for path in models}
     result = BenchmarkResult()
     for batch in batches:
-        calls = {name: partial(runner.infer, random_inputs(runner.shapes, batch, size))
-                 for name, runner in runners.items()}
+        calls = {
+            name: partial(runner.infer, random_inputs(runner.shapes, batch, size))
+            for name, runner in runners.items()
+        }
         with torch_threads(threads or None):
             result.latencies[batch] = measure_latency(calls, batch, rounds, warmup)
     for name, runner in runners.items() if layers else ():
@@ -78,8 +80,10 @@ def _open(path: str | Path, config: str | Path | None, device: str, threads: int
     if Path(path).suffix in GRAPHS:
         return open_graph(path, device, threads)
     if config is None:
-        raise UserError(f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}; weights '
-                        'need the --config of their model.')
+        raise UserError(
+            f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}; weights '
+            'need the --config of their model.'
+        )
     return open_checkpoint(config, path, device)
 
 
@@ -87,15 +91,31 @@ def format_latencies(result: BenchmarkResult) -> str:
     """Rows of models under a line of names."""
     rows = [('batch', 'median ms', 'p95 ms', 'images/s', 'model')]
     for batch, latencies in result.latencies.items():
-        rows += [(str(batch), f'{each.median:.2f}', f'{each.p95:.2f}', f'{each.throughput:.1f}',
-                  name) for name, each in latencies.items()]
+        rows += [
+            (str(batch), f'{each.median:.2f}', f'{each.p95:.2f}', f'{each.throughput:.1f}', name)
+            for name, each in latencies.items()
+        ]
     return format_rows(rows, names=-1)
 
 
 def format_shares(layers: Sequence[LayerTime], modules: int) -> str:
     """Time of all stages, and of the slowest modules."""
     parts = ('stage', by_stage(layers)), ('slowest modules', by_module(layers)[:modules])
-    return '\n\n'.join(format_rows([
-        ('ms', '%', 'layers', title),
-        *((f'{each.milliseconds:.3f}', f'{each.share * 100:.1f}', str(each.layers), each.name)
-          for each in shares)], names=-1) for title, shares in parts)
+    return '\n\n'.join(
+        format_rows(
+            [
+                ('ms', '%', 'layers', title),
+                *(
+                    (
+                        f'{each.milliseconds:.3f}',
+                        f'{each.share * 100:.1f}',
+                        str(each.layers),
+                        each.name,
+                    )
+                    for each in shares
+                ),
+            ],
+            names=-1,
+        )
+        for title, shares in parts
+    )

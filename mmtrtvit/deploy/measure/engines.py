@@ -65,15 +65,23 @@ def check_engines(
     expected = [reference.infer([each])[0] for each in prepared]
     graph = read_graph(onnx)
     shapes = [(1, *each.image.shape) for each in prepared]
-    ranges = ShapeRange(*(tuple(map(int, pick(shapes, axis=0))) for pick in (
-        np.min, np.median, np.max)))
+    ranges = ShapeRange(
+        *(tuple(map(int, pick(shapes, axis=0))) for pick in (np.min, np.median, np.max))
+    )
     profiles = [dict(input=ranges)] if None in graph.inputs['input'] else []
     report = dict(
-        environment=describe_environment(), graph=dict(
-            path=str(onnx), inputs=graph.inputs, opset=graph.opset, precision=graph.precision,
-            nodes=len(graph.nodes)),
+        environment=describe_environment(),
+        graph=dict(
+            path=str(onnx),
+            inputs=graph.inputs,
+            opset=graph.opset,
+            precision=graph.precision,
+            nodes=len(graph.nodes),
+        ),
         images=[str(image) for image in images],
-        metrics=evaluate(onnx) if evaluate else {}, engines=[])
+        metrics=evaluate(onnx) if evaluate else {},
+        engines=[],
+    )
     for each in options:
         name = f'{each.precision or graph.precision}.engine'
         entry = dict(options=asdict(each))
@@ -101,8 +109,9 @@ def onnx_file(work_dir: str | Path) -> Path:
     files = sorted(Path(work_dir).glob('*.onnx'))
     if len(files) != 1:
         names = ', '.join(file.name for file in files) or 'none'
-        raise UserError(f'{work_dir}: expected one *.onnx, as tools/deploy.py writes it, but there '
-                        f'is: {names}.')
+        raise UserError(
+            f'{work_dir}: expected one *.onnx, as tools/deploy.py writes it, but there is: {names}.'
+        )
     return files[0]
 
 
@@ -125,14 +134,19 @@ class RunnerSession:
     def __init__(self, runner: TensorRTRunner) -> None:
         self.runner = runner
         self.last: Arrays = {}
-        dtypes = {name: torch.empty(0, dtype=dtype).numpy().dtype
-                  for name, dtype in runner.dtypes.items()}
-        self.inputs = tuple(Tensor(name, runner.shapes[name], dtypes[name])
-                            for name in runner.inputs)
-        self.outputs = tuple(Tensor(name, tuple(runner.engine.get_tensor_shape(name)), dtypes[name])
-                             for name in runner.outputs)
+        dtypes = {
+            name: torch.empty(0, dtype=dtype).numpy().dtype for name, dtype in runner.dtypes.items()
+        }
+        self.inputs = tuple(
+            Tensor(name, runner.shapes[name], dtypes[name]) for name in runner.inputs
+        )
+        self.outputs = tuple(
+            Tensor(name, tuple(runner.engine.get_tensor_shape(name)), dtypes[name])
+            for name in runner.outputs
+        )
         self.profiles = tuple(
-            Profile(ranges['input'].min, ranges['input'].max) for ranges in runner.profiles)
+            Profile(ranges['input'].min, ranges['input'].max) for ranges in runner.profiles
+        )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         self.last = inputs
@@ -140,8 +154,12 @@ class RunnerSession:
 
 
 def compare_and_time(
-    work_dir: str | Path, runner: TensorRTRunner, reference: Model, prepared: Sequence[Any],
-    expected: Sequence[Detections | LabelMap], rounds: int,
+    work_dir: str | Path,
+    runner: TensorRTRunner,
+    reference: Model,
+    prepared: Sequence[Any],
+    expected: Sequence[Detections | LabelMap],
+    rounds: int,
 ) -> dict[str, Any]:
     """Differences, latencies and time of each stage of an engine, as plain data."""
     session = RunnerSession(runner)
@@ -149,15 +167,22 @@ def compare_and_time(
     found = [model.infer([each])[0] for each in reversed(prepared)][::-1]
     differences = compare(map(as_sample, found), map(as_sample, expected))
     latencies = measure_latency(
-        {'tensorrt': partial(runner.infer, session.last),
-         'onnxruntime on the CPU': partial(reference.session.run, session.last)}, 1, rounds, WARMUP)
+        {
+            'tensorrt': partial(runner.infer, session.last),
+            'onnxruntime on the CPU': partial(reference.session.run, session.last),
+        },
+        1,
+        rounds,
+        WARMUP,
+    )
     times = runner.time_layers(session.last, WARMUP + PROFILED_ROUNDS)[WARMUP:]
     layers = engine_layers(times, runner.layers())
     return dict(
         found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
         differences=[{**asdict(each), 'within': each.within} for each in differences],
         latencies={name: asdict(each) for name, each in latencies.items()},
-        stages=[asdict(each) for each in by_stage(layers)])
+        stages=[asdict(each) for each in by_stage(layers)],
+    )
 
 
 def as_sample(result: Detections | LabelMap) -> BaseDataElement:
@@ -166,8 +191,10 @@ def as_sample(result: Detections | LabelMap) -> BaseDataElement:
         labels = torch.from_numpy(result.labels.astype(np.int64))[None]
         return BaseDataElement(pred_sem_seg=PixelData(data=labels))
     instances = InstanceData(
-        bboxes=torch.from_numpy(result.boxes), scores=torch.from_numpy(result.scores),
-        labels=torch.from_numpy(result.labels))
+        bboxes=torch.from_numpy(result.boxes),
+        scores=torch.from_numpy(result.scores),
+        labels=torch.from_numpy(result.labels),
+    )
     if result.cells is not None:
         instances.masks = torch.from_numpy(result.masks)
     return BaseDataElement(pred_instances=instances)
@@ -202,12 +229,17 @@ def summary(report: dict[str, Any]) -> list[str]:
         if 'error' in entry:
             lines.append(f'{name}: {entry["error"].strip().splitlines()[-1]}')
             continue
-        apart = ', '.join(f'{each["output"]} {each["largest"]:.2g}'
-                          for each in entry['differences'])
+        apart = ', '.join(
+            f'{each["output"]} {each["largest"]:.2g}' for each in entry['differences']
+        )
         agree = all(each['within'] for each in entry['differences'])
-        lines.append(f'{name}: {entry["latencies"]["tensorrt"]["median"]:.2f} ms, '
-                     f'{"agrees" if agree else "differs"} (largest difference: {apart})')
+        lines.append(
+            f'{name}: {entry["latencies"]["tensorrt"]["median"]:.2f} ms, '
+            f'{"agrees" if agree else "differs"} (largest difference: {apart})'
+        )
         for metric, value in entry.get('metrics', {}).items():
-            lines.append(f'  {metric} {value:.4f}, of the ONNX file '
-                         f'{report["metrics"].get(metric, float("nan")):.4f}')
+            lines.append(
+                f'  {metric} {value:.4f}, of the ONNX file '
+                f'{report["metrics"].get(metric, float("nan")):.4f}'
+            )
     return lines

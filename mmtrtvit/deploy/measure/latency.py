@@ -40,9 +40,14 @@ def measure_latency(
     """
     times = times_side_by_side(functions, rounds, warmup)
     return {
-        name: Latency(float(np.median(values)), float(np.percentile(values, 95)),
-                      batch * len(values) / sum(values) * 1000, len(values))
-        for name, values in times.items()}
+        name: Latency(
+            float(np.median(values)),
+            float(np.percentile(values, 95)),
+            batch * len(values) / sum(values) * 1000,
+            len(values),
+        )
+        for name, values in times.items()
+    }
 
 
 def random_inputs(
@@ -68,9 +73,14 @@ def random_inputs(
     shape = (batch, *size, 3) if channels_last else (batch, 3, *size)
     if any(fixed not in (None, side) for fixed, side in zip(shapes['input'], shape)):
         fixed = 'x'.join('?' if side is None else str(side) for side in shapes['input'])
-        raise UserError(f'the graph takes images of {fixed}, not '
-                        f'{"x".join(map(str, shape))}: give another --shape or --batch.')
-    images = generator.integers(0, 256, shape, np.uint8) if channels_last else (
-        generator.standard_normal(shape, np.float32))
+        raise UserError(
+            f'the graph takes images of {fixed}, not '
+            f'{"x".join(map(str, shape))}: give another --shape or --batch.'
+        )
+    images = (
+        generator.integers(0, 256, shape, np.uint8)
+        if channels_last
+        else (generator.standard_normal(shape, np.float32))
+    )
     inputs = dict(input=images, sizes=np.tile(np.float32(size), (batch, 1)))
     return {name: inputs[name] for name in shapes}

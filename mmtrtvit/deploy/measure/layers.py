@@ -63,8 +63,11 @@ def module_of(node: str) -> tuple[str, ...]:
     if not node.startswith('/'):
         return ()
     scopes = list(takewhile(lambda scope: not scope[:1].isupper(), node.strip('/').split('/')))
-    kept = [scope for scope, inner in zip(scopes, [*scopes[1:], ''])
-            if not inner.startswith(f'{scope}.')]
+    kept = [
+        scope
+        for scope, inner in zip(scopes, [*scopes[1:], ''])
+        if not inner.startswith(f'{scope}.')
+    ]
     return tuple(part for scope in kept for part in scope.split('.'))
 
 
@@ -75,8 +78,10 @@ def common_module(nodes: Iterable[str]) -> str:
         return INSERTED
     shared = paths[0]
     for path in paths[1:]:
-        length = next((index for index, (a, b) in enumerate(zip(shared, path)) if a != b),
-                      min(len(shared), len(path)))
+        length = next(
+            (index for index, (a, b) in enumerate(zip(shared, path)) if a != b),
+            min(len(shared), len(path)),
+        )
         shared = shared[:length]
     return '.'.join(shared) or BEHIND
 
@@ -96,13 +101,17 @@ def engine_layers(
     for name in rounds[0]:
         nodes = re.findall(r'\[ONNX Layer: ([^\]]+)\]', metadata.get(name, ''))
         nodes = [node for node in nodes if node.startswith('/')] or NODE.findall(name)
-        layers.append(LayerTime(
-            name, common_module(nodes), median(each.get(name, 0.) for each in rounds)))
+        layers.append(
+            LayerTime(name, common_module(nodes), median(each.get(name, 0.0) for each in rounds))
+        )
     return layers
 
 
 def onnx_layers(
-    path: str | Path, inputs: Mapping[str, np.ndarray], rounds: int = 10, warmup: int = 2,
+    path: str | Path,
+    inputs: Mapping[str, np.ndarray],
+    rounds: int = 10,
+    warmup: int = 2,
     threads: int = 0,
 ) -> list[LayerTime]:
     """Layers of an ONNX file in ONNX Runtime on the CPU, by its own profiler.
@@ -123,7 +132,8 @@ def onnx_layers(
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, 'profile'))
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=['CPUExecutionProvider'])
+            str(path), options, providers=['CPUExecutionProvider']
+        )
         for _ in range(warmup + rounds):
             session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text())
@@ -132,8 +142,10 @@ def onnx_layers(
         if event.get('cat') == 'Node' and event['name'].endswith('_kernel_time'):
             name = event['name'].removesuffix('_kernel_time')
             times.setdefault(name, []).append(event['dur'] / 1000)
-    return [LayerTime(name, common_module(NODE.findall(name)), median(values[warmup:]))
-            for name, values in times.items()]
+    return [
+        LayerTime(name, common_module(NODE.findall(name)), median(values[warmup:]))
+        for name, values in times.items()
+    ]
 
 
 def stage_of(module: str) -> str:
@@ -141,7 +153,7 @@ def stage_of(module: str) -> str:
     parts = module.split('.')
     if parts[0] != 'backbone':
         return parts[0]
-    return '.'.join(parts[:3 if 'stages' in parts[1:2] else 2])
+    return '.'.join(parts[: 3 if 'stages' in parts[1:2] else 2])
 
 
 def by_stage(layers: Sequence[LayerTime]) -> list[Share]:
@@ -155,9 +167,10 @@ def by_module(layers: Sequence[LayerTime]) -> list[Share]:
 
 
 def _shares(layers: Sequence[LayerTime], group: Any) -> list[Share]:
-    total = sum(layer.milliseconds for layer in layers) or 1.
+    total = sum(layer.milliseconds for layer in layers) or 1.0
     groups: dict[str, list[float]] = {}
     for layer in layers:
         groups.setdefault(group(layer.module), []).append(layer.milliseconds)
-    return [Share(name, sum(times), sum(times) / total, len(times))
-            for name, times in groups.items()]
+    return [
+        Share(name, sum(times), sum(times) / total, len(times)) for name, times in groups.items()
+    ]

@@ -31,8 +31,10 @@ def training_images(config: Config, count: int) -> list[str]:
             dataset = DATASETS.build(dict(settings, pipeline=[]))
         files += [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not files:
-        raise UserError(f'{config.filename}: its train_dataloader has no image to calibrate INT8 '
-                        'with. Name a config that has some: --calib-dataset-cfg CONFIG')
+        raise UserError(
+            f'{config.filename}: its train_dataloader has no image to calibrate INT8 '
+            'with. Name a config that has some: --calib-dataset-cfg CONFIG'
+        )
     places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
     return [files[place] for place in places]
 

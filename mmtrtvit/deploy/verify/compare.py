@@ -34,9 +34,7 @@ class Difference:
         return self.largest <= self.tolerance and not self.unmatched
 
 
-def compare(
-    ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]
-) -> list[Difference]:
+def compare(ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]) -> list[Difference]:
     """Compares predictions image by image.
 
     Detections are matched one to one: each with the nearest of the other side of the same class.
@@ -67,23 +65,23 @@ def _detections(pairs: list[tuple[InstanceData, InstanceData]]) -> list[Differen
         score_errors.append((a.scores[first] - b.scores[second]).abs())
         if 'masks' in a:
             mask_errors.append(1 - mask_iou(a.masks[first], b.masks[second]))
-    rows = [_difference('boxes (pixels)', box_errors, unmatched, 1e-2),
-            _difference('scores', score_errors, unmatched, 1e-4)]
+    rows = [
+        _difference('boxes (pixels)', box_errors, unmatched, 1e-2),
+        _difference('scores', score_errors, unmatched, 1e-4),
+    ]
     if mask_errors:
         rows.append(_difference('masks (1 - IoU)', mask_errors, unmatched, 1e-3))
     return rows
 
 
-def _difference(
-    output: str, errors: list[Tensor], unmatched: int, tolerance: float
-) -> Difference:
+def _difference(output: str, errors: list[Tensor], unmatched: int, tolerance: float) -> Difference:
     values = torch.cat(errors).double()
-    largest = values.max().item() if len(values) else 0.
-    mean = values.mean().item() if len(values) else 0.
+    largest = values.max().item() if len(values) else 0.0
+    mean = values.mean().item() if len(values) else 0.0
     return Difference(output, largest, mean, len(values), unmatched, tolerance)
 
 
-def match(a: InstanceData, b: InstanceData, reach: float = 2.) -> tuple[Tensor, Tensor]:
+def match(a: InstanceData, b: InstanceData, reach: float = 2.0) -> tuple[Tensor, Tensor]:
     """Pairs detections of the same class, the nearest first.
 
     Args:
@@ -113,4 +111,4 @@ def match(a: InstanceData, b: InstanceData, reach: float = 2.) -> tuple[Tensor, 
 def mask_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of each pair of masks, ``(N, H, W), (N, H, W) -> (N,)``; 1 where both are empty."""
     union = (a | b).sum(dim=(1, 2))
-    return torch.where(union > 0, (a & b).sum(dim=(1, 2)) / union.clamp(min=1), 1.)
+    return torch.where(union > 0, (a & b).sum(dim=(1, 2)) / union.clamp(min=1), 1.0)

@@ -1,5 +1,6 @@
 """A graph behind the interface of a model of MMDetection or MMSegmentation, so that everything that
-takes a model (evaluators, visualizers, inferencers) takes the graph as well."""
+takes a model (evaluators, visualizers, inferencers) takes the graph as well.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -54,20 +55,26 @@ class HostPreprocessor(nn.Module):
         """
         data = self.preprocessor(data, training)
         height, width = data['inputs'].shape[2:]
-        rows, columns = (wanted - side if wanted else 0
-                         for wanted, side in zip(self.size, (height, width)))
+        rows, columns = (
+            wanted - side if wanted else 0 for wanted, side in zip(self.size, (height, width))
+        )
         if min(rows, columns) < 0:
             raise UserError(
                 f'the graph takes images of {self.size[0]} x {self.size[1]} (H x W); one '
                 f'has {height} x {width} behind the test pipeline. Resize to no more in the '
-                'config, or export for any size.')
+                'config, or export for any size.'
+            )
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
         size = tuple(data['inputs'].shape[2:])
         for sample in data['data_samples']:
             left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
-            sample.set_metainfo(dict(
-                batch_input_shape=size, pad_shape=size,
-                padding_size=[left, right + columns, top, bottom + rows]))
+            sample.set_metainfo(
+                dict(
+                    batch_input_shape=size,
+                    pad_shape=size,
+                    padding_size=[left, right + columns, top, bottom + rows],
+                )
+            )
         return data
 
     def arrays(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
@@ -79,8 +86,10 @@ class HostPreprocessor(nn.Module):
         """
         if self.takes_images:
             inputs = inputs.permute(0, 2, 3, 1).to(torch.uint8)
-        return dict(input=inputs.cpu().contiguous().numpy(),
-                    sizes=np.array(sizes, np.float32).reshape(-1, 2))
+        return dict(
+            input=inputs.cpu().contiguous().numpy(),
+            sizes=np.array(sizes, np.float32).reshape(-1, 2),
+        )
 
 
 class DeployedModel(BaseModel):
@@ -115,15 +124,19 @@ class DeployedModel(BaseModel):
         """
         values = self.data_preprocessor.arrays(inputs, sizes)
         step = self.runner.shapes['input'][0] or min(
-            len(inputs), self.runner.max_batch or len(inputs))
+            len(inputs), self.runner.max_batch or len(inputs)
+        )
         parts = []
         for start in range(0, len(inputs), step):
-            part = {name: filled(values[name][start:start + step], step)
-                    for name in self.runner.inputs}
+            part = {
+                name: filled(values[name][start : start + step], step)
+                for name in self.runner.inputs
+            }
             parts.append(self.runner.infer(part))
         return {
-            name: torch.from_numpy(np.concatenate([part[name] for part in parts])[:len(inputs)])
-            for name in self.runner.outputs}
+            name: torch.from_numpy(np.concatenate([part[name] for part in parts])[: len(inputs)])
+            for name in self.runner.outputs
+        }
 
 
 def filled(values: np.ndarray, count: int) -> np.ndarray:
@@ -141,28 +154,33 @@ class DeployedDetector(DeployedModel):
 
     def __init__(self, model: nn.Module, runner: Runner) -> None:
         super().__init__(model, runner)
-        self.mask_threshold = model.test_cfg.get('rcnn', {}).get('mask_thr_binary', .5)
+        self.mask_threshold = model.test_cfg.get('rcnn', {}).get('mask_thr_binary', 0.5)
 
-    def predict(
-        self, inputs: Tensor, data_samples: list[BaseDataElement]
-    ) -> list[BaseDataElement]:
+    def predict(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
         """Adds ``pred_instances`` in pixels of the original images to the samples."""
         outputs = self.infer(inputs, [sample.img_shape[:2] for sample in data_samples])
         for index, sample in enumerate(data_samples):
             found = slice(int(outputs['num_dets'][index, 0]))
             sample.pred_instances = self.instances(
-                {name: value[index, found] for name, value in outputs.items()
-                 if name != 'num_dets'}, sample.metainfo)
+                {
+                    name: value[index, found]
+                    for name, value in outputs.items()
+                    if name != 'num_dets'
+                },
+                sample.metainfo,
+            )
         return data_samples
 
     def instances(self, outputs: dict[str, Tensor], meta: dict[str, Any]) -> InstanceData:
         """Detections of one image in its own pixels."""
         boxes = outputs['dets'][:, :4] / outputs['dets'].new_tensor(meta['scale_factor']).repeat(2)
         instances = InstanceData(
-            bboxes=boxes, scores=outputs['dets'][:, 4], labels=outputs['labels'].long())
+            bboxes=boxes, scores=outputs['dets'][:, 4], labels=outputs['labels'].long()
+        )
         if 'masks' in outputs:
             instances.masks = pasted(
-                outputs['masks'], boxes, meta['ori_shape'][:2], self.mask_threshold)
+                outputs['masks'], boxes, meta['ori_shape'][:2], self.mask_threshold
+            )
         return instances
 
 
@@ -183,7 +201,8 @@ def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float
     whole = torch.zeros((len(masks), *size), dtype=torch.bool)
     for index in range(len(masks)):
         part, place = _do_paste_mask(
-            masks[index][None, None], boxes[index][None], *size, skip_empty=True)
+            masks[index][None, None], boxes[index][None], *size, skip_empty=True
+        )
         whole[(index, *place)] = (part >= threshold)[0]
     return whole
 
@@ -201,9 +220,7 @@ class DeployedSegmentor(DeployedModel):
         self.align_corners = model.align_corners
         self.decode_head = model.decode_head  # knows the threshold of a single class
 
-    def predict(
-        self, inputs: Tensor, data_samples: list[BaseDataElement]
-    ) -> list[BaseDataElement]:
+    def predict(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
         """Adds ``pred_sem_seg`` in the size of the original images to the samples."""
         from mmseg.models.segmentors import BaseSegmentor
         from mmseg.models.utils import resize
@@ -214,7 +231,8 @@ class DeployedSegmentor(DeployedModel):
             output = nn.functional.one_hot(output.long(), self.decode_head.num_classes)
             output = output.permute(0, 3, 1, 2).float()
         logits = resize(
-            output, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+            output, size, mode='bilinear', align_corners=self.align_corners, warning=False
+        )
         return BaseSegmentor.postprocess_result(self, logits, data_samples)
 
 

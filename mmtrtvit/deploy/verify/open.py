@@ -35,9 +35,7 @@ def open_graph(path: str | Path, device: str | None = None, threads: int = 0) ->
     return OnnxRunner(path, device, threads)
 
 
-def open_checkpoint(
-    config: str | Path, checkpoint: str | Path, device: str = 'cpu'
-) -> TorchRunner:
+def open_checkpoint(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> TorchRunner:
     """Opens weights as the module that ``tools/deploy.py`` would export, in PyTorch.
 
     Args:

@@ -45,9 +45,7 @@ class TorchRunner:
     name = 'pytorch'
     max_batch = None
 
-    def __init__(
-        self, module: nn.Module, inputs: tuple[str, ...], device: str = 'cpu'
-    ) -> None:
+    def __init__(self, module: nn.Module, inputs: tuple[str, ...], device: str = 'cpu') -> None:
         self.module = module.eval().to(device)
         self.inputs = inputs
         self.outputs = tuple(module.output_names)

@@ -40,8 +40,10 @@ class GpuStream:
             raise NoTensorRT('PyTorch finds no GPU here, and an engine runs on nothing else.')
         self.device = torch.device(device)
         if self.device.type != 'cuda' or (self.device.index or 0) >= torch.cuda.device_count():
-            raise UserError(f'--device {device}: an engine runs on cuda:0 to '
-                            f'cuda:{torch.cuda.device_count() - 1}.')
+            raise UserError(
+                f'--device {device}: an engine runs on cuda:0 to '
+                f'cuda:{torch.cuda.device_count() - 1}.'
+            )
         self.name = torch.cuda.get_device_name(self.device)
         self.stream = torch.cuda.Stream(self.device)
         self.handle = self.stream.cuda_stream
@@ -91,13 +93,20 @@ class TensorRTRunner:
         modes = {name: engine.get_tensor_mode(name) for name in names}
         self.inputs = tuple(name for name in names if modes[name] == self.trt.TensorIOMode.INPUT)
         self.outputs = tuple(name for name in names if name not in self.inputs)
-        self.dtypes = {name: _torch_dtype(self.trt, engine.get_tensor_dtype(name))
-                       for name in names}
-        self.shapes = {name: tuple(None if side < 0 else side for side in
-                                   engine.get_tensor_shape(name)) for name in self.inputs}
+        self.dtypes = {
+            name: _torch_dtype(self.trt, engine.get_tensor_dtype(name)) for name in names
+        }
+        self.shapes = {
+            name: tuple(None if side < 0 else side for side in engine.get_tensor_shape(name))
+            for name in self.inputs
+        }
         self.profiles = [
-            {name: ShapeRange(*map(tuple, engine.get_tensor_profile_shape(name, index)))
-             for name in self.inputs} for index in range(engine.num_optimization_profiles)]
+            {
+                name: ShapeRange(*map(tuple, engine.get_tensor_profile_shape(name, index)))
+                for name in self.inputs
+            }
+            for index in range(engine.num_optimization_profiles)
+        ]
         self.max_batch = max(profile[self.inputs[0]].max[0] for profile in self.profiles)
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -118,12 +127,11 @@ class TensorRTRunner:
         trt = self.trt
 
         class Profiler(trt.IProfiler):
-
             def __init__(self) -> None:
                 trt.IProfiler.__init__(self)
 
             def report_layer_time(self, layer_name: str, ms: float) -> None:
-                times[-1][layer_name] = times[-1].get(layer_name, 0.) + ms
+                times[-1][layer_name] = times[-1].get(layer_name, 0.0) + ms
 
         profiler = Profiler()
         with self.stream.active():
@@ -139,16 +147,19 @@ class TensorRTRunner:
         """What TensorRT's inspector says of each layer: Name, Metadata and more."""
         inspector = self.engine.create_engine_inspector()
         text = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
-        return [layer if isinstance(layer, dict) else {'Name': layer}
-                for layer in json.loads(text)['Layers']]
+        return [
+            layer if isinstance(layer, dict) else {'Name': layer}
+            for layer in json.loads(text)['Layers']
+        ]
 
     def _to_gpu(self, inputs: Arrays) -> dict[str, torch.Tensor]:
         tensors = {}
         for name in self.inputs:
             tensor = torch.from_numpy(np.ascontiguousarray(inputs[name]))
             if tensor.dtype != self.dtypes[name]:
-                raise UserError(f'{name} is of {tensor.dtype}, but {self.path} takes '
-                                f'{self.dtypes[name]}.')
+                raise UserError(
+                    f'{name} is of {tensor.dtype}, but {self.path} takes {self.dtypes[name]}.'
+                )
             tensors[name] = tensor.to(self.stream.device)
         return tensors
 
@@ -164,10 +175,11 @@ class TensorRTRunner:
         for name in self.outputs:
             shape = tuple(context.get_tensor_shape(name))
             if min(shape, default=0) < 0:
-                raise UserError(f'{self.path}: the shape of {name} depends on values, {shape}. '
-                                'Graphs that tools/deploy.py writes have outputs of fixed shape.')
-            outputs[name] = torch.empty(
-                shape, dtype=self.dtypes[name], device=self.stream.device)
+                raise UserError(
+                    f'{self.path}: the shape of {name} depends on values, {shape}. '
+                    'Graphs that tools/deploy.py writes have outputs of fixed shape.'
+                )
+            outputs[name] = torch.empty(shape, dtype=self.dtypes[name], device=self.stream.device)
             context.set_tensor_address(name, outputs[name].data_ptr())
         if not context.execute_async_v3(self.stream.handle):
             raise UserError(self._failed('failed'))
@@ -179,16 +191,24 @@ class TensorRTRunner:
                 return index
         given = ', '.join(f'{name} {format_shape(x.shape)}' for name, x in tensors.items())
         ranges = '; '.join(
-            ', '.join(f'{name} {format_shape(shapes.min)} to {format_shape(shapes.max)}'
-                      for name, shapes in profile.items()) for profile in self.profiles)
-        raise UserError(f'{self.path} takes {ranges}, but got {given}: resize the image, or '
-                        'build an engine with another range (backend_config.model_inputs).')
+            ', '.join(
+                f'{name} {format_shape(shapes.min)} to {format_shape(shapes.max)}'
+                for name, shapes in profile.items()
+            )
+            for profile in self.profiles
+        )
+        raise UserError(
+            f'{self.path} takes {ranges}, but got {given}: resize the image, or '
+            'build an engine with another range (backend_config.model_inputs).'
+        )
 
     def _refused(self) -> str:
         error = self.logger.errors[0] if self.logger.errors else 'TensorRT gave no reason.'
         reason = next((text for words, text in REASONS.items() if words in error), '')
-        return (f'TensorRT {self.trt.__version__} cannot load {self.path} on {self.stream.name}. '
-                f'{reason} Build it here, with tools/onnx2tensorrt.py.\n  {error}')
+        return (
+            f'TensorRT {self.trt.__version__} cannot load {self.path} on {self.stream.name}. '
+            f'{reason} Build it here, with tools/onnx2tensorrt.py.\n  {error}'
+        )
 
     def _failed(self, what: str) -> str:
         errors = '\n'.join(f'  {error}' for error in self.logger.errors[-3:])
@@ -197,11 +217,23 @@ class TensorRTRunner:
 
 def _inside(shape: torch.Size, shapes: ShapeRange) -> bool:
     return len(shape) == len(shapes.min) and all(
-        least <= side <= most for least, side, most in zip(shapes.min, shape, shapes.max))
+        least <= side <= most for least, side, most in zip(shapes.min, shape, shapes.max)
+    )
 
 
 def _torch_dtype(trt: ModuleType, dtype: Any) -> torch.dtype:
-    names = dict(FLOAT='float32', HALF='float16', BF16='bfloat16', INT32='int32', INT64='int64',
-                 BOOL='bool', UINT8='uint8', INT8='int8')
-    return next(getattr(torch, ours) for theirs, ours in names.items()
-                if dtype == getattr(trt.DataType, theirs, None))
+    names = dict(
+        FLOAT='float32',
+        HALF='float16',
+        BF16='bfloat16',
+        INT32='int32',
+        INT64='int64',
+        BOOL='bool',
+        UINT8='uint8',
+        INT8='int8',
+    )
+    return next(
+        getattr(torch, ours)
+        for theirs, ours in names.items()
+        if dtype == getattr(trt.DataType, theirs, None)
+    )

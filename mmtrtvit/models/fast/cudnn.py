@@ -13,18 +13,25 @@ from ..layers import added, is_traced
 
 def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether cuDNN computes a map: half precision, on an NVIDIA GPU, no graph that is traced, no
-    gradient."""
+    gradient.
+    """
     return (
-        not is_traced() and x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
-        and x.dtype == weight.dtype and not x.requires_grad and torch.version.cuda is not None
-        and torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled)
+        not is_traced()
+        and x.is_cuda
+        and x.dtype in (torch.float16, torch.bfloat16)
+        and x.dtype == weight.dtype
+        and not x.requires_grad
+        and torch.version.cuda is not None
+        and torch.backends.cudnn.is_available()
+        and torch.backends.cudnn.enabled
+    )
 
 
 def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     """Computes a :class:`.fast_layers.FastConv`."""
     settings = conv.stride, conv.padding, conv.dilation, conv.groups
     if conv.relu and other is not None:
-        return torch.cudnn_convolution_add_relu(x, conv.weight, other, 1., conv.bias, *settings)
+        return torch.cudnn_convolution_add_relu(x, conv.weight, other, 1.0, conv.bias, *settings)
     if conv.pointwise:
         return _pointwise(conv, x, other)
     if conv.relu and conv.groups == 1:

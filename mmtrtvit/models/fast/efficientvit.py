@@ -75,10 +75,16 @@ class FastAttentionHead(nn.Module):
         conv = folded(head.query_conv)
         impulses = torch.eye(window_size**2).to(bias).view(-1, 1, window_size, window_size)
         responses = conv2d(
-            impulses.expand(-1, KEY_CHANNELS, -1, -1), conv.weight, None, 1, conv.padding, 1,
-            KEY_CHANNELS)
+            impulses.expand(-1, KEY_CHANNELS, -1, -1),
+            conv.weight,
+            None,
+            1,
+            conv.padding,
+            1,
+            KEY_CHANNELS,
+        )
         constant = conv(query_bias.view(1, -1, 1, 1).expand(-1, -1, window_size, window_size))
-        scale = KEY_CHANNELS**-.5
+        scale = KEY_CHANNELS**-0.5
         self.query_mixing = _frozen(responses.flatten(2).transpose(0, 1) * scale)  # (16, w^2, w^2)
         self.query_bias = _frozen(constant.flatten(2).transpose(0, 1) * scale)  # (16, 1, w * w)
         self.bias = _frozen(bias)
@@ -96,7 +102,8 @@ class FastAttentionHead(nn.Module):
 
     def taps(self, reach: int) -> Tensor:
         """The query's depthwise kernel, times the scale of attention, channels last:
-        ``(2 * reach + 1, 2 * reach + 1, 16)``."""
+        ``(2 * reach + 1, 2 * reach + 1, 16)``.
+        """
         window_size = isqrt(self.bias.shape[0])
         mixing = self.query_mixing.unflatten(2, (window_size, -1)).unflatten(1, (window_size, -1))
         offset = torch.arange(-reach, reach + 1)
@@ -152,12 +159,19 @@ class FastWindowAttention(nn.Module):
 
     def _stack(self) -> triton_attention.Weights:
         reach = max(head.reach for head in self.heads)
-        qkv, taps, query_bias, bias = map(torch.stack, zip(*(
-            (head.qkv.weight, head.taps(reach), head.query_bias.squeeze(1), head.bias)
-            for head in self.heads)))
+        qkv, taps, query_bias, bias = map(
+            torch.stack,
+            zip(
+                *(
+                    (head.qkv.weight, head.taps(reach), head.query_bias.squeeze(1), head.bias)
+                    for head in self.heads
+                )
+            ),
+        )
         reaches = torch.tensor([head.reach for head in self.heads], dtype=torch.int32)
         return triton_attention.Weights(
-            qkv, taps, query_bias, bias, self.floor, reaches.to(self.floor.device))
+            qkv, taps, query_bias, bias, self.floor, reaches.to(self.floor.device)
+        )
 
     def _apply(self, *args, **kwargs) -> nn.Module:
         self._stacked = None
@@ -179,10 +193,12 @@ class FastPatchMerging(nn.Module):
     def __init__(self, block: PatchMerging) -> None:
         super().__init__()
         self.expand, self.reduce = (
-            FastConv(folded(part), relu=True) for part in (block.expand, block.reduce))
+            FastConv(folded(part), relu=True) for part in (block.expand, block.reduce)
+        )
         fc1, fc2 = (
             linear_layer(conv.weight.flatten(1), conv.bias)
-            for conv in (block.squeeze_excite.fc1, block.squeeze_excite.fc2))
+            for conv in (block.squeeze_excite.fc1, block.squeeze_excite.fc2)
+        )
         self.squeeze_excite = nn.Sequential(fc1, nn.ReLU(), fc2, nn.Sigmoid())
         self.project = FastConv(folded(block.project))
 
@@ -194,7 +210,8 @@ class FastPatchMerging(nn.Module):
 
 def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
     """Gives each head its group of channels, ``(n, w * w, C)``, plus what the head before returns:
-    ``(n, w * w, heads * C)``."""
+    ``(n, w * w, heads * C)``.
+    """
     outputs = []
     for head, group in zip(heads, groups):
         outputs.append(head(group + outputs[-1] if outputs else group))

@@ -35,15 +35,17 @@ class FusedBackbone(Backbone):
         last = backbone.out_indices[-1]
         super().__init__(
             FastStem(*backbone.stem),
-            backbone.stages[:last + 1],
+            backbone.stages[: last + 1],
             dict(zip(backbone.out_indices, backbone.out_channels)),
             dict(zip(backbone.out_indices, backbone.out_strides)),
-            backbone.out_indices)
+            backbone.out_indices,
+        )
         _replace_blocks(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``x``: images in any precision, which the maps have, too; the weights' decides in which
-        they are computed."""
+        they are computed.
+        """
         dtype = self.stem[0].weight.dtype
         if x.dtype == dtype:
             return super().forward(x)
@@ -82,7 +84,8 @@ def fuse(model: nn.Module) -> nn.Module:
 
 def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) -> nn.Module:
     """Returns a model with another backbone in place of each, which is changed in place unless it
-    is a backbone itself."""
+    is a backbone itself.
+    """
     if isinstance(model, Backbone):
         return make(model)
     replace_modules(model, Backbone, make)

@@ -26,13 +26,22 @@ class FastConv(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
         super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            conv.dilation, conv.groups, device='meta')
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.groups,
+            device='meta',
+        )
         self.weight, self.bias, self.relu = conv.weight, conv.bias, relu
         self.packed = onednn.Packed()
         self.pointwise = (
-            conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0)
-            and conv.groups == 1)
+            conv.kernel_size == conv.stride == (1, 1)
+            and conv.padding == (0, 0)
+            and conv.groups == 1
+        )
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """``other``, if given, is added before negative values become zero: (B, C', H', W')."""
@@ -63,32 +72,36 @@ class FastLinear(nn.Linear):
 class FastStem(nn.Sequential):
     """Layers that take images one by one, so that their large maps stay in the cache and their
     memory is used again, and large images in strips if each layer is a 3x3 convolution of stride
-    2: ``(B, 3, H, W) -> (B, C, H', W')``."""
+    2: ``(B, 3, H, W) -> (B, C, H', W')``.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not onednn.takes(x, self[0].weight):
             return super().forward(x)
         halving = all(
             isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)
-            for layer in self)
+            for layer in self
+        )
         height, width = x.shape[2:]
         strips = ceil(height * width / STRIP_PIXELS) if halving else 1
-        stride = 2**len(self)
+        stride = 2 ** len(self)
         rows = ceil(height / strips / stride) * stride
         return _joined([self._in_strips(image, rows, stride) for image in x.split(1)], dim=0)
 
     def _in_strips(self, x: Tensor, rows: int, stride: int) -> Tensor:
         """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
-        none below: a strip that begins one row of the output earlier has only that row wrong."""
+        none below: a strip that begins one row of the output earlier has only that row wrong.
+        """
         maps = []
         for top in range(0, x.shape[2], rows):
-            strip = x[:, :, max(top - stride, 0):top + rows]
-            maps.append(super().forward(channels_last(strip))[:, :, bool(top):])
+            strip = x[:, :, max(top - stride, 0) : top + rows]
+            maps.append(super().forward(channels_last(strip))[:, :, bool(top) :])
         return _joined(maps, dim=2)
 
 
 def replace_linear(model: nn.Module) -> None:
     """Makes every plain ``nn.Linear`` of a model in eval mode a :class:`FastLinear`, in place."""
+
     def make(layer: nn.Linear) -> nn.Linear:
         plain = type(layer) is nn.Linear and not layer._forward_hooks | layer._forward_pre_hooks
         return FastLinear(layer) if plain else layer

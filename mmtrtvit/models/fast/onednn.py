@@ -25,12 +25,17 @@ SMALL_PRODUCT = 2**21  # multiplications; with fewer, oneDNN takes longer to cal
 
 def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN computes a map or tokens: fp32, on the CPU, no graph that is traced, no
-    gradient."""
+    gradient.
+    """
     return (
-        not is_traced() and x.is_cpu and x.dtype == weight.dtype == torch.float32
+        not is_traced()
+        and x.is_cpu
+        and x.dtype == weight.dtype == torch.float32
         and not x.requires_grad
-        and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-        and not torch.is_autocast_enabled('cpu'))
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled('cpu')
+    )
 
 
 class Packed:
@@ -62,8 +67,8 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     if conv.pointwise:  # a linear layer over tokens does less around the same product
         tokens = None if other is None else other.permute(0, 2, 3, 1)
         x = product(
-            x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias, conv.packed, tokens,
-            conv.relu)
+            x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias, conv.packed, tokens, conv.relu
+        )
         return x.permute(0, 3, 1, 2)
     settings = conv.padding, conv.stride, conv.dilation, conv.groups
     weight = conv.weight
@@ -73,16 +78,22 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     op = torch.ops.mkldnn._convolution_pointwise
     if other is None:
         return op(x, weight, conv.bias, *settings, 'relu' if conv.relu else 'none', [], '')
-    return op.binary(x, other, weight, conv.bias, *settings, 'add', None,
-                     'relu' if conv.relu else None, [], None)
+    return op.binary(
+        x, other, weight, conv.bias, *settings, 'add', None, 'relu' if conv.relu else None, [], None
+    )
 
 
 def product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed, other: Tensor | None = None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    packed: Packed,
+    other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
     """Computes a linear layer over tokens, ``(..., C) -> (..., C')``; ``other`` is added before
-    negative values become zero: ``(..., C')``."""
+    negative values become zero: ``(..., C')``.
+    """
     tokens = x.shape[:-1].numel()
     if tokens * weight.numel() < SMALL_PRODUCT:
         return added(linear(x, weight, bias), other, relu)

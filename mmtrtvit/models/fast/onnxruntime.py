@@ -59,11 +59,10 @@ class OnnxBackbone(FusedBackbone):
         super().__init__(backbone)
         for conv, following in zip(self.stem, self.stem[1:]):
             _widen(conv, following)
-        stride = 2**len(self.stem)
+        stride = 2 ** len(self.stem)
         for stage in self.stages:
-            stride *= 2**sum(isinstance(block, FastPatchMerging) for block in stage)
-            replace_modules(
-                stage, FastWindowAttention, partial(OnnxWindowAttention, stride=stride))
+            stride *= 2 ** sum(isinstance(block, FastPatchMerging) for block in stage)
+            replace_modules(stage, FastWindowAttention, partial(OnnxWindowAttention, stride=stride))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
@@ -104,8 +103,10 @@ class Grid:
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
 
-        y, z = (torch.arange(count * window_size).clamp(max=side) + 1
-                for count, side in ((rows, height), (columns, width)))
+        y, z = (
+            torch.arange(count * window_size).clamp(max=side) + 1
+            for count, side in ((rows, height), (columns, width))
+        )
         split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
         split = split.view(-1).to(x.device) * heads
 
@@ -143,9 +144,13 @@ class OnnxWindowAttention(nn.Module):
         tokens = self.border(x).permute(0, 2, 3, 1)
         rows = (grid.height + 2) * (grid.width + 2) * heads
         groups = tokens.reshape(-1, rows, channels // heads)
-        windows = cascade(self.heads, (
-            groups.index_select(1, index).reshape(-1, self.window_size**2, channels // heads)
-            for index in grid.split))
+        windows = cascade(
+            self.heads,
+            (
+                groups.index_select(1, index).reshape(-1, self.window_size**2, channels // heads)
+                for index in grid.split
+            ),
+        )
         tokens = windows.reshape(-1, grid.split[0].shape[0], channels)
         tokens = tokens.index_select(1, grid.merge)
         tokens = torch.maximum(tokens, self.floor)
@@ -175,5 +180,6 @@ def _widen(conv: FastConv, following: FastConv) -> None:
     missing = max(BLOCK - conv.out_channels, 0)
     conv.weight, conv.bias, following.weight = (
         nn.Parameter(pad(weight, (0, 0) * axes + (0, missing)), requires_grad=False)
-        for weight, axes in ((conv.weight, 3), (conv.bias, 0), (following.weight, 2)))
+        for weight, axes in ((conv.weight, 3), (conv.bias, 0), (following.weight, 2))
+    )
     conv.out_channels = following.in_channels = conv.out_channels + missing

@@ -52,8 +52,12 @@ class Weights(NamedTuple):
 def takes(x: Tensor, weight: Tensor, window_size: int) -> bool:
     """Whether the kernel computes a map: half precision, on a GPU with units for it."""
     return (
-        triton is not None and cudnn.takes(x, weight) and window_size**2 <= MOST_TOKENS
-        and torch.cuda.get_device_capability(x.device) >= (8, 0) and _starts(x.device))
+        triton is not None
+        and cudnn.takes(x, weight)
+        and window_size**2 <= MOST_TOKENS
+        and torch.cuda.get_device_capability(x.device) >= (8, 0)
+        and _starts(x.device)
+    )
 
 
 @cache
@@ -70,20 +74,34 @@ def _starts(device: torch.device) -> bool:
 
 def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
     """Computes all heads over the windows of a map: ``(B, H, W, C) -> (B, H, W, C)``, without the
-    projection behind them."""
+    projection behind them.
+    """
     x = x.contiguous()
     batch, height, width, _ = x.shape
     heads, _, head_width = weights.qkv.shape
     rows, columns = -(-height // window_size), -(-width // window_size)
     windows = batch * rows * columns
-    tokens, block = (
-        max(16, triton.next_power_of_2(each)) for each in (window_size**2, head_width))
+    tokens, block = (max(16, triton.next_power_of_2(each)) for each in (window_size**2, head_width))
     out = torch.empty_like(x)
     queries = x.new_empty(windows, tokens, KEY_CHANNELS)
     with torch.cuda.device_of(x):
         _attend[(windows,)](
-            x, out, queries, *weights, height, width, rows, columns, heads, head_width,
-            window_size, weights.taps.shape[1], tokens, block, KEY_CHANNELS)
+            x,
+            out,
+            queries,
+            *weights,
+            height,
+            width,
+            rows,
+            columns,
+            heads,
+            head_width,
+            window_size,
+            weights.taps.shape[1],
+            tokens,
+            block,
+            KEY_CHANNELS,
+        )
     return out
 
 
@@ -91,15 +109,23 @@ if triton is not None:
 
     @triton.jit
     def _write_one(x):
-        tl.store(x, 1.)
+        tl.store(x, 1.0)
 
     @triton.jit
     def _depthwise(
-        queries, taps, reach, mixed, token, key_channel, WINDOW: tl.constexpr, SIDE: tl.constexpr,
+        queries,
+        taps,
+        reach,
+        mixed,
+        token,
+        key_channel,
+        WINDOW: tl.constexpr,
+        SIDE: tl.constexpr,
         KEY: tl.constexpr,
     ):
         """Adds a depthwise convolution of a window's queries, which are in memory, so that each
-        thread can read those of others."""
+        thread can read those of others.
+        """
         y, x = token // WINDOW, token % WINDOW
         for row in range(SIDE):
             dy = row - SIDE // 2
@@ -110,7 +136,9 @@ if triton is not None:
                     inside = in_rows & (x + dx >= 0) & (x + dx < WINDOW)
                     neighbour = tl.load(
                         queries + (token + dy * WINDOW + dx)[:, None] * KEY + key_channel[None, :],
-                        inside[:, None], other=0.)
+                        inside[:, None],
+                        other=0.0,
+                    )
                     weights = tl.load(taps + (row * SIDE + column) * KEY + key_channel)
                     mixed += neighbour.to(tl.float32) * weights.to(tl.float32)[None, :]
         return mixed
@@ -118,9 +146,26 @@ if triton is not None:
     # one compiled kernel for maps of any size
     @triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
     def _attend(
-        x, out, queries, qkv, taps, query_bias, bias, floor, reaches, height, width, rows, columns,
-        HEADS: tl.constexpr, WIDTH: tl.constexpr, WINDOW: tl.constexpr, SIDE: tl.constexpr,
-        TOKENS: tl.constexpr, BLOCK: tl.constexpr, KEY: tl.constexpr,
+        x,
+        out,
+        queries,
+        qkv,
+        taps,
+        query_bias,
+        bias,
+        floor,
+        reaches,
+        height,
+        width,
+        rows,
+        columns,
+        HEADS: tl.constexpr,
+        WIDTH: tl.constexpr,
+        WINDOW: tl.constexpr,
+        SIDE: tl.constexpr,
+        TOKENS: tl.constexpr,
+        BLOCK: tl.constexpr,
+        KEY: tl.constexpr,
     ):
         window = tl.program_id(0).to(tl.int64)
         column, row = window % columns, window // columns % rows
@@ -140,37 +185,58 @@ if triton is not None:
         previous = tl.zeros([TOKENS, BLOCK], tl.float32)
         for head in range(HEADS):
             channels = head * WIDTH + channel
-            own = tl.load(x + place[:, None] + channels[None, :], mask, other=0.)
+            own = tl.load(x + place[:, None] + channels[None, :], mask, other=0.0)
             own = (own.to(tl.float32) + previous).to(dtype)
             weight = qkv + head * ((2 * KEY + WIDTH) * WIDTH) + channel[:, None]
             to_key = key_channel[None, :] * WIDTH
-            query_weight = tl.load(weight + to_key, in_head[:, None], other=0.)
-            key_weight = tl.load(weight + KEY * WIDTH + to_key, in_head[:, None], other=0.)
+            query_weight = tl.load(weight + to_key, in_head[:, None], other=0.0)
+            key_weight = tl.load(weight + KEY * WIDTH + to_key, in_head[:, None], other=0.0)
             value_weight = tl.load(
                 weight + 2 * KEY * WIDTH + channel[None, :] * WIDTH,
-                in_head[:, None] & in_head[None, :], other=0.)
+                in_head[:, None] & in_head[None, :],
+                other=0.0,
+            )
 
             query = tl.dot(own, query_weight).to(dtype)
             tl.store(own_queries + token[:, None] * KEY + key_channel[None, :], query)
             tl.debug_barrier()
             mixed = tl.load(
-                query_bias + (head * KEY + key_channel[None, :]) * (WINDOW * WINDOW)
-                + token[:, None], in_window[:, None], other=0.).to(tl.float32)
+                query_bias
+                + (head * KEY + key_channel[None, :]) * (WINDOW * WINDOW)
+                + token[:, None],
+                in_window[:, None],
+                other=0.0,
+            ).to(tl.float32)
             mixed = _depthwise(
-                own_queries, taps + head * (SIDE * SIDE * KEY), tl.load(reaches + head), mixed,
-                token, key_channel, WINDOW, SIDE, KEY)
+                own_queries,
+                taps + head * (SIDE * SIDE * KEY),
+                tl.load(reaches + head),
+                mixed,
+                token,
+                key_channel,
+                WINDOW,
+                SIDE,
+                KEY,
+            )
             tl.debug_barrier()
 
             key = tl.dot(own, key_weight).to(dtype)
             logits = tl.dot(mixed.to(dtype), tl.trans(key))
             logits += tl.load(
-                bias + (head * (WINDOW * WINDOW) + token[:, None]) * (WINDOW * WINDOW)
-                + token[None, :], pairs_mask, other=0.).to(tl.float32)
+                bias
+                + (head * (WINDOW * WINDOW) + token[:, None]) * (WINDOW * WINDOW)
+                + token[None, :],
+                pairs_mask,
+                other=0.0,
+            ).to(tl.float32)
             logits = tl.where(in_window[None, :], logits, float('-inf'))
             shares = tl.exp(logits - tl.max(logits, axis=1)[:, None])
             shares /= tl.sum(shares, axis=1)[:, None]
             value = tl.dot(own, value_weight).to(dtype)
             previous = tl.dot(shares.to(dtype), value)
-            least = tl.load(floor + channels, in_head, other=0.).to(tl.float32)
-            tl.store(out + place[:, None] + channels[None, :],
-                     tl.maximum(previous, least[None, :]).to(dtype), mask)
+            least = tl.load(floor + channels, in_head, other=0.0).to(tl.float32)
+            tl.store(
+                out + place[:, None] + channels[None, :],
+                tl.maximum(previous, least[None, :]).to(dtype),
+                mask,
+            )

@@ -69,7 +69,8 @@ def require(
     if missing := [name for name in expected if name not in names]:
         raise UserError(
             f'{source} has the {what} {", ".join(names)}, but not {", ".join(missing)}. Expected a '
-            'graph that tools/deploy.py wrote.')
+            'graph that tools/deploy.py wrote.'
+        )
 
 
 def device_number(device: str) -> int:
@@ -81,5 +82,6 @@ def device_number(device: str) -> int:
     kind, _, number = device.partition(':')
     if kind != 'cuda' or not (number or '0').isdecimal():
         raise UserError(
-            f'the device is {device!r}, expected cuda or cuda:0, or cpu for an ONNX file.')
+            f'the device is {device!r}, expected cuda or cuda:0, or cpu for an ONNX file.'
+        )
     return int(number or 0)

@@ -25,14 +25,18 @@ class OnnxSession:
             import onnxruntime
         except ImportError as error:
             raise UserError(
-                f'{path} needs ONNX Runtime: pip install onnxruntime ({error}).') from error
+                f'{path} needs ONNX Runtime: pip install onnxruntime ({error}).'
+            ) from error
         providers: list = ['CPUExecutionProvider']
         if device != 'cpu':
             if not has_cuda():
-                raise UserError(f'the device {device!r} cannot be used: this onnxruntime has no '
-                                'CUDA. Install onnxruntime-gpu, or take cpu.')
-            providers.insert(0, ('CUDAExecutionProvider', {
-                'device_id': device_number(device), 'use_tf32': '0'}))
+                raise UserError(
+                    f'the device {device!r} cannot be used: this onnxruntime has no '
+                    'CUDA. Install onnxruntime-gpu, or take cpu.'
+                )
+            providers.insert(
+                0, ('CUDAExecutionProvider', {'device_id': device_number(device), 'use_tf32': '0'})
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -40,11 +44,12 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime has one class for each kind
             raise UserError(
-                f'{path} cannot be run by ONNX Runtime: is it whole? {error}') from error
+                f'{path} cannot be run by ONNX Runtime: is it whole? {error}'
+            ) from error
         self.inputs = tuple(map(_tensor, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor, self._session.get_outputs()))
         shape = next((each.shape for each in self.inputs if each.name == 'input'), ())
-        self.profiles = Profile(tuple(side or 1 for side in shape), shape),
+        self.profiles = (Profile(tuple(side or 1 for side in shape), shape),)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         values = self._session.run(None, dict(inputs))

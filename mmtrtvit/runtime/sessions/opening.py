@@ -24,7 +24,8 @@ def open_session(path: str | Path, device: str | None = None, threads: int = 0) 
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.')
+            f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.'
+        )
     if path.suffix in ENGINES:
         from .tensorrt import EngineSession
 

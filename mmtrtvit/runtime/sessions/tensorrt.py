@@ -40,18 +40,25 @@ class EngineSession:
             raise UserError(
                 f'{path} cannot be loaded by TensorRT {trt.__version__}. An engine has to be '
                 'whole, built by the same version and for the same GPU. Build it here. '
-                f'TensorRT says: {"; ".join(logger.errors) or "nothing"}')
+                f'TensorRT says: {"; ".join(logger.errors) or "nothing"}'
+            )
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        inputs = [name for name in names
-                  if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        inputs = [
+            name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        ]
         tensors = {
-            name: Tensor(name, _sides(self._engine.get_tensor_shape(name)),
-                         _dtype(trt, self._engine.get_tensor_dtype(name)))
-            for name in names}
+            name: Tensor(
+                name,
+                _sides(self._engine.get_tensor_shape(name)),
+                _dtype(trt, self._engine.get_tensor_dtype(name)),
+            )
+            for name in names
+        }
         self.inputs = tuple(tensors[name] for name in inputs)
         self.outputs = tuple(tensors[name] for name in names if name not in inputs)
         self.profiles = tuple(
-            self._profile(index) for index in range(self._engine.num_optimization_profiles))
+            self._profile(index) for index in range(self._engine.num_optimization_profiles)
+        )
         self._buffers: dict[str, Buffer] = {name: Buffer(self._cuda) for name in names}
         self._lock = Lock()
 
@@ -59,8 +66,10 @@ class EngineSession:
         with self._lock:
             self._cuda.use()
             self._select(inputs['input'].shape)
-            given = {tensor.name: np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
-                     for tensor in self.inputs}
+            given = {
+                tensor.name: np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
+                for tensor in self.inputs
+            }
             for name, value in given.items():
                 if not self._context.set_input_shape(name, value.shape):
                     raise UserError(f'the engine does not take {name} of {value.shape}.')
@@ -185,10 +194,18 @@ class Buffer:
 
 
 def _dtype(trt: ModuleType, dtype: Any) -> np.dtype:
-    names = dict(FLOAT='float32', HALF='float16', INT32='int32', INT64='int64', BOOL='bool',
-                 UINT8='uint8', INT8='int8')  # not every version has all of them
-    return np.dtype(next(ours for theirs, ours in names.items()
-                         if dtype == getattr(trt.DataType, theirs, None)))
+    names = dict(
+        FLOAT='float32',
+        HALF='float16',
+        INT32='int32',
+        INT64='int64',
+        BOOL='bool',
+        UINT8='uint8',
+        INT8='int8',
+    )  # not every version has all of them
+    return np.dtype(
+        next(ours for theirs, ours in names.items() if dtype == getattr(trt.DataType, theirs, None))
+    )
 
 
 def _sides(shape: Any) -> tuple[int | None, ...]:
@@ -196,5 +213,6 @@ def _sides(shape: Any) -> tuple[int | None, ...]:
 
 
 def _takes(profile: Profile, shape: tuple[int, ...]) -> bool:
-    return all(least <= side <= most
-               for least, side, most in zip(profile.least, shape, profile.most))
+    return all(
+        least <= side <= most for least, side, most in zip(profile.least, shape, profile.most)
+    )

@@ -36,7 +36,8 @@ def create(make: Any, *args: Any) -> Any:
     except TypeError as error:  # "factory function returned nullptr"
         raise NoTensorRT(
             f'TensorRT finds no GPU here that it can use (its {make.__name__} could not be '
-            f'created; nvidia-smi shows the GPUs and the driver).') from error
+            f'created; nvidia-smi shows the GPUs and the driver).'
+        ) from error
     return made
 
 
@@ -53,7 +54,6 @@ def make_logger(trt: ModuleType, verbose: bool = False) -> Any:
     severity = trt.ILogger.Severity
 
     class Logger(trt.ILogger):
-
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

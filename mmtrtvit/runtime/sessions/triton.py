@@ -19,12 +19,13 @@ class TritonSession:
             the model.
     """
 
-    def __init__(self, address: str, name: str, timeout: float = 60.) -> None:
+    def __init__(self, address: str, name: str, timeout: float = 60.0) -> None:
         try:
             from tritonclient import grpc, utils
         except ImportError as error:
-            raise UserError(f'a Triton server needs its client: pip install "tritonclient[grpc]" '
-                            f'({error}).') from error
+            raise UserError(
+                f'a Triton server needs its client: pip install "tritonclient[grpc]" ({error}).'
+            ) from error
         self._grpc, self._utils = grpc, utils
         self._name, self._address, self._timeout = name, address, timeout
         self._client = grpc.InferenceServerClient(address)
@@ -37,14 +38,15 @@ class TritonSession:
         least = tuple(side or 1 for side in shape)
         if config.max_batch_size:
             least = (1, *least[1:])
-        self.profiles = Profile(least, (batch, *shape[1:])),
+        self.profiles = (Profile(least, (batch, *shape[1:])),)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         values = []
         for tensor in self.inputs:
             array = np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
             value = self._grpc.InferInput(
-                tensor.name, array.shape, self._utils.np_to_triton_dtype(tensor.dtype))
+                tensor.name, array.shape, self._utils.np_to_triton_dtype(tensor.dtype)
+            )
             value.set_data_from_numpy(array)
             values.append(value)
         answer = self._ask('infer', self._name, values)
@@ -54,10 +56,13 @@ class TritonSession:
         try:
             return getattr(self._client, method)(*arguments, client_timeout=self._timeout)
         except self._utils.InferenceServerException as error:
-            raise UserError(f'the Triton server at {self._address} says about the model '
-                            f'{self._name}: {error.message()}') from error
+            raise UserError(
+                f'the Triton server at {self._address} says about the model '
+                f'{self._name}: {error.message()}'
+            ) from error
 
     def _tensor(self, metadata: object) -> Tensor:
         shape = tuple(side if side >= 0 else None for side in metadata.shape)
         return Tensor(
-            metadata.name, shape, np.dtype(self._utils.triton_to_np_dtype(metadata.datatype)))
+            metadata.name, shape, np.dtype(self._utils.triton_to_np_dtype(metadata.datatype))
+        )

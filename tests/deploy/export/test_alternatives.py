@@ -10,13 +10,13 @@ from torchvision.ops import roi_align
 MISSING = {'NonMaxSuppression', 'NonZero', 'RoiAlign'}
 
 
-def random_boxes(generator, batch, count, size=200.):
+def random_boxes(generator, batch, count, size=200.0):
     corners = torch.rand(batch, count, 2, generator=generator) * size
     sides = torch.rand(batch, count, 2, generator=generator) * 60
     return torch.cat([corners, (corners + sides).clamp(max=size)], dim=2)
 
 
-@pytest.mark.parametrize('threshold', [.1, .5, .7])
+@pytest.mark.parametrize('threshold', [0.1, 0.5, 0.7])
 @pytest.mark.parametrize('seed', range(4))
 def test_matrix_nms_keeps_what_greedy_nms_keeps(seed, threshold):
     from mmtrtvit.deploy.export.ops import keep_by_matrix_nms, keep_by_nms
@@ -35,20 +35,20 @@ def test_matrix_nms_keeps_what_greedy_nms_keeps(seed, threshold):
 def test_matrix_nms_needs_a_round_for_each_link_of_a_chain(monkeypatch, rounds, equal):
     from mmtrtvit.deploy.export import ops
 
-    left = torch.arange(12.) * 4
+    left = torch.arange(12.0) * 4
     boxes = torch.stack([left, left * 0, left + 10, left * 0 + 10], dim=1)[None]
-    scores = torch.linspace(.9, .1, 12)[None]
+    scores = torch.linspace(0.9, 0.1, 12)[None]
     monkeypatch.setattr(ops, 'ROUNDS', rounds)
-    expected = ops.keep_by_nms(boxes, scores, .4)
+    expected = ops.keep_by_nms(boxes, scores, 0.4)
     assert expected[0].tolist() == [1, 0] * 6
-    assert torch.equal(ops.keep_by_matrix_nms(boxes, scores, .4), expected) is equal
+    assert torch.equal(ops.keep_by_matrix_nms(boxes, scores, 0.4), expected) is equal
 
 
 def test_matrix_nms_without_a_candidate():
     from mmtrtvit.deploy.export.ops import keep_by_matrix_nms
 
     boxes = random_boxes(torch.Generator().manual_seed(0), 2, 5)
-    assert keep_by_matrix_nms(boxes, torch.full((2, 5), -1.), .5).sum() == 0
+    assert keep_by_matrix_nms(boxes, torch.full((2, 5), -1.0), 0.5).sum() == 0
 
 
 @pytest.mark.parametrize('aligned', [True, False])
@@ -59,11 +59,11 @@ def test_pooling_by_a_grid_is_roi_align(size, samples, aligned):
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, *size, generator=generator)
-    boxes = random_boxes(generator, 2, 30, 8. * min(size))
-    boxes[:, 0] = torch.tensor([0., 0., size[1] * 8, size[0] * 8])
+    boxes = random_boxes(generator, 2, 30, 8.0 * min(size))
+    boxes[:, 0] = torch.tensor([0.0, 0.0, size[1] * 8, size[0] * 8])
     if not aligned:  # counts every side as one place or more, which may stick out
         boxes[..., :2] = (boxes[..., :2] - 8).clamp(min=0)
-    images = torch.arange(2.).reshape(2, 1, 1).expand(2, 30, 1)
+    images = torch.arange(2.0).reshape(2, 1, 1).expand(2, 30, 1)
     rois = torch.cat([images, boxes], dim=2).flatten(0, 1)
     expected = roi_align(x, rois, (5, 3), 1 / 8, samples, aligned)
     found = pool_by_grid(x, boxes, (5, 3), 1 / 8, samples, aligned)
@@ -82,16 +82,19 @@ def pairs(build):
         for layer in extractor.roi_layers:
             layer.sampling_ratio = 2
     return {
-        'one stage': (OneStageDetector(retinanet).eval(),
-                      OneStageDetector(retinanet, nms='matrix').eval()),
-        'two stages': (TwoStageDetector(mask_rcnn).eval(),
-                       TwoStageDetector(mask_rcnn, nms='matrix', pooling='grid').eval())}
+        'one stage': (
+            OneStageDetector(retinanet).eval(),
+            OneStageDetector(retinanet, nms='matrix').eval(),
+        ),
+        'two stages': (
+            TwoStageDetector(mask_rcnn).eval(),
+            TwoStageDetector(mask_rcnn, nms='matrix', pooling='grid').eval(),
+        ),
+    }
 
 
 @pytest.mark.parametrize('kind', ['one stage', 'two stages'])
-def test_a_detector_without_the_ops_finds_the_same(
-    pairs, export_any_size, images, kind, tmp_path
-):
+def test_a_detector_without_the_ops_finds_the_same(pairs, export_any_size, images, kind, tmp_path):
     usual, other = pairs[kind]
     path = export_any_size(other, tmp_path / 'end2end.onnx').path
     ops = {node.op_type for node in onnx.load(path).graph.node}

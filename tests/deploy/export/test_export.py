@@ -30,9 +30,13 @@ def test_a_detector_finds_what_predict_finds(detector, images, batch, size, padd
     model, exported = detector
     x, sizes = images(batch, size, padded)
     samples = [
-        DetDataSample(metainfo=dict(
-            img_shape=size, ori_shape=size, scale_factor=(1., 1.), batch_input_shape=padded))
-        for _ in range(batch)]
+        DetDataSample(
+            metainfo=dict(
+                img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), batch_input_shape=padded
+            )
+        )
+        for _ in range(batch)
+    ]
     with torch.no_grad():
         expected = [sample.pred_instances for sample in model.predict(x, samples)]
         outputs = dict(zip(exported.output_names, exported(x, sizes)))
@@ -53,7 +57,7 @@ def test_a_segmentor_has_the_logits_of_predict(segmentor, images, batch, size, p
     x, _ = images(batch, padded, padded)
     with torch.no_grad():
         expected = model(x, mode='tensor')
-        logits, = exported(x)
+        (logits,) = exported(x)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
@@ -66,9 +70,9 @@ def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, image
         classifier = model.decode_head.conv_seg
         classifier.bias -= model(x, mode='tensor').mean(dim=(0, 2, 3))  # no class wins everywhere
         logits = model.encode_decode(x, [dict(img_shape=(64, 96))] * 2)
-        labels, = Segmentor(model, with_argmax=True).eval()(x)
+        (labels,) = Segmentor(model, with_argmax=True).eval()(x)
     assert labels.dtype == torch.int32 and len(labels.unique()) > 1
-    assert (labels == logits.argmax(dim=1)).float().mean() > .9999
+    assert (labels == logits.argmax(dim=1)).float().mean() > 0.9999
 
 
 @pytest.fixture
@@ -100,8 +104,8 @@ def test_one_file_of_a_segmentor_for_all_sizes(segmentor, session, images):
     for batch, _, size in [*SIZES, (1, None, (101, 67))]:
         x, _ = images(batch, size, size)
         with torch.no_grad():
-            expected, = exported(x)
-        found, = graph.run(None, dict(input=x.numpy()))
+            (expected,) = exported(x)
+        (found,) = graph.run(None, dict(input=x.numpy()))
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-3)
 
 
@@ -144,11 +148,12 @@ def test_equal_scores_of_different_logits_keep_their_order(build, exportable, se
     from mmtrtvit.deploy.verify.compare import match
 
     model = copy.deepcopy(build('mask_rcnn_efficientvit_m2'))
-    torch.nn.init.normal_(model.rpn_head.rpn_cls.weight, std=.1)
+    torch.nn.init.normal_(model.rpn_head.rpn_cls.weight, std=0.1)
     torch.nn.init.constant_(model.rpn_head.rpn_cls.bias, 30)
     x = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1))
-    sample = DetDataSample(metainfo=dict(
-        img_shape=(32, 64), ori_shape=(32, 64), scale_factor=(1., 1.)))
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(32, 64), ori_shape=(32, 64), scale_factor=(1.0, 1.0))
+    )
     graph = session(type(exportable('mask_rcnn_efficientvit_m2'))(model).eval())
     with torch.no_grad():
         maps = model.extract_feat(x)
@@ -156,10 +161,12 @@ def test_equal_scores_of_different_logits_keep_their_order(build, exportable, se
         expected = model.predict(x, [sample])[0].pred_instances
     assert (proposals.scores == 1).all()
     count, dets, labels, _ = graph.run(
-        None, dict(input=x.numpy(), sizes=np.array([[32, 64]], np.float32)))
+        None, dict(input=x.numpy(), sizes=np.array([[32, 64]], np.float32))
+    )
     found = InstanceData(
-        bboxes=torch.from_numpy(dets[0, :count.item(), :4]),
-        scores=torch.from_numpy(dets[0, :count.item(), 4]),
-        labels=torch.from_numpy(labels[0, :count.item()]))
-    pairs, _ = match(found, expected, reach=.1)
+        bboxes=torch.from_numpy(dets[0, : count.item(), :4]),
+        scores=torch.from_numpy(dets[0, : count.item(), 4]),
+        labels=torch.from_numpy(labels[0, : count.item()]),
+    )
+    pairs, _ = match(found, expected, reach=0.1)
     assert len(pairs) == len(found) == len(expected)

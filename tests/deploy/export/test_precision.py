@@ -56,9 +56,10 @@ def test_the_dense_part_is_half_and_near(pair, images):
                 maps = maps, getattr(halved, name)(maps)
     for ours, theirs in zip(tensors(maps), tensors(expected), strict=True):
         assert ours.dtype == torch.half and theirs.dtype == torch.float32
-        assert relative_error(ours, theirs) < .01
-    dense = {key: value.dtype for key, value in halved.state_dict().items()
-             if key.split('.')[0] in PARTS}
+        assert relative_error(ours, theirs) < 0.01
+    dense = {
+        key: value.dtype for key, value in halved.state_dict().items() if key.split('.')[0] in PARTS
+    }
     assert set(dense.values()) - {torch.half} <= {torch.int64}  # counters
 
 
@@ -75,11 +76,11 @@ def test_outputs_stay_float_and_near(pair, images):
         expected, found = module(*inputs.values()), halved(*inputs.values())
     assert [x.dtype for x in found] == [x.dtype for x in expected]
     if name in SEGMENTORS:
-        assert relative_error(found[0], expected[0]) < .02
+        assert relative_error(found[0], expected[0]) < 0.02
     else:
         assert (found[0] - expected[0]).abs() <= 2
         scores = [outputs[1][..., 4].sort().values for outputs in (found, expected)]
-        torch.testing.assert_close(*scores, rtol=0, atol=.01)
+        torch.testing.assert_close(*scores, rtol=0, atol=0.01)
 
 
 def test_the_file_runs_on_a_cpu_and_is_half_as_large(pair, file, exported, images):
@@ -92,11 +93,11 @@ def test_the_file_runs_on_a_cpu_and_is_half_as_large(pair, file, exported, image
     found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
     assert [x.dtype for x in found] == [x.numpy().dtype for x in expected]
     if name in SEGMENTORS:
-        assert relative_error(torch.from_numpy(found[0]), expected[0]) < .02
+        assert relative_error(torch.from_numpy(found[0]), expected[0]) < 0.02
     else:
         scores = [np.sort(outputs[1][..., 4]) for outputs in (found, [*map(np.array, expected)])]
-        np.testing.assert_allclose(*scores, rtol=0, atol=.01)
-    assert .45 < file.stat().st_size / exported(name).path.stat().st_size < .6
+        np.testing.assert_allclose(*scores, rtol=0, atol=0.01)
+    assert 0.45 < file.stat().st_size / exported(name).path.stat().st_size < 0.6
 
 
 def test_only_post_processing_is_float32_in_the_file(file):
@@ -120,11 +121,12 @@ def test_batch_norm_of_a_small_variance_survives():
     """Its variance alone would be zero in half precision."""
     module = torch.nn.Module()
     module.backbone = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.BatchNorm2d(4, eps=1e-12)).eval()
+        torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.BatchNorm2d(4, eps=1e-12)
+    ).eval()
     module.backbone[0].weight.data.mul_(1e-5)
     module.backbone[1].running_var.fill_(1e-10)
     x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module.backbone(x)
         found = half(module).backbone(x)
-    assert expected.abs().max() > .1 and relative_error(found, expected) < .01
+    assert expected.abs().max() > 0.1 and relative_error(found, expected) < 0.01

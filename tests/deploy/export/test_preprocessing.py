@@ -13,9 +13,12 @@ from mmtrtvit.errors import UserError
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 SETTINGS = [
-    dict(bgr_to_rgb=True, **NORMALISE), dict(**NORMALISE), dict(bgr_to_rgb=True),
+    dict(bgr_to_rgb=True, **NORMALISE),
+    dict(**NORMALISE),
+    dict(bgr_to_rgb=True),
     dict(bgr_to_rgb=True, pad_size_divisor=32, **NORMALISE),
-    dict(bgr_to_rgb=True, pad_size_divisor=16, pad_value=7, **NORMALISE)]
+    dict(bgr_to_rgb=True, pad_size_divisor=16, pad_value=7, **NORMALISE),
+]
 
 
 class Input(nn.Module):
@@ -36,7 +39,7 @@ def filled_up(images):
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     batch = np.random.default_rng(9).integers(0, 256, (len(images), height, width, 3), np.uint8)
     for canvas, image in zip(batch, images):
-        canvas[:image.shape[0], :image.shape[1]] = image
+        canvas[: image.shape[0], : image.shape[1]] = image
     sizes = np.array([image.shape[:2] for image in images], np.float32)
     return torch.from_numpy(batch), torch.from_numpy(sizes)
 
@@ -55,7 +58,7 @@ def test_a_detector_sees_what_mmdet_gives_it(settings, shapes):
 
     preprocessor = DetDataPreprocessor(**settings)
     images = [random_image(*shape) for shape in shapes]
-    found, = WithPreprocessing(Input(), preprocessor)(*filled_up(images))
+    (found,) = WithPreprocessing(Input(), preprocessor)(*filled_up(images))
     expected = as_the_host_does(preprocessor, images, DetDataSample)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
@@ -66,10 +69,11 @@ def test_a_segmentor_sees_what_mmseg_gives_it(test_cfg):
     from mmseg.structures import SegDataSample
 
     preprocessor = SegDataPreProcessor(
-        bgr_to_rgb=True, size=(512, 512), pad_val=3, test_cfg=test_cfg, **NORMALISE)
+        bgr_to_rgb=True, size=(512, 512), pad_val=3, test_cfg=test_cfg, **NORMALISE
+    )
     images = [random_image(61, 47), random_image(61, 47)[::-1]]
     batch = torch.from_numpy(np.stack(images))
-    found, = WithPreprocessing(Input(), preprocessor)(batch)
+    (found,) = WithPreprocessing(Input(), preprocessor)(batch)
     expected = as_the_host_does(preprocessor, images, SegDataSample)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
@@ -89,19 +93,22 @@ def test_one_graph_for_images_of_any_size(exporter, tmp_path):
     from mmdet.models.data_preprocessors import DetDataPreprocessor
 
     module = WithPreprocessing(
-        Input(), DetDataPreprocessor(bgr_to_rgb=True, pad_size_divisor=32, **NORMALISE)).eval()
+        Input(), DetDataPreprocessor(bgr_to_rgb=True, pad_size_divisor=32, **NORMALISE)
+    ).eval()
     example, sizes = filled_up([random_image(70, 90), random_image(75, 80)])
     axes = dict(
-        input={0: 'batch', 1: 'height', 2: 'width'}, sizes={0: 'batch'},
-        output={0: 'batch', 2: 'rows', 3: 'columns'})
+        input={0: 'batch', 1: 'height', 2: 'width'},
+        sizes={0: 'batch'},
+        output={0: 'batch', 2: 'rows', 3: 'columns'},
+    )
     path = tmp_path / 'end2end.onnx'
     export(module, dict(input=example, sizes=sizes), path, ['output'], axes, exporter)
     session = onnxruntime.InferenceSession(str(path))
     assert [value.type for value in session.get_inputs()] == ['tensor(uint8)', 'tensor(float)']
     for shapes in ([(64, 96)], [(33, 41), (61, 47), (50, 50)]):
         batch, sizes = filled_up([random_image(*shape) for shape in shapes])
-        expected, = module(batch, sizes)
-        found, = session.run(None, dict(input=batch.numpy(), sizes=sizes.numpy()))
+        (expected,) = module(batch, sizes)
+        (found,) = session.run(None, dict(input=batch.numpy(), sizes=sizes.numpy()))
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-6)
     if exporter == 'torchscript':  # the other one takes the Shape of uint8
         assert check_graph(path, '8.6') == check_graph(path, '10') == []
@@ -112,9 +119,15 @@ def test_a_detector_takes_raw_images(exportable, build, tmp_path):
     detector = exportable('retinanet_trtvit_b')
     module = WithPreprocessing(detector, model.data_preprocessor).eval()
     batch, sizes = filled_up([random_image(64, 90), random_image(50, 96)])
-    data = model.data_preprocessor(dict(
-        inputs=[image[:int(height), :int(width)].permute(2, 0, 1)
-                for image, (height, width) in zip(batch, sizes)], data_samples=None))
+    data = model.data_preprocessor(
+        dict(
+            inputs=[
+                image[: int(height), : int(width)].permute(2, 0, 1)
+                for image, (height, width) in zip(batch, sizes)
+            ],
+            data_samples=None,
+        )
+    )
     with torch.no_grad():
         for ours, theirs in zip(module(batch, sizes), detector(data['inputs'], sizes)):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

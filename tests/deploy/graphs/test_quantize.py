@@ -44,14 +44,16 @@ def test_every_layer_with_weights_is_quantized_and_nothing_else_changes(pair):
     before, after = onnx.load(source).graph, onnx.load(result.path).graph
     layers = {node.name for node in quantizable_layers(onnx.load(source))}
     assert layers == set(result.layers) and not result.left_out
-    assert len(layers) > 30 and all('backbone' in name or 'head' in name or 'neck' in name
-                                    for name in layers)
+    assert len(layers) > 30 and all(
+        'backbone' in name or 'head' in name or 'neck' in name for name in layers
+    )
     kept = {node.name: node for node in after.node if 'quantizeLinear' not in node.name}
     old = {node.name: node for node in before.node}
     extra = {node.op_type for name, node in kept.items() if name not in old}
     assert extra <= {'QuantizeLinear', 'DequantizeLinear'} and old.keys() <= kept.keys()
     made_by_dq = {
-        name for node in after.node if node.op_type == 'DequantizeLinear' for name in node.output}
+        name for node in after.node if node.op_type == 'DequantizeLinear' for name in node.output
+    }
     for name, node in old.items():
         if name in layers:
             assert set(kept[name].input[:2]) <= made_by_dq
@@ -68,32 +70,34 @@ def stored(graph):
 
 def test_the_file_is_small_and_every_younger_release_takes_it(pair):
     source, result, _ = pair
-    assert result.path.stat().st_size < .45 * source.stat().st_size
+    assert result.path.stat().st_size < 0.45 * source.stat().st_size
     assert result.megabytes == result.path.stat().st_size / 1e6 and result.batches == 2
     assert check_graph(result.path, '10') == check_graph(result.path, '11') == []
     assert {problem.op for problem in check_graph(result.path, '8.6')} == {'DequantizeLinear'}
 
 
 def test_weights_may_stay_float_for_older_releases(source, images, tmp_path):
-    result = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(),
-                      float_weights=True)
+    result = quantize(
+        source, tmp_path / 'a.onnx', batches(images), Calibration(), float_weights=True
+    )
     assert check_graph(result.path, '8.6') == []
     other = quantize(source, tmp_path / 'b.onnx', batches(images), Calibration())
-    batch, = batches(images, 1)
+    (batch,) = batches(images, 1)
     np.testing.assert_allclose(
-        run(result.path, batch)[0], run(other.path, batch)[0], rtol=0, atol=1e-3)
+        run(result.path, batch)[0], run(other.path, batch)[0], rtol=0, atol=1e-3
+    )
 
 
 def test_scores_stay_near(pair, images):
     source, result, name = pair
-    batch, = batches(images, 1)
+    (batch,) = batches(images, 1)
     expected, found = run(source, batch), run(result.path, batch)
     assert [x.dtype for x in found] == [x.dtype for x in expected]
     if name == 'upernet_trtvit_a':
-        assert relative_error(found[0], expected[0]) < .1
+        assert relative_error(found[0], expected[0]) < 0.1
     else:
         scores = [np.sort(outputs[1][..., 4]) for outputs in (found, expected)]
-        np.testing.assert_allclose(*scores, rtol=0, atol=.05)
+        np.testing.assert_allclose(*scores, rtol=0, atol=0.05)
 
 
 def relative_error(ours, theirs):
@@ -115,17 +119,19 @@ def test_every_method_works_on_many_batches_with_flat_memory(source, images, tmp
 
     result = quantize(source, tmp_path / 'a.onnx', watched(), Calibration(method=method))
     assert result.batches == 14 and most <= 9  # the first 8 show which layers suffer most
-    batch, = batches(images, 1)
-    assert relative_error(run(result.path, batch)[0], run(source, batch)[0]) < .2
+    (batch,) = batches(images, 1)
+    assert relative_error(run(result.path, batch)[0], run(source, batch)[0]) < 0.2
 
 
 def test_layers_are_left_out_by_name(source, images, tmp_path):
-    result = quantize(source, tmp_path / 'a.onnx', batches(images),
-                      Calibration(exclude=('conv_seg', 'stem')))
+    result = quantize(
+        source, tmp_path / 'a.onnx', batches(images), Calibration(exclude=('conv_seg', 'stem'))
+    )
     assert {name.split('/')[2] for name in result.left_out} == {'conv_seg', 'stem'}
     graph = onnx.load(result.path).graph
-    fed = {name for node in graph.node if node.op_type == 'DequantizeLinear'
-           for name in node.output}
+    fed = {
+        name for node in graph.node if node.op_type == 'DequantizeLinear' for name in node.output
+    }
     for node in graph.node:
         if node.name in result.left_out:
             assert not fed & set(node.input)
@@ -134,8 +140,7 @@ def test_layers_are_left_out_by_name(source, images, tmp_path):
 def test_the_noisiest_layers_are_left_out(source, images, tmp_path):
     rows = sensitivity(source, batches(images), Calibration())
     assert [row.decibels for row in rows] == sorted(row.decibels for row in rows)
-    result = quantize(
-        source, tmp_path / 'a.onnx', batches(images), Calibration(), exclude_worst=3)
+    result = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(), exclude_worst=3)
     assert set(result.left_out) == {row.layer for row in rows[:3]}
     assert len(result.layers) == len(rows) - 3
 
@@ -147,11 +152,15 @@ def two_convolutions(path, outlier):
     first[1] *= outlier
     second[:, 1] /= outlier
     graph = helper.make_graph(
-        [helper.make_node('Conv', ['input', 'w1'], ['a'], 'first'),
-         helper.make_node('Conv', ['a', 'w2'], ['output'], 'second')], 'test',
+        [
+            helper.make_node('Conv', ['input', 'w1'], ['a'], 'first'),
+            helper.make_node('Conv', ['a', 'w2'], ['output'], 'second'),
+        ],
+        'test',
         [helper.make_tensor_value_info('input', TensorProto.FLOAT, (1, 4, 8, 8))],
         [helper.make_tensor_value_info('output', TensorProto.FLOAT, (1, 4, 8, 8))],
-        [onnx.numpy_helper.from_array(first, 'w1'), onnx.numpy_helper.from_array(second, 'w2')])
+        [onnx.numpy_helper.from_array(first, 'w1'), onnx.numpy_helper.from_array(second, 'w2')],
+    )
     opsets = [helper.make_opsetid('', 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return first, second, rng.standard_normal((1, 4, 8, 8)).astype(np.float32)
@@ -161,8 +170,7 @@ def two_convolutions(path, outlier):
 def test_decibels_are_those_of_rounding_by_hand(tmp_path, outlier):
     path = tmp_path / 'model.onnx'
     first, second, x = two_convolutions(path, outlier)
-    rows = {row.layer: row.decibels
-            for row in sensitivity(path, [dict(input=x)], Calibration())}
+    rows = {row.layer: row.decibels for row in sensitivity(path, [dict(input=x)], Calibration())}
 
     def rounded(values, axes=None):
         scale = np.abs(values).max(axis=axes, keepdims=axes is not None) / 127
@@ -176,7 +184,7 @@ def test_decibels_are_those_of_rounding_by_hand(tmp_path, outlier):
         exact = conv(weights, values)
         noise = conv(rounded(weights, (1, 2, 3)), rounded(values)) - exact
         expected = 10 * np.log10((exact**2).sum() / (noise**2).sum())
-        assert rows[name] == pytest.approx(expected, abs=.2)
+        assert rows[name] == pytest.approx(expected, abs=0.2)
         values = exact
     assert (rows['second'] < 15) == (outlier == 100)
 

@@ -12,10 +12,15 @@ import mmtrtvit
 from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.errors import UserError
 
-DEMOS = ('retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2', 'upernet_trtvit_a',
-         'fpn_efficientvit_m4')
+DEMOS = (
+    'retinanet_trtvit_b',
+    'mask_rcnn_efficientvit_m2',
+    'upernet_trtvit_a',
+    'fpn_efficientvit_m4',
+)
 CASES = [(demo, 'torchscript') for demo in DEMOS] + [
-    pytest.param((demo, 'dynamo'), marks=pytest.mark.slow) for demo in (DEMOS[1], DEMOS[2])]
+    pytest.param((demo, 'dynamo'), marks=pytest.mark.slow) for demo in (DEMOS[1], DEMOS[2])
+]
 SIZES = [(1, (100, 130), (128, 160)), (3, (64, 96), (64, 96)), (1, (50, 61), (67, 101))]
 PARTS = {'backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head'}
 
@@ -80,7 +85,8 @@ def test_axes_are_a_name_or_a_number(demo, exporter, exported):
     graph = onnx.load(exported(demo, exporter).path).graph
     shapes = {
         value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
-        for value in [*graph.input, *graph.output]}
+        for value in [*graph.input, *graph.output]
+    }
     assert shapes['input'] == ['batch', 3, 'height', 'width']
     if 'output' in shapes:
         assert shapes['output'] == ['batch', 4, 'rows', 'columns']

@@ -19,8 +19,11 @@ def models(stand_in, on_cpu, graph, tmp_path):
     """An ONNX file, and an engine of it."""
     stand_in('10.16.1.11')
     onnx = graph(tmp_path / 'end2end.onnx')
-    build_engine(onnx, tmp_path / 'end2end.engine', profiles=[
-        dict(input=((1, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64)))])
+    build_engine(
+        onnx,
+        tmp_path / 'end2end.engine',
+        profiles=[dict(input=((1, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64)))],
+    )
     return str(onnx), str(tmp_path / 'end2end.engine')
 
 
@@ -43,23 +46,42 @@ def test_an_onnx_file_and_an_engine(models):
     names = ['/backbone/conv/Conv', '/Cast_1', '/Sum', '/Add']
     engine = result.layers[models[1]]
     assert [layer.name for layer in engine] == names
-    assert [layer.milliseconds for layer in engine] == [.001, .002, .003, .004]
+    assert [layer.milliseconds for layer in engine] == [0.001, 0.002, 0.003, 0.004]
     stages = format_shares(engine, 1).splitlines()
     assert stages[1].split() == ['0.001', '10.0', '1', 'backbone.conv']
     assert stages[2].split() == ['0.009', '90.0', '3', 'behind', 'the', 'heads']
-    assert stages[4:] == ['   ms     %  layers  slowest modules',
-                          '0.009  90.0       3  behind the heads']
+    assert stages[4:] == [
+        '   ms     %  layers  slowest modules',
+        '0.009  90.0       3  behind the heads',
+    ]
     assert {layer.module for layer in result.layers[models[0]]} - {'inserted by the runtime'} == {
-        'backbone.conv', 'behind the heads'}
+        'backbone.conv',
+        'behind the heads',
+    }
     rows = format_latencies(result).splitlines()
     assert [row.split()[0] for row in rows] == ['batch', '1', '1', '2', '2']
     assert rows[2].endswith(models[1])
 
 
 def test_the_tool_times_weights_as_well(models, small_models, monkeypatch, capsys, tmp_path):
-    run_tool(monkeypatch, small_models / 'fpn.pth', models[0], '--config', small_models / 'fpn.py',
-             '--shape', '64x64', '--rounds', 2, '--warmup', 1, '--threads', 1, '--layers',
-             '--json', tmp_path / 'times.json')
+    run_tool(
+        monkeypatch,
+        small_models / 'fpn.pth',
+        models[0],
+        '--config',
+        small_models / 'fpn.py',
+        '--shape',
+        '64x64',
+        '--rounds',
+        2,
+        '--warmup',
+        1,
+        '--threads',
+        1,
+        '--layers',
+        '--json',
+        tmp_path / 'times.json',
+    )
     printed = capsys.readouterr().out
     content = json.loads((tmp_path / 'times.json').read_text())
     weights = str(small_models / 'fpn.pth')

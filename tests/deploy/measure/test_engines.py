@@ -24,8 +24,14 @@ def deployed(request, small_models, tmp_path_factory):
 
     config = small_models / f'{request.param}.py'
     folder = tmp_path_factory.mktemp('deployed')
-    deploy(DeploySettings(), read_config(config), small_models / f'{request.param}.pth', [],
-           folder, verify=False)
+    deploy(
+        DeploySettings(),
+        read_config(config),
+        small_models / f'{request.param}.pth',
+        [],
+        folder,
+        verify=False,
+    )
     images = sorted((small_models / 'data/shapes/images/validation').iterdir())
     return folder, images, config
 
@@ -51,8 +57,21 @@ def test_an_engine_that_agrees(
     monkeypatch.chdir(small_models)
     out = tmp_path / 'report.json'
     code = run_tool(
-        monkeypatch, folder, *images, '--config', config, '--precisions', 'tf32', 'fp16',
-        '--engine-dir', tmp_path, '--out', out, '--rounds', 3)
+        monkeypatch,
+        folder,
+        *images,
+        '--config',
+        config,
+        '--precisions',
+        'tf32',
+        'fp16',
+        '--engine-dir',
+        tmp_path,
+        '--out',
+        out,
+        '--rounds',
+        3,
+    )
     assert code == 2
     report = json.loads(out.read_text())
     good, bad = report['engines']

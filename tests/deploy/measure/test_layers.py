@@ -20,36 +20,52 @@ from mmtrtvit.deploy.measure.layers import (
 from mmtrtvit.errors import UserError
 
 
-@pytest.mark.parametrize('node, module', [
-    ('/backbone/stem/stem.0/conv/Conv', 'backbone.stem.0.conv'),  # of traced modules
-    ('/backbone/stem/0/conv/Conv', 'backbone.stem.0.conv'),  # of torch.export
-    ('/backbone/stages.0.1/Relu_2', 'backbone.stages.0.1'),
-    ('/mlp/mlp.1/mlp.1.0/MatMul', 'mlp.1.0'),
-    ('/heads.0/MatMul_3/MatmulTransposeFusion/', 'heads.0'),
-    ('/neck/Conv', 'neck'),
-    ('/Concat_7', ''),
-    ('node_conv2d_3', ''),
-    ('(Unnamed Layer* 5) [Shuffle]', ''),
-])
+@pytest.mark.parametrize(
+    'node, module',
+    [
+        ('/backbone/stem/stem.0/conv/Conv', 'backbone.stem.0.conv'),  # of traced modules
+        ('/backbone/stem/0/conv/Conv', 'backbone.stem.0.conv'),  # of torch.export
+        ('/backbone/stages.0.1/Relu_2', 'backbone.stages.0.1'),
+        ('/mlp/mlp.1/mlp.1.0/MatMul', 'mlp.1.0'),
+        ('/heads.0/MatMul_3/MatmulTransposeFusion/', 'heads.0'),
+        ('/neck/Conv', 'neck'),
+        ('/Concat_7', ''),
+        ('node_conv2d_3', ''),
+        ('(Unnamed Layer* 5) [Shuffle]', ''),
+    ],
+)
 def test_the_module_of_a_node(node, module):
     assert '.'.join(module_of(node)) == module
 
 
-@pytest.mark.parametrize('nodes, module', [
-    (['/backbone/stem/0/Conv', '/backbone/stem/0/act/Relu'], 'backbone.stem.0'),
-    (['/backbone/stem/0/Conv', '/backbone/stem/1/Conv', '/backbone/stem/1/Relu'], 'backbone.stem'),
-    (['/neck/Conv', '/head/Conv'], BEHIND),
-    (['/neck/Conv'], 'neck'),
-    (['/Add'], BEHIND),
-    ([], INSERTED),
-])
+@pytest.mark.parametrize(
+    'nodes, module',
+    [
+        (['/backbone/stem/0/Conv', '/backbone/stem/0/act/Relu'], 'backbone.stem.0'),
+        (
+            ['/backbone/stem/0/Conv', '/backbone/stem/1/Conv', '/backbone/stem/1/Relu'],
+            'backbone.stem',
+        ),
+        (['/neck/Conv', '/head/Conv'], BEHIND),
+        (['/neck/Conv'], 'neck'),
+        (['/Add'], BEHIND),
+        ([], INSERTED),
+    ],
+)
 def test_the_module_of_a_layer(nodes, module):
     assert common_module(nodes) == module
 
 
-@pytest.mark.parametrize('module, stage', [
-    ('backbone.stem.0.conv', 'backbone.stem'), ('backbone.stages.2.1.mlp', 'backbone.stages.2'),
-    ('backbone', 'backbone'), ('neck.convs.0', 'neck'), (BEHIND, BEHIND)])
+@pytest.mark.parametrize(
+    'module, stage',
+    [
+        ('backbone.stem.0.conv', 'backbone.stem'),
+        ('backbone.stages.2.1.mlp', 'backbone.stages.2'),
+        ('backbone', 'backbone'),
+        ('neck.convs.0', 'neck'),
+        (BEHIND, BEHIND),
+    ],
+)
 def test_the_stage_of_a_module(module, stage):
     assert stage_of(module) == stage
 
@@ -60,19 +76,34 @@ def test_layers_of_an_engine():
     foreign = '{ForeignNode[/neck/a/MatMul.../neck/b/Add]}'
     described = 'conv_act_fusion_12'
     reformat = 'Reformatting CopyNode for Input Tensor 0 to conv'
-    rounds = [{fused: 1., foreign: 4., described: .5, reformat: .5},
-              {fused: 3., foreign: 6., described: .5, reformat: .5},
-              {fused: 2., foreign: 5., described: .5, reformat: .5}]
-    layers = engine_layers(rounds, [
-        dict(Name=fused), dict(Name=reformat, Metadata=''),
-        dict(Name=described, Metadata='[ONNX Layer: /head/a/Conv]\x1e[ONNX Layer: /head/b/Relu]')])
+    rounds = [
+        {fused: 1.0, foreign: 4.0, described: 0.5, reformat: 0.5},
+        {fused: 3.0, foreign: 6.0, described: 0.5, reformat: 0.5},
+        {fused: 2.0, foreign: 5.0, described: 0.5, reformat: 0.5},
+    ]
+    layers = engine_layers(
+        rounds,
+        [
+            dict(Name=fused),
+            dict(Name=reformat, Metadata=''),
+            dict(
+                Name=described, Metadata='[ONNX Layer: /head/a/Conv]\x1e[ONNX Layer: /head/b/Relu]'
+            ),
+        ],
+    )
     assert layers == [
-        LayerTime(fused, 'backbone.stem.0', 2.), LayerTime(foreign, 'neck', 5.),
-        LayerTime(described, 'head', .5), LayerTime(reformat, INSERTED, .5)]
+        LayerTime(fused, 'backbone.stem.0', 2.0),
+        LayerTime(foreign, 'neck', 5.0),
+        LayerTime(described, 'head', 0.5),
+        LayerTime(reformat, INSERTED, 0.5),
+    ]
     stages = by_stage(layers)
     assert [(each.name, each.milliseconds, each.share, each.layers) for each in stages] == [
-        ('backbone.stem', 2., .25, 1), ('neck', 5., .625, 1), ('head', .5, .0625, 1),
-        (INSERTED, .5, .0625, 1)]
+        ('backbone.stem', 2.0, 0.25, 1),
+        ('neck', 5.0, 0.625, 1),
+        ('head', 0.5, 0.0625, 1),
+        (INSERTED, 0.5, 0.0625, 1),
+    ]
     assert [each.name for each in by_module(layers)][:2] == ['neck', 'backbone.stem.0']
 
 
@@ -81,17 +112,25 @@ def test_layers_of_an_onnx_file(tmp_path):
     nodes = [
         helper.make_node('MatMul', ['x', 'x'], ['a'], '/backbone/stages.0/stages.0.1/MatMul'),
         helper.make_node('Softmax', ['a'], ['b'], '/neck/Softmax'),
-        helper.make_node('ReduceMax', ['b'], ['y'], '/ReduceMax')]
+        helper.make_node('ReduceMax', ['b'], ['y'], '/ReduceMax'),
+    ]
     graph = helper.make_graph(
-        nodes, 'graph', [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 'n'])],
-        [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)])
-    save(helper.make_model(
-        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), tmp_path / 'a.onnx')
+        nodes,
+        'graph',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['n', 'n'])],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)],
+    )
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8),
+        tmp_path / 'a.onnx',
+    )
     x = np.random.default_rng(0).standard_normal((500, 500), np.float32)
     layers = onnx_layers(tmp_path / 'a.onnx', dict(x=x), 5, 1, threads=1)
     assert [(layer.name, layer.module) for layer in layers] == [
-        ('/backbone/stages.0/stages.0.1/MatMul', 'backbone.stages.0.1'), ('/neck/Softmax', 'neck'),
-        ('/ReduceMax', BEHIND)]
+        ('/backbone/stages.0/stages.0.1/MatMul', 'backbone.stages.0.1'),
+        ('/neck/Softmax', 'neck'),
+        ('/ReduceMax', BEHIND),
+    ]
     shares = by_stage(layers)
     assert shares[0].name == 'backbone.stages.0'
     assert sum(each.share for each in shares) == pytest.approx(1)
@@ -99,8 +138,8 @@ def test_layers_of_an_onnx_file(tmp_path):
 
 
 def test_latency_is_of_the_rounds_that_count(monkeypatch):
-    clock = [0.]
-    durations = iter([9.] * 4 + [value for each in range(1, 21) for value in (each, 2.)])
+    clock = [0.0]
+    durations = iter([9.0] * 4 + [value for each in range(1, 21) for value in (each, 2.0)])
     calls = []
 
     def run(name):
@@ -109,7 +148,8 @@ def test_latency_is_of_the_rounds_that_count(monkeypatch):
 
     monkeypatch.setattr('time.perf_counter', lambda: clock[0])
     found = measure_latency(
-        {'a': lambda: run('a'), 'b': lambda: run('b')}, batch=4, rounds=20, warmup=2)
+        {'a': lambda: run('a'), 'b': lambda: run('b')}, batch=4, rounds=20, warmup=2
+    )
     assert calls == ['a', 'a', 'b', 'b'] + ['a', 'b'] * 20
     assert found['a'].median == 10500 and found['a'].p95 == pytest.approx(19050)
     assert found['a'].throughput == pytest.approx(4 * 20 / 210) and found['a'].rounds == 20

@@ -48,22 +48,25 @@ def test_a_config_without_training_data():
 def test_inputs_are_those_of_the_test_pipeline(name):
     config = read_config(f'{name}.py')
     predictor = load(config, f'{name}.pth', 'cpu')
-    file, = training_images(config, 1)
-    batch, = graph_inputs(predictor, (None, 3, None, None), [file])
+    (file,) = training_images(config, 1)
+    (batch,) = graph_inputs(predictor, (None, 3, None, None), [file])
     image = predictor.prepare(predictor.read(file))
     height, width = image['data_samples'].img_shape
     assert batch['sizes'].tolist() == [[height, width]]
     pixels = image['inputs'].numpy()[::-1].astype(np.float32)  # RGB
-    mean, std = (np.array(values).reshape(3, 1, 1) for values in (
-        (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
+    mean, std = (
+        np.array(values).reshape(3, 1, 1)
+        for values in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    )
     np.testing.assert_allclose(
-        batch['input'][0, :, :height, :width], (pixels - mean) / std, atol=1e-5)
+        batch['input'][0, :, :height, :width], (pixels - mean) / std, atol=1e-5
+    )
 
 
 def test_inputs_of_a_graph_that_takes_images():
     predictor = load(read_config('retinanet.py'), 'retinanet.pth', 'cpu')
     file = next(Path('data/shapes/images/training').iterdir())
-    batch, = graph_inputs(predictor, (1, 160, 192, 3), [str(file)])
+    (batch,) = graph_inputs(predictor, (1, 160, 192, 3), [str(file)])
     image = predictor.prepare(predictor.read(file))['inputs'].numpy()
     assert batch['input'].shape == (1, 160, 192, 3) and batch['input'].dtype == np.uint8
     height, width = image.shape[1:]

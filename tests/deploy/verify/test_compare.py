@@ -6,12 +6,11 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from mmtrtvit.deploy.verify.compare import compare, match
 
-BOXES = torch.tensor([[0., 0., 10., 10.], [5., 5., 20., 20.], [0., 0., 10., 10.]])
+BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 20.0, 20.0], [0.0, 0.0, 10.0, 10.0]])
 
 
-def detections(boxes=BOXES, scores=(.9, .8, .7), labels=(0, 1, 2), masks=None):
-    instances = InstanceData(
-        bboxes=boxes, scores=torch.tensor(scores), labels=torch.tensor(labels))
+def detections(boxes=BOXES, scores=(0.9, 0.8, 0.7), labels=(0, 1, 2), masks=None):
+    instances = InstanceData(bboxes=boxes, scores=torch.tensor(scores), labels=torch.tensor(labels))
     if masks is not None:
         instances.masks = masks
     return BaseDataElement(pred_instances=instances)
@@ -22,22 +21,22 @@ def rows(ours, theirs):
 
 
 def test_the_order_does_not_matter():
-    turned = detections(BOXES.flip(0), (.7, .8, .9), (2, 1, 0))
+    turned = detections(BOXES.flip(0), (0.7, 0.8, 0.9), (2, 1, 0))
     for row in compare([turned], [detections()]):
         assert row.within and row.largest == 0 and row.unmatched == 0
 
 
 def test_boxes_and_scores_are_measured_apart():
-    found = rows(detections(BOXES + .005, (.9, .8, .71)), detections())
-    assert found['boxes (pixels)'].largest == pytest.approx(.005, abs=1e-5)
+    found = rows(detections(BOXES + 0.005, (0.9, 0.8, 0.71)), detections())
+    assert found['boxes (pixels)'].largest == pytest.approx(0.005, abs=1e-5)
     assert found['boxes (pixels)'].count == 12 and found['boxes (pixels)'].within
-    assert found['scores'].largest == pytest.approx(.01, abs=1e-5)
-    assert found['scores'].mean == pytest.approx(.01 / 3, abs=1e-5)
+    assert found['scores'].largest == pytest.approx(0.01, abs=1e-5)
+    assert found['scores'].mean == pytest.approx(0.01 / 3, abs=1e-5)
     assert not found['scores'].within
 
 
 def test_a_missing_and_an_additional_detection_are_unmatched():
-    fewer = detections(BOXES[:2], (.9, .8), (0, 1))
+    fewer = detections(BOXES[:2], (0.9, 0.8), (0, 1))
     for pair in ((fewer, detections()), (detections(), fewer)):
         assert all(row.unmatched == 1 and not row.within for row in compare([pair[0]], [pair[1]]))
 
@@ -62,7 +61,7 @@ def test_masks_by_their_overlap():
     other = masks.clone()
     other[1, 0, 0] = False
     found = rows(detections(masks=masks), detections(masks=other))['masks (1 - IoU)']
-    assert found.largest == pytest.approx(.01) and not found.within
+    assert found.largest == pytest.approx(0.01) and not found.within
 
 
 def test_label_maps_by_the_share_of_pixels():
@@ -72,8 +71,8 @@ def test_label_maps_by_the_share_of_pixels():
     labels = torch.zeros(100, 200, dtype=torch.long)
     other = labels.clone()
     other[0, 0] = 1
-    row, = compare([sample(labels)], [sample(other)])
+    (row,) = compare([sample(labels)], [sample(other)])
     assert row.largest == 1 / 20000 and row.within
     other[0, :3] = 1
-    row, = compare([sample(labels)], [sample(other)])
+    (row,) = compare([sample(labels)], [sample(other)])
     assert not row.within

@@ -26,7 +26,7 @@ class KnownGraph:
         return self.values
 
 
-def sample(kind, size, scale=(1., 1.)):
+def sample(kind, size, scale=(1.0, 1.0)):
     if kind == 'fpn':
         from mmseg.structures import SegDataSample as Sample
     else:
@@ -35,20 +35,21 @@ def sample(kind, size, scale=(1., 1.)):
     return Sample(metainfo=dict(img_shape=size, ori_shape=original, scale_factor=scale))
 
 
-def predict(small_models, kind, graph, size, count=1, scale=(1., 1.)):
+def predict(small_models, kind, graph, size, count=1, scale=(1.0, 1.0)):
     model = load(small_models / f'{kind}.py', small_models / f'{kind}.pth', 'cpu').model
     data = dict(
         inputs=[torch.full((3, *size), 7, dtype=torch.uint8)] * count,
-        data_samples=[sample(kind, size, scale) for _ in range(count)])
+        data_samples=[sample(kind, size, scale) for _ in range(count)],
+    )
     return deployed(model, graph).test_step(data)
 
 
 def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
     logits = np.zeros((1, 4, 32, 40), np.float32)
-    logits[:, 0] = .5
+    logits[:, 0] = 0.5
     logits[:, 1, :, :12] = 1  # 48 of 160 columns, which is half of the image's 96
     graph = KnownGraph((1, 3, 128, 160), output=logits)
-    found, = predict(small_models, 'fpn', graph, (64, 96))
+    (found,) = predict(small_models, 'fpn', graph, (64, 96))
     labels = found.pred_sem_seg.data[0]
     assert labels.shape == (64, 96)
     assert (labels[:, :47] == 1).all() and (labels[:, 49:] == 0).all()
@@ -58,15 +59,18 @@ def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
 
 def test_boxes_return_to_the_original_image(small_models):
     dets = np.zeros((1, 5, 5), np.float32)
-    dets[0, :2] = [[10, 20, 30, 40, .9], [0, 0, 5, 5, .8]]
+    dets[0, :2] = [[10, 20, 30, 40, 0.9], [0, 0, 5, 5, 0.8]]
     graph = KnownGraph(
-        (None, 3, None, None), num_dets=np.array([[2]], np.int32), dets=dets,
-        labels=np.array([[2, 0, -1, -1, -1]], np.int32))
-    found, = predict(small_models, 'retinanet', graph, (64, 96), scale=(2., 4.))
+        (None, 3, None, None),
+        num_dets=np.array([[2]], np.int32),
+        dets=dets,
+        labels=np.array([[2, 0, -1, -1, -1]], np.int32),
+    )
+    (found,) = predict(small_models, 'retinanet', graph, (64, 96), scale=(2.0, 4.0))
     instances = found.pred_instances
     assert instances.bboxes.tolist() == [[5, 5, 15, 10], [0, 0, 2.5, 1.25]]
     assert instances.labels.tolist() == [2, 0]
-    assert instances.scores.tolist() == pytest.approx([.9, .8])
+    assert instances.scores.tolist() == pytest.approx([0.9, 0.8])
     assert graph.seen[0]['sizes'].tolist() == [[64, 96]]
 
 

@@ -25,8 +25,9 @@ def files(tmp_path, graph):
 
 def arrays(batch, height, width):
     values = np.random.default_rng(0).normal(size=(batch, 3, height, width))
-    return dict(input=values.astype(np.float32),
-                sizes=np.full((batch, 2), (height, width), np.float32))
+    return dict(
+        input=values.astype(np.float32), sizes=np.full((batch, 2), (height, width), np.float32)
+    )
 
 
 @pytest.mark.parametrize('version', VERSIONS)
@@ -40,7 +41,7 @@ def test_an_engine_computes_what_its_file_does(stand_in, on_cpu, files, version)
     session = onnxruntime.InferenceSession(files[0])
     for size in ((1, 32, 48), (1, 128, 160), (2, 64, 64), (1, 64, 64)):
         inputs = arrays(*size)
-        expected, = session.run(None, inputs)
+        (expected,) = session.run(None, inputs)
         found = runner.infer(inputs)
         assert list(found) == ['output']
         np.testing.assert_array_equal(found['output'], expected)
@@ -77,15 +78,20 @@ def test_inputs_of_another_kind(stand_in, on_cpu, files):
         runner.infer(dict(input=inputs['input']))
     turned = np.asfortranarray(inputs['input'])
     np.testing.assert_array_equal(
-        runner.infer(dict(inputs, input=turned))['output'], runner.infer(inputs)['output'])
+        runner.infer(dict(inputs, input=turned))['output'], runner.infer(inputs)['output']
+    )
 
 
 @pytest.mark.parametrize('version', VERSIONS)
-@pytest.mark.parametrize('case, message', [
-    ('version', 'It was built by another version of TensorRT.'),
-    ('gpu', 'It was built for another GPU.'),
-    ('truncated', 'The file is damaged, or no engine.'),
-    ('empty', 'The file is damaged, or no engine.')])
+@pytest.mark.parametrize(
+    'case, message',
+    [
+        ('version', 'It was built by another version of TensorRT.'),
+        ('gpu', 'It was built for another GPU.'),
+        ('truncated', 'The file is damaged, or no engine.'),
+        ('empty', 'The file is damaged, or no engine.'),
+    ],
+)
 def test_an_engine_that_cannot_be_loaded(stand_in, on_cpu, files, version, case, message):
     other = VERSIONS[VERSIONS.index(version) - 1]
     stand_in(other if case == 'version' else version, gpu='8.0' if case == 'gpu' else '8.9')
@@ -148,8 +154,11 @@ def test_layers_and_their_times(stand_in, on_cpu, files, version):
 def test_an_engine_without_details_has_names_alone(stand_in, on_cpu, files, monkeypatch):
     trt = stand_in('10.0.1')
     build_engine(*files, profiles=[dict(input=SMALL)])
-    monkeypatch.setattr(trt.EngineInspector, 'get_engine_information',
-                        lambda self, kind: json.dumps(dict(Layers=['/Add'])))
+    monkeypatch.setattr(
+        trt.EngineInspector,
+        'get_engine_information',
+        lambda self, kind: json.dumps(dict(Layers=['/Add'])),
+    )
     assert TensorRTRunner(files[1]).layers() == [dict(Name='/Add')]
 
 

@@ -17,10 +17,13 @@ from mmtrtvit.models.fast import cudnn, triton_attention
 from mmtrtvit.models.fast.efficientvit import FastWindowAttention
 from mmtrtvit.models.fast.layers import FastConv
 
-HALVES = {torch.float16: .01, torch.bfloat16: .06}  # and how far outputs may be apart
+HALVES = {torch.float16: 0.01, torch.bfloat16: 0.06}  # and how far outputs may be apart
 CONVS = [
-    dict(kernel_size=1), dict(kernel_size=1, bias=False), dict(kernel_size=1, stride=2),
-    dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=5, padding=2, groups=8),
+    dict(kernel_size=1),
+    dict(kernel_size=1, bias=False),
+    dict(kernel_size=1, stride=2),
+    dict(kernel_size=3, stride=2, padding=1),
+    dict(kernel_size=5, padding=2, groups=8),
     dict(kernel_size=3, dilation=2, padding=(2, 1)),
 ]
 
@@ -37,18 +40,25 @@ def assert_near(outputs, expected, tolerance):
 def test_what_is_asked_of_the_libraries(settings, relu, monkeypatch):
     """PyTorch's convolution stands in for cuDNN's operators, which take the same arguments."""
     monkeypatch.setattr(
-        torch, 'cudnn_convolution_relu',
-        lambda x, weight, bias, *settings: conv2d(x, weight, bias, *settings).relu())
+        torch,
+        'cudnn_convolution_relu',
+        lambda x, weight, bias, *settings: conv2d(x, weight, bias, *settings).relu(),
+    )
     monkeypatch.setattr(
-        torch, 'cudnn_convolution_add_relu', lambda x, weight, z, alpha, bias, *settings: (
-            conv2d(x, weight, bias, *settings) + alpha * z).relu())
+        torch,
+        'cudnn_convolution_add_relu',
+        lambda x, weight, z, alpha, bias, *settings: (
+            conv2d(x, weight, bias, *settings) + alpha * z
+        ).relu(),
+    )
     conv = nn.Conv2d(8, 16, **settings)
     fast, x = FastConv(conv, relu), torch.randn(2, 8, 9, 11)
     expected = conv(x)
     for other in (None, torch.randn_like(expected)):
         sum_ = expected if other is None else expected + other
         assert_close(
-            cudnn.convolution(fast, x, other), sum_.relu() if relu else sum_, rtol=1e-5, atol=1e-5)
+            cudnn.convolution(fast, x, other), sum_.relu() if relu else sum_, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.fixture
@@ -65,18 +75,23 @@ def test_what_is_computed_in_half_precision(nvidia):
     pytest.importorskip('triton', minversion='3.2')
     half = torch.ones(1, dtype=torch.float16)
     x = SimpleNamespace(
-        is_cuda=True, dtype=torch.float16, requires_grad=False, device=torch.device('cuda'))
+        is_cuda=True, dtype=torch.float16, requires_grad=False, device=torch.device('cuda')
+    )
 
     def found(weight=half, window_size=7, **changes):
         changed = SimpleNamespace(**vars(x) | changes)
-        return (cudnn.takes(changed, weight),
-                triton_attention.takes(changed, weight, window_size))
+        return (cudnn.takes(changed, weight), triton_attention.takes(changed, weight, window_size))
 
     assert found() == (True, True)
     assert found(half.bfloat16(), dtype=torch.bfloat16) == (True, True)
     assert found(window_size=9) == (True, False)  # too many tokens for one program
-    for changes in (dict(is_cuda=False), dict(dtype=torch.float32), dict(dtype=torch.bfloat16),
-                    dict(requires_grad=True), dict(weight=half.float())):
+    for changes in (
+        dict(is_cuda=False),
+        dict(dtype=torch.float32),
+        dict(dtype=torch.bfloat16),
+        dict(requires_grad=True),
+        dict(weight=half.float()),
+    ):
         assert found(**changes) == (False, False)
     with nvidia.context() as context:
         context.setattr(torch.cuda, 'get_device_capability', lambda device: (7, 5))
@@ -108,7 +123,7 @@ def test_a_fused_copy_is_one_graph(family, randomise):
     assert_near(compiled(x), fused(x), 1e-5)
 
 
-INTERPRETED = '''
+INTERPRETED = """
 import sys
 import torch
 from torch.testing import assert_close
@@ -131,23 +146,29 @@ with torch.no_grad():
     expected = fast._head_by_head(x)
     assert_close(fast._by_one_kernel(x), expected, rtol=1e-5, atol=1e-5)
 print(expected.abs().max().item())
-'''
+"""
 
 
-@pytest.mark.parametrize('channels, window_size, kernels', [
-    (144, 7, (7, 5, 3)),  # heads of 48 channels are no power of 2
-    (32, 4, (7, 3)),  # a kernel that is wider than the window
-    (24, 5, (1,)),
-], ids=str)
+@pytest.mark.parametrize(
+    'channels, window_size, kernels',
+    [
+        (144, 7, (7, 5, 3)),  # heads of 48 channels are no power of 2
+        (32, 4, (7, 3)),  # a kernel that is wider than the window
+        (24, 5, (1,)),
+    ],
+    ids=str,
+)
 def test_the_kernel_computes_what_the_heads_do(channels, window_size, kernels, monkeypatch):
     """Triton's interpreter computes it with NumPy."""
     pytest.importorskip('triton', minversion='3.2')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     run = subprocess.run(
         [sys.executable, '-c', INTERPRETED, *map(str, (channels, window_size, *kernels))],
-        capture_output=True, text=True)
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
-    assert float(run.stdout) > .1
+    assert float(run.stdout) > 0.1
 
 
 @pytest.mark.parametrize('dtype, capability', [('fp16', 90), ('bf16', 80)])
@@ -161,14 +182,17 @@ def test_the_kernel_is_compiled(width, dtype, capability, tmp_path, monkeypatch)
 
     monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
     constants = dict(
-        HEADS=4, WIDTH=width, WINDOW=7, SIDE=7, TOKENS=64, BLOCK=next_power_of_2(width), KEY=16)
+        HEADS=4, WIDTH=width, WINDOW=7, SIDE=7, TOKENS=64, BLOCK=next_power_of_2(width), KEY=16
+    )
     kernel = triton_attention._attend
     pointers = [*('x', 'out', 'queries'), *triton_attention.Weights._fields]
     types = {name: f'*{dtype}' for name in pointers} | dict(reaches='*i32')
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names} | dict.fromkeys(
-        constants, 'constexpr')
+        constants, 'constexpr'
+    )
     made = compile(
-        ASTSource(kernel, signature, constants), target=GPUTarget('cuda', capability, 32))
+        ASTSource(kernel, signature, constants), target=GPUTarget('cuda', capability, 32)
+    )
     assert made.asm['cubin'] and made.metadata.shared < 99 * 1024
 
 
@@ -184,9 +208,11 @@ def exact(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('dtype', HALVES, ids=str)
-@pytest.mark.parametrize('family, arch', [
-    (family, arch) for family in (TRTViT, EfficientViT) for arch in family.arch_settings],
-    ids=lambda value: getattr(value, '__name__', value))
+@pytest.mark.parametrize(
+    'family, arch',
+    [(family, arch) for family in (TRTViT, EfficientViT) for arch in family.arch_settings],
+    ids=lambda value: getattr(value, '__name__', value),
+)
 @torch.no_grad()
 def test_every_variant_in_half_precision(family, arch, dtype, randomise, exact):
     model = randomise(family(arch)).eval().cuda()
@@ -224,7 +250,8 @@ def test_the_kernel_follows_every_change(randomise, monkeypatch):
     calls = []
     attend = triton_attention.attend
     monkeypatch.setattr(
-        triton_attention, 'attend', lambda *args: calls.append(args) or attend(*args))
+        triton_attention, 'attend', lambda *args: calls.append(args) or attend(*args)
+    )
     expected = copy.deepcopy(second).half()(x)
     fused = copy.deepcopy(first).half()
     fused(x)
@@ -235,7 +262,7 @@ def test_the_kernel_follows_every_change(randomise, monkeypatch):
     stream.seek(0)
     assert_near(torch.load(stream, weights_only=False)(x), expected, 1e-6)
     on_cpu = fused.float().cpu()(x.float().cpu())
-    assert_near(on_cpu, [each.float().cpu() for each in expected], .01)
+    assert_near(on_cpu, [each.float().cpu() for each in expected], 0.01)
     attentions = sum(isinstance(module, FastWindowAttention) for module in fused.modules())
     assert len(calls) == 4 * attentions
 

@@ -31,8 +31,7 @@ from mmtrtvit.models.windows import merge_tokens, merge_windows, split_tokens, s
 CONFIGS = Path(__file__).parents[3] / 'configs'
 SMALL = {
     TRTViT: dict(depths=(1, 1, 2, 1), channels=(32, 32, 64, 64)),
-    EfficientViT: dict(
-        channels=(16, 24, 32), depths=(1, 1, 2), heads=(2, 3, 2), kernels=(5, 3, 3)),
+    EfficientViT: dict(channels=(16, 24, 32), depths=(1, 1, 2), heads=(2, 3, 2), kernels=(5, 3, 3)),
 }
 VARIANTS = [(family, arch) for family in SMALL for arch in family.arch_settings]
 SIZES = [(1, 3, 101, 203), (2, 3, 32, 32), (1, 3, 300, 401)]
@@ -59,8 +58,9 @@ def count(model, kind):
 # Backbones
 
 
-@pytest.mark.parametrize('family, arch', VARIANTS, ids=lambda value: getattr(
-    value, '__name__', value))
+@pytest.mark.parametrize(
+    'family, arch', VARIANTS, ids=lambda value: getattr(value, '__name__', value)
+)
 @torch.no_grad()
 def test_every_variant_has_the_same_outputs(family, arch, randomise, monkeypatch):
     model = randomise(family(arch)).eval()
@@ -75,13 +75,17 @@ def test_every_variant_has_the_same_outputs(family, arch, randomise, monkeypatch
     assert count(fused, nn.BatchNorm2d) == 0 < count(model, nn.BatchNorm2d)
 
 
-@pytest.mark.parametrize('family, settings', [
-    (EfficientViT, dict(window_size=(7, 7, 4))),
-    (EfficientViT, dict(window_size=5, out_indices=(0, 1))),
-    (EfficientViT, dict(frozen_stages=1, norm_eval=True, with_cp=True, out_indices=(1,))),
-    (TRTViT, dict(pattern='MA-MB-MC-T', mix_ratio=.5, drop_path_rate=.3)),
-    (TRTViT, dict(pattern='T-C-M-C', mix_ratio=.5, out_indices=(1, 3), with_cp=True)),
-], ids=str)
+@pytest.mark.parametrize(
+    'family, settings',
+    [
+        (EfficientViT, dict(window_size=(7, 7, 4))),
+        (EfficientViT, dict(window_size=5, out_indices=(0, 1))),
+        (EfficientViT, dict(frozen_stages=1, norm_eval=True, with_cp=True, out_indices=(1,))),
+        (TRTViT, dict(pattern='MA-MB-MC-T', mix_ratio=0.5, drop_path_rate=0.3)),
+        (TRTViT, dict(pattern='T-C-M-C', mix_ratio=0.5, out_indices=(1, 3), with_cp=True)),
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_options_keep_the_outputs(family, settings, randomise):
     arch = dict(SMALL[family], channels=(64, 64, 64, 128)) if family is TRTViT else SMALL[family]
@@ -185,14 +189,24 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
     if dynamo:
         pytest.importorskip('torch', minversion='2.9')
         settings = dict(
-            dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18)
+            dynamic_shapes=(dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),), opset_version=18
+        )
     else:
-        axes = {name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
-                for name in ('image', *names)}
+        axes = {
+            name: {0: 'batch', 2: f'{name}_height', 3: f'{name}_width'}
+            for name in ('image', *names)
+        }
         settings = dict(dynamic_axes=axes, opset_version=17)
     torch.onnx.export(
-        fuse(model), (torch.randn(2, 3, traced, traced),), file, dynamo=dynamo,
-        verbose=False, input_names=['image'], output_names=names, **settings)
+        fuse(model),
+        (torch.randn(2, 3, traced, traced),),
+        file,
+        dynamo=dynamo,
+        verbose=False,
+        input_names=['image'],
+        output_names=names,
+        **settings,
+    )
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     for size in ((2, 3, 96, 160), (1, 3, 75, 101), (3, 3, 33, 47), (1, 3, 32, 32)):
         x = torch.randn(size)
@@ -203,9 +217,15 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
 # Blocks
 
 
-@pytest.mark.parametrize('channels, block', [
-    (24, lambda: SandwichBlock(24, (5, 3), 7)), (16, lambda: PatchMerging(16, 24)),
-    (128, lambda: MixBlockC(128, .25, 32, 3., 0.)), (8, lambda: ConvNorm(8, 16, 3, 2, act=True))])
+@pytest.mark.parametrize(
+    'channels, block',
+    [
+        (24, lambda: SandwichBlock(24, (5, 3), 7)),
+        (16, lambda: PatchMerging(16, 24)),
+        (128, lambda: MixBlockC(128, 0.25, 32, 3.0, 0.0)),
+        (8, lambda: ConvNorm(8, 16, 3, 2, act=True)),
+    ],
+)
 @torch.no_grad()
 def test_blocks_outside_a_backbone_keep_their_kind(channels, block, randomise):
     block, x = randomise(block()).eval(), torch.randn(2, channels, 9, 16)
@@ -233,8 +253,9 @@ def pair(conv=None, norm=None):
 
 def shared_conv():
     conv = nn.Conv2d(4, 4, 1)
-    return nn.Sequential(nn.Sequential(conv, nn.BatchNorm2d(4)),
-                         nn.Sequential(conv, nn.BatchNorm2d(4)))
+    return nn.Sequential(
+        nn.Sequential(conv, nn.BatchNorm2d(4)), nn.Sequential(conv, nn.BatchNorm2d(4))
+    )
 
 
 def shared_pair():
@@ -263,30 +284,36 @@ class Reversed(nn.Sequential):
         return self[0](self[1](x))
 
 
-@pytest.mark.parametrize('build, left', [
-    (pair, 0),
-    (lambda: pair(nn.Conv2d(4, 6, 3, bias=False, padding=1, padding_mode='reflect')), 0),
-    (lambda: pair(nn.Conv2d(4, 6, 3, groups=2)), 0),
-    (lambda: pair(nn.ConvTranspose2d(4, 6, 2, 2)), 0),
-    (lambda: pair(nn.ConvTranspose2d(4, 6, 2, 2, groups=2)), 1),
-    (lambda: pair(norm=nn.BatchNorm2d(6, affine=False)), 0),
-    (lambda: pair(norm=nn.BatchNorm2d(6, track_running_stats=False)), 1),
-    (lambda: pair(norm=nn.SyncBatchNorm(6)), 0),
-    (lambda: revert_sync_batchnorm(pair(norm=nn.SyncBatchNorm(6))), 0),
-    (lambda: pair(norm=nn.GroupNorm(2, 6)), 0),
-    (lambda: pair(Doubled(4, 6, 3)), 1),
-    (lambda: pair(parametrizations.spectral_norm(nn.Conv2d(4, 6, 3))), 1),
-    (lambda: Reversed(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), 1),
-    (lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)), 1),
-    (hooked, 1), (shared_conv, 2), (shared_pair, 0), (behind_a_shared_relu, 1),
-])
+@pytest.mark.parametrize(
+    'build, left',
+    [
+        (pair, 0),
+        (lambda: pair(nn.Conv2d(4, 6, 3, bias=False, padding=1, padding_mode='reflect')), 0),
+        (lambda: pair(nn.Conv2d(4, 6, 3, groups=2)), 0),
+        (lambda: pair(nn.ConvTranspose2d(4, 6, 2, 2)), 0),
+        (lambda: pair(nn.ConvTranspose2d(4, 6, 2, 2, groups=2)), 1),
+        (lambda: pair(norm=nn.BatchNorm2d(6, affine=False)), 0),
+        (lambda: pair(norm=nn.BatchNorm2d(6, track_running_stats=False)), 1),
+        (lambda: pair(norm=nn.SyncBatchNorm(6)), 0),
+        (lambda: revert_sync_batchnorm(pair(norm=nn.SyncBatchNorm(6))), 0),
+        (lambda: pair(norm=nn.GroupNorm(2, 6)), 0),
+        (lambda: pair(Doubled(4, 6, 3)), 1),
+        (lambda: pair(parametrizations.spectral_norm(nn.Conv2d(4, 6, 3))), 1),
+        (lambda: Reversed(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), 1),
+        (lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)), 1),
+        (hooked, 1),
+        (shared_conv, 2),
+        (shared_pair, 0),
+        (behind_a_shared_relu, 1),
+    ],
+)
 @torch.no_grad()
 def test_pairs(build, left):
     model, x = build().eval(), torch.randn(2, 4, 8, 9)
     for norm in model.modules():
         if getattr(norm, 'running_var', None) is not None:
             nn.init.normal_(norm.running_mean)
-            nn.init.uniform_(norm.running_var, .5, 2.)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
         if getattr(norm, 'affine', False):
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
@@ -295,18 +322,22 @@ def test_pairs(build, left):
     assert count(fused, nn.modules.batchnorm._BatchNorm) == left
 
 
-@pytest.mark.parametrize('settings, left', [
-    (dict(norm_cfg=dict(type='BN')), 0),
-    (dict(norm_cfg=dict(type='BN'), conv_cfg=dict(type='deconv'), stride=2), 0),
-    (dict(norm_cfg=dict(type='BN'), order=('norm', 'conv', 'act')), 1),
-    (dict(norm_cfg=dict(type='BN'), order=('conv', 'act', 'norm')), 1),
-    (dict(norm_cfg=dict(type='BN'), order=('act', 'conv', 'norm')), 0),
-    (dict(norm_cfg=dict(type='BN'), efficient_conv_bn_eval=True), 0),
-    (dict(norm_cfg=dict(type='BN'), padding_mode='reflect', padding=1), 0),
-    (dict(norm_cfg=dict(type='BN'), with_spectral_norm=True), 1),
-    (dict(norm_cfg=dict(type='GN', num_groups=2)), 0),
-    (dict(), 0),
-], ids=str)
+@pytest.mark.parametrize(
+    'settings, left',
+    [
+        (dict(norm_cfg=dict(type='BN')), 0),
+        (dict(norm_cfg=dict(type='BN'), conv_cfg=dict(type='deconv'), stride=2), 0),
+        (dict(norm_cfg=dict(type='BN'), order=('norm', 'conv', 'act')), 1),
+        (dict(norm_cfg=dict(type='BN'), order=('conv', 'act', 'norm')), 1),
+        (dict(norm_cfg=dict(type='BN'), order=('act', 'conv', 'norm')), 0),
+        (dict(norm_cfg=dict(type='BN'), efficient_conv_bn_eval=True), 0),
+        (dict(norm_cfg=dict(type='BN'), padding_mode='reflect', padding=1), 0),
+        (dict(norm_cfg=dict(type='BN'), with_spectral_norm=True), 1),
+        (dict(norm_cfg=dict(type='GN', num_groups=2)), 0),
+        (dict(), 0),
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_conv_modules(settings, left, randomise):
     bricks = pytest.importorskip('mmcv.cnn')
@@ -327,15 +358,23 @@ def test_a_resnet_has_no_norm_left(randomise):
 # Whole models of our configs
 
 
-MODELS = [f'{method}_{backbone}' for method in ('retinanet', 'mask_rcnn', 'upernet', 'fpn')
-          for backbone in ('trtvit_a', 'efficientvit_m0')]
+MODELS = [
+    f'{method}_{backbone}'
+    for method in ('retinanet', 'mask_rcnn', 'upernet', 'fpn')
+    for backbone in ('trtvit_a', 'efficientvit_m0')
+]
 BATCH_NORM = dict(type='BN')
-RESNET = 'retinanet_trtvit_a', {
-    'model.backbone': dict(
-        _delete_=True, type='ResNet', depth=50, out_indices=(1, 2, 3), norm_cfg=BATCH_NORM),
-    'model.neck.in_channels': [512, 1024, 2048],
-    'model.neck.norm_cfg': dict(BATCH_NORM, _delete_=True),
-    'model.bbox_head.norm_cfg': dict(BATCH_NORM, _delete_=True)}
+RESNET = (
+    'retinanet_trtvit_a',
+    {
+        'model.backbone': dict(
+            _delete_=True, type='ResNet', depth=50, out_indices=(1, 2, 3), norm_cfg=BATCH_NORM
+        ),
+        'model.neck.in_channels': [512, 1024, 2048],
+        'model.neck.norm_cfg': dict(BATCH_NORM, _delete_=True),
+        'model.bbox_head.norm_cfg': dict(BATCH_NORM, _delete_=True),
+    },
+)
 
 
 def build_model(name, changes=None):
@@ -353,12 +392,17 @@ def dense_outputs(model, x):
     maps = model.extract_feat(x)
     if hasattr(model, 'decode_head'):
         return [*maps, model.decode_head(maps)]
-    outputs = [*maps, *itertools.chain(*(
-        model.bbox_head if hasattr(model, 'bbox_head') else model.rpn_head)(maps))]
+    outputs = [
+        *maps,
+        *itertools.chain(
+            *(model.bbox_head if hasattr(model, 'bbox_head') else model.rpn_head)(maps)
+        ),
+    ]
     if hasattr(model, 'roi_head'):
         for head, side in ((model.roi_head.bbox_head, 7), (model.roi_head.mask_head, 14)):
-            result = head(torch.randn(
-                3, 256, side, side, generator=torch.Generator().manual_seed(0)))
+            result = head(
+                torch.randn(3, 256, side, side, generator=torch.Generator().manual_seed(0))
+            )
             outputs += result if isinstance(result, tuple) else [result]
     return outputs
 
@@ -380,20 +424,23 @@ def test_a_fused_model_is_exported(name, tmp_path, randomise):
     size = {0: 'batch', 2: 'height', 3: 'width'}
     if name.startswith('fpn'):
         from mmtrtvit.deploy.export.segmentors import Segmentor as Kind
+
         axes = dict(input=size, output=size)
     else:
         from mmtrtvit.deploy.export.detectors import OneStageDetector as Kind
+
         axes = dict(input=size, sizes={0: 'batch'}) | {
-            output: {0: 'batch'} for output in Kind.output_names}
+            output: {0: 'batch'} for output in Kind.output_names
+        }
     fused = Kind(fuse(model)).eval()
-    inputs = dict(input=torch.randn(2, 3, 96, 128), sizes=torch.tensor([[90., 120.]] * 2))
+    inputs = dict(input=torch.randn(2, 3, 96, 128), sizes=torch.tensor([[90.0, 120.0]] * 2))
     inputs = {key: value for key, value in inputs.items() if key in axes}
     export(fused, inputs, tmp_path / 'model.onnx', fused.output_names, axes)
     session = onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'))
     for height, width in ((96, 128), (160, 64)):
         inputs['input'] = torch.randn(1, 3, height, width)
         if 'sizes' in inputs:
-            inputs['sizes'] = torch.tensor([[height - 5., width - 9.]])
+            inputs['sizes'] = torch.tensor([[height - 5.0, width - 9.0]])
         expected = Kind(model).eval()(*inputs.values())
         found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
         for one, other in zip(found, expected, strict=True):

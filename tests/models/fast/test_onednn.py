@@ -14,7 +14,8 @@ from mmtrtvit.models.fast import onednn as onednn_layers
 from mmtrtvit.models.fast.layers import FastConv, FastLinear, FastStem, replace_linear
 
 onednn = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN')
+    not torch.backends.mkldnn.is_available(), reason='PyTorch was built without oneDNN'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +45,13 @@ class Calls(TorchDispatchMode):
 
 
 CONVS = [
-    dict(kernel_size=1), dict(kernel_size=1, stride=2), dict(kernel_size=3, padding=1),
-    dict(kernel_size=1, padding=1), dict(kernel_size=1, groups=2),
-    dict(kernel_size=3, padding=1, stride=2, bias=False), dict(kernel_size=5, padding=2, groups=8),
+    dict(kernel_size=1),
+    dict(kernel_size=1, stride=2),
+    dict(kernel_size=3, padding=1),
+    dict(kernel_size=1, padding=1),
+    dict(kernel_size=1, groups=2),
+    dict(kernel_size=3, padding=1, stride=2, bias=False),
+    dict(kernel_size=5, padding=2, groups=8),
     dict(kernel_size=3, dilation=2, padding=2),
 ]
 
@@ -82,11 +87,15 @@ def test_linear_layers(shape, bias):
 
 
 @onednn
-@pytest.mark.parametrize('layer, x', [
-    (FastConv(nn.Conv2d(3, 4, 3)), torch.ones(1, 3, 8, 8)),
-    (FastConv(nn.Conv2d(3, 4, 1)), torch.ones(1, 3, 8, 8)),
-    (FastLinear(nn.Linear(3, 4)), torch.ones(8, 3)),
-], ids=['conv', 'pointwise', 'linear'])
+@pytest.mark.parametrize(
+    'layer, x',
+    [
+        (FastConv(nn.Conv2d(3, 4, 3)), torch.ones(1, 3, 8, 8)),
+        (FastConv(nn.Conv2d(3, 4, 1)), torch.ones(1, 3, 8, 8)),
+        (FastLinear(nn.Linear(3, 4)), torch.ones(8, 3)),
+    ],
+    ids=['conv', 'pointwise', 'linear'],
+)
 def test_where_onednn_is_called(layer, x):
     layer.requires_grad_(False)
 
@@ -176,7 +185,7 @@ def test_weights_in_order_follow_every_change(build, x):
     for _ in range(2):  # the second is likely to be where the one in use was
         layer.weight.data = torch.rand_like(layer.weight)
     assert_current(layer, x)
-    layer.weight = nn.Parameter(torch.full_like(layer.weight, 2.), False)
+    layer.weight = nn.Parameter(torch.full_like(layer.weight, 2.0), False)
     assert_current(layer, x)
     for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert again.state_dict().keys() == layer.state_dict().keys()
@@ -245,12 +254,15 @@ def test_only_plain_linear_layers_are_replaced():
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize('strides', [(2, 2, 2, 2), (2, 1, 2)], ids=str)
 @pytest.mark.parametrize(
-    'size', [(3, 32, 47), (1, 64, 32), (2, 65, 40), (1, 161, 33), (2, 200, 64)], ids=str)
+    'size', [(3, 32, 47), (1, 64, 32), (2, 65, 40), (1, 161, 33), (2, 200, 64)], ids=str
+)
 @torch.no_grad()
 def test_stems_in_strips(strides, size, layout, monkeypatch):
     monkeypatch.setattr(fast_layers, 'STRIP_PIXELS', 32 * size[2])
-    convs = [nn.Conv2d(width, 8, 3, stride, 1)
-             for width, stride in zip((3, 8, 8, 8), strides, strict=False)]
+    convs = [
+        nn.Conv2d(width, 8, 3, stride, 1)
+        for width, stride in zip((3, 8, 8, 8), strides, strict=False)
+    ]
     stem = FastStem(*(FastConv(conv, relu=True) for conv in convs))
     batch, height, width = size
     x = torch.randn(batch, 3, height, width).to(memory_format=layout)
@@ -261,9 +273,16 @@ def test_stems_in_strips(strides, size, layout, monkeypatch):
 
 
 @onednn
-@pytest.mark.parametrize('stride, size, strips', [
-    (2, (1, 32, 48), 1), (2, (1, 33, 48), 2), (2, (2, 96, 48), 6), (2, (1, 32, 96), 2),
-    (1, (1, 96, 48), 1)])
+@pytest.mark.parametrize(
+    'stride, size, strips',
+    [
+        (2, (1, 32, 48), 1),
+        (2, (1, 33, 48), 2),
+        (2, (2, 96, 48), 6),
+        (2, (1, 32, 96), 2),
+        (1, (1, 96, 48), 1),
+    ],
+)
 @torch.no_grad()
 def test_number_of_strips(stride, size, strips, monkeypatch):
     monkeypatch.setattr(fast_layers, 'STRIP_PIXELS', 32 * 48)

@@ -41,10 +41,16 @@ def run(path, x):
     return tuple(map(torch.from_numpy, found))
 
 
-@pytest.mark.parametrize('settings', [
-    *(dict(arch=arch) for arch in EfficientViT.arch_settings),
-    dict(window_size=(7, 7, 4)), dict(window_size=5, out_indices=(0, 1)), dict(out_indices=(1,)),
-], ids=str)
+@pytest.mark.parametrize(
+    'settings',
+    [
+        *(dict(arch=arch) for arch in EfficientViT.arch_settings),
+        dict(window_size=(7, 7, 4)),
+        dict(window_size=5, out_indices=(0, 1)),
+        dict(out_indices=(1,)),
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_the_outputs_are_the_same(settings, randomise):
     model = randomise(EfficientViT(**settings)).eval()
@@ -88,8 +94,10 @@ def test_a_copy_of_it_takes_other_sizes(randomise):
     assert_equal(fuse(changed)(x), changed(x))
 
 
-@pytest.mark.parametrize('exporter, traced', [
-    ('torchscript', (64, 64)), ('torchscript', (480, 512)), ('dynamo', (480, 512))])
+@pytest.mark.parametrize(
+    'exporter, traced',
+    [('torchscript', (64, 64)), ('torchscript', (480, 512)), ('dynamo', (480, 512))],
+)
 @torch.no_grad()
 def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
     if exporter == 'dynamo':

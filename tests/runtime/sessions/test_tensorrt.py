@@ -34,14 +34,14 @@ class Memory:
         self.blocks, self.freed = {}, 0
 
     def cudaSetDevice(self, number):
-        return self.cudaError_t(0 if number == 0 else 101),
+        return (self.cudaError_t(0 if number == 0 else 101),)
 
     def cudaStreamCreate(self):
         return self.cudaError_t(0), 7
 
     def cudaStreamSynchronize(self, stream):
         assert stream == 7
-        return self.cudaError_t(0),
+        return (self.cudaError_t(0),)
 
     def cudaMalloc(self, size):
         if size > 2**28:
@@ -53,13 +53,13 @@ class Memory:
     def cudaFree(self, address):
         del self.blocks[address]
         self.freed += 1
-        return self.cudaError_t(0),
+        return (self.cudaError_t(0),)
 
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
         block = self.blocks[target if kind == 1 else source]  # the GPU's side
         assert size <= len(block) and stream == 7
         ctypes.memmove(target, source, size)
-        return self.cudaError_t(0),
+        return (self.cudaError_t(0),)
 
     def cudaGetErrorString(self, error):
         return self.cudaError_t(0), error.name.encode()
@@ -80,8 +80,11 @@ def work_dir(bright, stand_in):
     def make(version='10.0.1'):
         stand_in(version)
         folder = bright()
-        build_engine(folder / 'end2end.onnx', folder / 'end2end.engine',
-                     profiles=[dict(input=WIDE), dict(input=HIGH)])
+        build_engine(
+            folder / 'end2end.onnx',
+            folder / 'end2end.engine',
+            profiles=[dict(input=WIDE), dict(input=HIGH)],
+        )
         (folder / 'end2end.onnx').unlink()
         text = (folder / 'deploy.json').read_text().replace('.onnx', '.engine')
         (folder / 'deploy.json').write_text(text)
@@ -92,7 +95,7 @@ def work_dir(bright, stand_in):
 
 def with_box(left, size):
     image = np.zeros((*size, 3), np.uint8)
-    image[10:30, left:left + 10] = 255
+    image[10:30, left : left + 10] = 255
     return image
 
 
@@ -100,12 +103,20 @@ def with_box(left, size):
 def test_an_engine_finds_what_the_onnx_file_finds(version, gpu, work_dir):
     detector = Detector(work_dir(version))
     assert [(each.name, each.shape, each.dtype) for each in detector.session.inputs] == [
-        ('input', (None, 3, None, None), np.float32), ('sizes', (None, 2), np.float32)]
-    images = [with_box(index, size) for index, size in enumerate(
-        [(40, 50)] * 5 + [(64, 96)] + [(100, 40)] * 2 + [(20, 20)] + [(64, 96)])]
+        ('input', (None, 3, None, None), np.float32),
+        ('sizes', (None, 2), np.float32),
+    ]
+    images = [
+        with_box(index, size)
+        for index, size in enumerate(
+            [(40, 50)] * 5 + [(64, 96)] + [(100, 40)] * 2 + [(20, 20)] + [(64, 96)]
+        )
+    ]
     results = list(detector.predict(images, batch_size=4))
-    expected = [[[index, 10, min(index + 10, size.shape[1]), min(30, size.shape[0])]]
-                for index, size in enumerate(images)]
+    expected = [
+        [[index, 10, min(index + 10, size.shape[1]), min(30, size.shape[0])]]
+        for index, size in enumerate(images)
+    ]
     assert [found.boxes.tolist() for found in results] == expected
     large = detector(with_box(5, (256, 64)))
     assert large.note.endswith('the model takes at most 96 x 64 or 64 x 128')
@@ -134,16 +145,22 @@ def test_threads_take_turns(gpu, work_dir):
     assert [each.boxes[0, 0] for each in found] == [index % 30 for index in range(100)]
 
 
-@pytest.mark.parametrize('damage, message', [
-    ('cut off', 'magicTag'), ('version', 'got 10.0.1, please rebuild'),
-    ('gpu', 'got compute 8.9, please rebuild')])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        ('cut off', 'magicTag'),
+        ('version', 'got 10.0.1, please rebuild'),
+        ('gpu', 'got compute 8.9, please rebuild'),
+    ],
+)
 def test_an_engine_that_cannot_be_loaded(damage, message, gpu, work_dir, stand_in):
     folder = work_dir('10.0.1')
     path = folder / 'end2end.engine'
     if damage == 'cut off':
         path.write_bytes(path.read_bytes()[:100])
-    stand_in('11.4.0.106' if damage == 'version' else '10.0.1',
-             gpu='8.6' if damage == 'gpu' else '8.9')
+    stand_in(
+        '11.4.0.106' if damage == 'version' else '10.0.1', gpu='8.6' if damage == 'gpu' else '8.9'
+    )
     with pytest.raises(UserError, match=f'cannot be loaded by TensorRT 1.*Build it.*{message}'):
         Detector(folder)
 

@@ -32,8 +32,10 @@ from .options import (
 
 # Settings of the export that do without an op.
 WITHOUT = {
-    'NonMaxSuppression': "onnx_config.nms='matrix'", 'NonZero': "onnx_config.nms='matrix'",
-    'RoiAlign': "onnx_config.pooling='grid'"}
+    'NonMaxSuppression': "onnx_config.nms='matrix'",
+    'NonZero': "onnx_config.nms='matrix'",
+    'RoiAlign': "onnx_config.pooling='grid'",
+}
 
 
 class EngineUnavailable(UserError):
@@ -98,7 +100,8 @@ def build_engine(
         builder = create(trt.Builder, logger)
     except NoTensorRT as error:
         raise EngineUnavailable(
-            unavailable(str(error), graph, engine_path, options, profiles)) from error
+            unavailable(str(error), graph, engine_path, options, profiles)
+        ) from error
     start = time.perf_counter()
     notes: list[str] = []
     strongly_typed = _is_strongly_typed(trt, options, precision, graph)
@@ -127,12 +130,22 @@ def build_engine(
     if options.timing_cache:
         AtomicBackend().put(memoryview(config.get_timing_cache().serialize()), cache)
     return EngineReport(
-        Path(engine_path), trt.__version__, precision, strongly_typed, profiles,
-        engine.nbytes / 1e6, time.perf_counter() - start, notes)
+        Path(engine_path),
+        trt.__version__,
+        precision,
+        strongly_typed,
+        profiles,
+        engine.nbytes / 1e6,
+        time.perf_counter() - start,
+        notes,
+    )
 
 
 def unavailable(
-    reason: str, graph: OnnxGraph, engine_path: str | Path, options: EngineOptions,
+    reason: str,
+    graph: OnnxGraph,
+    engine_path: str | Path,
+    options: EngineOptions,
     profiles: Sequence[Profile],
 ) -> str:
     """Returns why there is no engine and which commands build it where there is a GPU."""
@@ -141,7 +154,8 @@ def unavailable(
         f'there is no engine: {reason}\n'
         'On the machine that has TensorRT and the GPU, one of these builds it:\n'
         f'  {tool_command(graph.path, engine_path, options, profiles)}\n'
-        f'  {trtexec_command(graph.path, engine_path, known, profiles, graph.half)}')
+        f'  {trtexec_command(graph.path, engine_path, known, profiles, graph.half)}'
+    )
 
 
 def _is_strongly_typed(
@@ -160,7 +174,8 @@ def _is_strongly_typed(
         raise UserError(
             f'precision is fp16, but {graph.path} has single precision, and a strongly typed '
             f'network of {version} is what the file is: export it with '
-            'backend_config.common_config.fp16_mode=True.')
+            'backend_config.common_config.fp16_mode=True.'
+        )
     if options.strongly_typed is None:
         return possible and not chosen_by_tensorrt
     return options.strongly_typed
@@ -201,8 +216,10 @@ def _hints(op: str, graph: OnnxGraph) -> list[str]:
     if op == 'TopK':
         hints.append('K may be 3840 at most: lower nms_pre or max_per_img in model.test_cfg.')
     if graph.opset > 17:
-        hints.append(f'The file has opset {graph.opset}. TensorRT 8.6 reads up to 17, 10 up to 20: '
-                     "onnx_config.exporter='torchscript' writes 17.")
+        hints.append(
+            f'The file has opset {graph.opset}. TensorRT 8.6 reads up to 17, 10 up to 20: '
+            "onnx_config.exporter='torchscript' writes 17."
+        )
     return hints
 
 
@@ -215,8 +232,10 @@ def _set_options(trt: ModuleType, config: Any, options: EngineOptions, parser: A
     level = getattr(trt.HardwareCompatibilityLevel, options.hardware_compatibility.upper(), None)
     if level is None:
         known = ', '.join(trt.HardwareCompatibilityLevel.__members__).lower()
-        raise UserError(f'hardware_compatibility is {options.hardware_compatibility!r}, which '
-                        f'TensorRT {trt.__version__} does not have; it has: {known}.')
+        raise UserError(
+            f'hardware_compatibility is {options.hardware_compatibility!r}, which '
+            f'TensorRT {trt.__version__} does not have; it has: {known}.'
+        )
     config.hardware_compatibility_level = level
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
@@ -247,8 +266,10 @@ def _hold_single_precision(
     the model: what the detector computes behind its heads.
     """
     if not graph.half and not any(module_of(name) for name, _ in graph.nodes):
-        notes.append('The names of the nodes do not say which are behind the heads, so TensorRT '
-                     'may compute boxes in half precision; a file with half weights does say it.')
+        notes.append(
+            'The names of the nodes do not say which are behind the heads, so TensorRT '
+            'may compute boxes in half precision; a file with half weights does say it.'
+        )
         return
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     fixed = (trt.LayerType.CONSTANT, getattr(trt.LayerType, 'CAST', None))
@@ -304,7 +325,6 @@ def _make_monitor(
 ) -> Any:
 
     class Monitor(trt.IProgressMonitor):
-
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
@@ -323,6 +343,8 @@ def _make_monitor(
 
 def _failure(graph: OnnxGraph, errors: list[str]) -> str:
     text = '\n'.join(f'  {error}' for error in errors[-5:]) or '  (TensorRT gave no reason)'
-    return (f'TensorRT could not build an engine of {graph.path}:\n{text}\n'
-            'Out of memory: set a smaller workspace (backend_config.common_config.'
-            'max_workspace_size) or a smaller greatest shape.')
+    return (
+        f'TensorRT could not build an engine of {graph.path}:\n{text}\n'
+        'Out of memory: set a smaller workspace (backend_config.common_config.'
+        'max_workspace_size) or a smaller greatest shape.'
+    )

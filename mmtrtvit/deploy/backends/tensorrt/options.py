@@ -52,13 +52,17 @@ class EngineOptions:
     timing_cache: bool = True
 
     def __post_init__(self) -> None:
-        for name, allowed in (('precision', (None, *PRECISIONS)),
-                              ('optimization_level', (None, *LEVELS)),
-                              ('hardware_compatibility', HARDWARE)):
+        for name, allowed in (
+            ('precision', (None, *PRECISIONS)),
+            ('optimization_level', (None, *LEVELS)),
+            ('hardware_compatibility', HARDWARE),
+        ):
             value = getattr(self, name)
             if value not in allowed:
-                raise UserError(f'{name} is {value!r}, expected one of: '
-                                f'{", ".join(map(str, filter(lambda x: x is not None, allowed)))}.')
+                raise UserError(
+                    f'{name} is {value!r}, expected one of: '
+                    f'{", ".join(map(str, filter(lambda x: x is not None, allowed)))}.'
+                )
         if self.workspace is not None and self.workspace < 1:
             raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
 
@@ -66,15 +70,21 @@ class EngineOptions:
 def read_options(settings: DeploySettings) -> tuple[EngineOptions, list[Profile]]:
     """Returns what a deploy config says about the engine."""
     common = settings.common
-    precision = 'tf32' if common.get('tf32') and settings.precision == 'fp32' else (
-        settings.precision)
+    precision = (
+        'tf32' if common.get('tf32') and settings.precision == 'fp32' else (settings.precision)
+    )
     options = EngineOptions(
-        precision, None, common.get('max_workspace_size'),
-        common.get('builder_optimization_level'), common.get('hardware_compatibility') or 'none',
-        bool(common.get('version_compatible')))
+        precision,
+        None,
+        common.get('max_workspace_size'),
+        common.get('builder_optimization_level'),
+        common.get('hardware_compatibility') or 'none',
+        bool(common.get('version_compatible')),
+    )
     return options, [
         {'input': ShapeRange(each.min_shape, each.opt_shape, each.max_shape)}
-        for each in settings.profiles]
+        for each in settings.profiles
+    ]
 
 
 @dataclass
@@ -120,11 +130,16 @@ def read_graph(path: str | Path) -> OnnxGraph:
     quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)
     return OnnxGraph(
         path,
-        {each.name: _shape(each.type.tensor_type.shape)
-         for each in model.graph.input if each.name not in weights},
+        {
+            each.name: _shape(each.type.tensor_type.shape)
+            for each in model.graph.input
+            if each.name not in weights
+        },
         [(node.name, node.op_type) for node in model.graph.node],
         next(each.version for each in model.opset_import if each.domain in ('', 'ai.onnx')),
-        'int8' if quantized else 'fp16' if half else 'fp32', half)
+        'int8' if quantized else 'fp16' if half else 'fp32',
+        half,
+    )
 
 
 def _shape(shape: Any) -> tuple[int | None, ...]:
@@ -139,11 +154,15 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
     """
     asked = options.precision or graph.precision
     if asked == 'int8' and graph.precision != 'int8':
-        raise UserError(f'precision is int8, but {graph.path} has no QuantizeLinear: export it '
-                        'with backend_config.common_config.int8_mode=True.')
+        raise UserError(
+            f'precision is int8, but {graph.path} has no QuantizeLinear: export it '
+            'with backend_config.common_config.int8_mode=True.'
+        )
     if asked != graph.precision and graph.precision != 'fp32':
-        raise UserError(f'precision is {asked}, but {graph.path} is a graph of {graph.precision}: '
-                        'export it anew, or leave the precision out.')
+        raise UserError(
+            f'precision is {asked}, but {graph.path} is a graph of {graph.precision}: '
+            'export it anew, or leave the precision out.'
+        )
     return asked
 
 
@@ -161,15 +180,18 @@ def complete_profiles(profiles: Sequence[Profile], graph: OnnxGraph) -> list[dic
         raise UserError(
             f'{graph.path} takes {", ".join(dynamic)} of any size, so the engine needs the least, '
             'usual and greatest: set backend_config.model_inputs, or name them as in --min-shapes '
-            'input:1x3x320x320 --opt-shapes input:1x3x800x1344 --max-shapes input:4x3x1344x1344.')
+            'input:1x3x320x320 --opt-shapes input:1x3x800x1344 --max-shapes input:4x3x1344x1344.'
+        )
     return [_complete(profile, graph) for profile in profiles]
 
 
 def _complete(profile: Profile, graph: OnnxGraph) -> dict[str, ShapeRange]:
     for name, shapes in profile.items():
         if name not in graph.inputs:
-            raise UserError(f'{graph.path} has no input {name!r}.'
-                            f'{did_you_mean(name, graph.inputs)} It has: {", ".join(graph.inputs)}')
+            raise UserError(
+                f'{graph.path} has no input {name!r}.'
+                f'{did_you_mean(name, graph.inputs)} It has: {", ".join(graph.inputs)}'
+            )
         _check_range(name, ShapeRange(*map(tuple, shapes)), graph.inputs[name])
     done = {name: ShapeRange(*map(tuple, shapes)) for name, shapes in profile.items()}
     for name, shape in graph.inputs.items():
@@ -186,11 +208,14 @@ def _check_range(name: str, shapes: ShapeRange, expected: tuple[int | None, ...]
     text = 'x'.join('?' if side is None else str(side) for side in expected)
     for shape in shapes:
         if len(shape) != len(expected) or any(
-                side < 1 or fixed not in (None, side) for side, fixed in zip(shape, expected)):
+            side < 1 or fixed not in (None, side) for side, fixed in zip(shape, expected)
+        ):
             raise UserError(f'{name} is {text} in the graph, which {format_shape(shape)} is not.')
     if not all(a <= b <= c for a, b, c in zip(*shapes)):
-        raise UserError(f'{name}: min {format_shape(shapes.min)}, opt {format_shape(shapes.opt)} '
-                        f'and max {format_shape(shapes.max)} must not shrink in any number.')
+        raise UserError(
+            f'{name}: min {format_shape(shapes.min)}, opt {format_shape(shapes.opt)} '
+            f'and max {format_shape(shapes.max)} must not shrink in any number.'
+        )
 
 
 def format_shape(shape: Sequence[int]) -> str:
@@ -214,7 +239,9 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def tool_command(
-    onnx_path: str | Path, engine_path: str | Path, options: EngineOptions,
+    onnx_path: str | Path,
+    engine_path: str | Path,
+    options: EngineOptions,
     profiles: Sequence[Profile],
 ) -> str:
     """Returns the command line of ``tools/onnx2tensorrt.py`` that builds the engine."""
@@ -240,8 +267,11 @@ def tool_command(
 
 
 def trtexec_command(
-    onnx_path: str | Path, engine_path: str | Path, options: EngineOptions,
-    profiles: Sequence[Profile], half: bool = False,
+    onnx_path: str | Path,
+    engine_path: str | Path,
+    options: EngineOptions,
+    profiles: Sequence[Profile],
+    half: bool = False,
 ) -> str:
     """Returns a command line of TensorRT's own tool, 10 or 11, that builds the engine.
 
@@ -252,14 +282,22 @@ def trtexec_command(
         profiles: Complete ones.
         half: Whether the file has half weights.
     """
-    words = ['trtexec', f'--onnx={onnx_path}', f'--saveEngine={engine_path}', '--skipInference',
-             '--profilingVerbosity=detailed']
+    words = [
+        'trtexec',
+        f'--onnx={onnx_path}',
+        f'--saveEngine={engine_path}',
+        '--skipInference',
+        '--profilingVerbosity=detailed',
+    ]
     if options.precision == 'fp32':
         words.append('--noTF32')
     chosen_by_tensorrt = options.precision == 'fp16' and not half
     if chosen_by_tensorrt or options.strongly_typed is False:
-        words += [f'--{name}' for name in ('fp16', 'int8')
-                  if options.precision == name or name == 'fp16' and half]
+        words += [
+            f'--{name}'
+            for name in ('fp16', 'int8')
+            if options.precision == name or name == 'fp16' and half
+        ]
     else:
         words.append('--stronglyTyped')
     if options.workspace is not None:
@@ -282,7 +320,8 @@ def trtexec_command(
 def _shapes_text(profile: Profile, part: str) -> str:
     return ','.join(
         f'{name}:{format_shape(getattr(ShapeRange(*shapes), part))}'
-        for name, shapes in profile.items())
+        for name, shapes in profile.items()
+    )
 
 
 def _mebibytes(size: int) -> int:

@@ -45,14 +45,20 @@ def test_every_version_builds_every_kind_of_file(stand_in, graph, tmp_path, vers
     plan = plan_of(report.path)
     assert report.precision == kind and report.tensorrt == version
     assert report.strongly_typed is plan['typed'] is (version != '8.6.1')
-    weak = {'fp32': set(), 'fp16': {'FP16', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'},
-            'int8': {'INT8', 'TF32'}}[kind]
+    weak = {
+        'fp32': set(),
+        'fp16': {'FP16', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'},
+        'int8': {'INT8', 'TF32'},
+    }[kind]
     typed = set() if kind == 'fp32' else {'TF32'}
     assert plan['flags'] == (typed if report.strongly_typed else weak)
     assert plan['profiles'] == [dict(input=RANGE, sizes=((1, 2), (1, 2), (4, 2)))]
     assert plan['settings']['profiling_verbosity'] == 'DETAILED'
     assert {file.name for file in tmp_path.iterdir()} == {
-        'end2end.onnx', 'end2end.engine', 'end2end.engine.timing'}
+        'end2end.onnx',
+        'end2end.engine',
+        'end2end.engine.timing',
+    }
 
 
 @pytest.mark.parametrize('version', VERSIONS)
@@ -84,20 +90,28 @@ def test_a_file_without_names_of_modules_is_told(stand_in, graph, tmp_path):
     stand_in('8.6.1')
     path = graph(tmp_path / 'end2end.onnx', names=False)
     report = build_engine(
-        path, tmp_path / 'end2end.engine', EngineOptions('fp16'), [dict(input=RANGE)])
+        path, tmp_path / 'end2end.engine', EngineOptions('fp16'), [dict(input=RANGE)]
+    )
     assert not plan_of(report.path)['held'] and 'boxes in half precision' in report.notes[0]
 
 
-@pytest.mark.parametrize('version, kind, options, message', [
-    ('11.4.0.106', 'fp32', dict(precision='fp16'), 'fp16_mode=True'),
-    ('10.16.1.11', 'fp32', dict(precision='fp16', strongly_typed=True), 'fp16_mode=True'),
-    ('8.6.1', 'fp32', dict(strongly_typed=True), '8.6.1 has no strongly typed networks'),
-    ('11.4.0.106', 'fp32', dict(strongly_typed=False), 'has strongly typed networks alone'),
-    ('10.0.1', 'fp32', dict(precision='int8'), 'has no QuantizeLinear'),
-    ('10.0.1', 'fp16', dict(precision='fp32'), 'is a graph of fp16'),
-    ('10.0.1', 'fp32', dict(hardware_compatibility='same_compute_capability'),
-     'it has: none, ampere_plus'),
-])
+@pytest.mark.parametrize(
+    'version, kind, options, message',
+    [
+        ('11.4.0.106', 'fp32', dict(precision='fp16'), 'fp16_mode=True'),
+        ('10.16.1.11', 'fp32', dict(precision='fp16', strongly_typed=True), 'fp16_mode=True'),
+        ('8.6.1', 'fp32', dict(strongly_typed=True), '8.6.1 has no strongly typed networks'),
+        ('11.4.0.106', 'fp32', dict(strongly_typed=False), 'has strongly typed networks alone'),
+        ('10.0.1', 'fp32', dict(precision='int8'), 'has no QuantizeLinear'),
+        ('10.0.1', 'fp16', dict(precision='fp32'), 'is a graph of fp16'),
+        (
+            '10.0.1',
+            'fp32',
+            dict(hardware_compatibility='same_compute_capability'),
+            'it has: none, ampere_plus',
+        ),
+    ],
+)
 def test_what_cannot_be_is_told(stand_in, graph, tmp_path, version, kind, options, message):
     stand_in(version)
     path = graph(tmp_path / 'end2end.onnx', kind)
@@ -109,16 +123,26 @@ def test_what_cannot_be_is_told(stand_in, graph, tmp_path, version, kind, option
 @pytest.mark.parametrize('version', VERSIONS)
 def test_options_arrive(stand_in, paths, version):
     stand_in(version)
-    build_engine(*paths, EngineOptions(
-        workspace=1 << 30, optimization_level=5, hardware_compatibility='ampere_plus',
-        version_compatible=True, timing_cache=False), [dict(input=RANGE)] * 2)
+    build_engine(
+        *paths,
+        EngineOptions(
+            workspace=1 << 30,
+            optimization_level=5,
+            hardware_compatibility='ampere_plus',
+            version_compatible=True,
+            timing_cache=False,
+        ),
+        [dict(input=RANGE)] * 2,
+    )
     plan = plan_of(paths[1])
     assert plan['pools'] == {'WORKSPACE': 1 << 30} and len(plan['profiles']) == 2
     assert plan['flags'] == {'VERSION_COMPATIBLE'}
     assert plan['settings'] == dict(
-        profiling_verbosity='DETAILED', builder_optimization_level=5,
+        profiling_verbosity='DETAILED',
+        builder_optimization_level=5,
         hardware_compatibility_level='AMPERE_PLUS',
-        plugins_to_serialize=['libnvinfer_vc_plugin.so'])
+        plugins_to_serialize=['libnvinfer_vc_plugin.so'],
+    )
     assert not Path(f'{paths[1]}.timing').exists()
 
 
@@ -140,8 +164,11 @@ def test_measurements_are_kept_for_the_next_build_on_the_same_gpu(stand_in, path
 def test_measurements_that_cannot_be_read_are_left_out(stand_in, paths, monkeypatch):
     trt = stand_in('10.0.1')
     create, cache = trt.IBuilderConfig.create_timing_cache, Path(f'{paths[1]}.timing')
-    monkeypatch.setattr(trt.IBuilderConfig, 'create_timing_cache',
-                        lambda self, data: None if data == b'broken' else create(self, data))
+    monkeypatch.setattr(
+        trt.IBuilderConfig,
+        'create_timing_cache',
+        lambda self, data: None if data == b'broken' else create(self, data),
+    )
     cache.write_bytes(b'broken')
     assert 'was not used' in build_engine(*paths, profiles=[dict(input=RANGE)]).notes[0]
     assert cache.read_bytes() == b'10.0.1 8.9 timed'
@@ -159,12 +186,16 @@ def test_phases_are_told_where_the_version_tells_them(stand_in, paths, version):
 def test_a_build_can_be_interrupted(stand_in, paths, monkeypatch, version):
     trt = stand_in(version)
     build, built = trt.Builder.build_serialized_network, []
-    monkeypatch.setattr(trt.Builder, 'build_serialized_network',
-                        lambda *args: built.append(build(*args)))
+    monkeypatch.setattr(
+        trt.Builder, 'build_serialized_network', lambda *args: built.append(build(*args))
+    )
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        build_engine(*paths, profiles=[dict(input=RANGE)],
-                     progress=lambda phase: signal.raise_signal(signal.SIGINT))
+        build_engine(
+            *paths,
+            profiles=[dict(input=RANGE)],
+            progress=lambda phase: signal.raise_signal(signal.SIGINT),
+        )
     assert built == [None] and not paths[1].exists()
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -186,7 +217,8 @@ def test_an_op_that_the_parser_lacks_is_named_with_a_hint(stand_in, graph, tmp_p
     assert str(error.value).splitlines() == [
         f'TensorRT {version} cannot read {path}:',
         '  NonZero /NonZero: No importer registered for op: NonZero',
-        "    TensorRT has NonZero from 8.5 on. To do without it: onnx_config.nms='matrix'."]
+        "    TensorRT has NonZero from 8.5 on. To do without it: onnx_config.nms='matrix'.",
+    ]
 
 
 @pytest.mark.parametrize('version', VERSIONS)
@@ -205,16 +237,22 @@ def test_a_failed_build_tells_tensorrts_reason_and_leaves_the_old_engine(
     assert paths[1].read_bytes() == b'old'
 
 
-@pytest.mark.parametrize('size, ranges, message', [
-    ((None, None, None), [], 'needs the least, usual and greatest'),
-    ((None, None, None), [dict(inptu=RANGE)], "no input 'inptu'. Did you mean input?"),
-    ((None, None, None), [dict(sizes=((1, 2), (1, 2), (4, 2)))], 'no range for input'),
-    ((None, None, None), [dict(input=((1, 3, 64, 64), (1, 3, 32, 32), (1, 3, 64, 64)))],
-     'must not shrink'),
-    ((None, None, None), [dict(input=((1, 4, 64, 64),) * 3)], 'which 1x4x64x64 is not'),
-    ((None, None, None), [dict(input=((1, 3, 64),) * 3)], 'which 1x3x64 is not'),
-    ((1, 64, 64), [dict(input=((2, 3, 64, 64),) * 3)], 'input is 1x3x64x64 in the graph'),
-])
+@pytest.mark.parametrize(
+    'size, ranges, message',
+    [
+        ((None, None, None), [], 'needs the least, usual and greatest'),
+        ((None, None, None), [dict(inptu=RANGE)], "no input 'inptu'. Did you mean input?"),
+        ((None, None, None), [dict(sizes=((1, 2), (1, 2), (4, 2)))], 'no range for input'),
+        (
+            (None, None, None),
+            [dict(input=((1, 3, 64, 64), (1, 3, 32, 32), (1, 3, 64, 64)))],
+            'must not shrink',
+        ),
+        ((None, None, None), [dict(input=((1, 4, 64, 64),) * 3)], 'which 1x4x64x64 is not'),
+        ((None, None, None), [dict(input=((1, 3, 64),) * 3)], 'which 1x3x64 is not'),
+        ((1, 64, 64), [dict(input=((2, 3, 64, 64),) * 3)], 'input is 1x3x64x64 in the graph'),
+    ],
+)
 def test_profiles_that_do_not_fit(stand_in, graph, tmp_path, size, ranges, message):
     stand_in('10.0.1')
     path = graph(tmp_path / 'end2end.onnx', size=size)
@@ -248,10 +286,14 @@ def test_a_deploy_config_says_how_to_build():
     assert options == EngineOptions('fp32', workspace=4 << 30)
     assert profiles == [dict(input=((1, 3, 320, 320), (1, 3, 800, 1344), (1, 3, 1344, 1344)))]
     config.backend_config.common_config = dict(
-        tf32=True, builder_optimization_level=2, hardware_compatibility='ampere_plus',
-        version_compatible=True)
+        tf32=True,
+        builder_optimization_level=2,
+        hardware_compatibility='ampere_plus',
+        version_compatible=True,
+    )
     assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions(
-        'tf32', None, None, 2, 'ampere_plus', True)
+        'tf32', None, None, 2, 'ampere_plus', True
+    )
     config.backend_config.common_config = dict(fp16_mode=True, tf32=True)
     assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions('fp16')
 
@@ -268,9 +310,15 @@ def test_shapes_of_several_inputs():
     assert parse_shapes(['input:1x3x64x96,a:0:1x2']) == expected
 
 
-@pytest.mark.parametrize('options', [
-    dict(precision='half'), dict(optimization_level=6), dict(hardware_compatibility='all'),
-    dict(workspace=0)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(precision='half'),
+        dict(optimization_level=6),
+        dict(hardware_compatibility='all'),
+        dict(workspace=0),
+    ],
+)
 def test_options_that_do_not_exist(options):
     with pytest.raises(UserError, match=f'{next(iter(options))} is '):
         EngineOptions(**options)
@@ -294,10 +342,14 @@ def run_tool(monkeypatch, words):
     return 0
 
 
-@pytest.mark.parametrize('options', [
-    EngineOptions(),
-    EngineOptions('tf32', True, 512 << 20, 4, 'ampere_plus', True, False),
-    EngineOptions('fp16', False)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        EngineOptions(),
+        EngineOptions('tf32', True, 512 << 20, 4, 'ampere_plus', True, False),
+        EngineOptions('fp16', False),
+    ],
+)
 def test_the_command_that_is_shown_builds_the_engine(
     stand_in, graph, tmp_path, monkeypatch, capsys, options
 ):
@@ -325,16 +377,27 @@ def test_the_command_that_is_shown_builds_the_engine(
     assert '--maxShapes=input:4x3x128x128,sizes:4x2' in words
 
 
-@pytest.mark.parametrize('kind, options, expected, missing', [
-    ('fp32', EngineOptions(), {'--noTF32', '--stronglyTyped'}, {'--fp16'}),
-    ('fp32', EngineOptions('tf32'), set(), {'--noTF32'}),
-    ('fp32', EngineOptions('fp16'), {'--fp16'}, {'--stronglyTyped', '--int8'}),
-    ('fp16', EngineOptions(), {'--stronglyTyped'}, {'--fp16', '--noTF32'}),
-    ('int8', EngineOptions(strongly_typed=False), {'--int8'}, {'--stronglyTyped', '--fp16'}),
-    ('fp32', EngineOptions('fp32', None, 1 << 31, 3, 'same_compute_capability', True),
-     {'--memPoolSize=workspace:2048', '--builderOptimizationLevel=3', '--versionCompatible',
-      '--hardwareCompatibilityLevel=sameComputeCapability'}, {'--profile=0'}),
-])
+@pytest.mark.parametrize(
+    'kind, options, expected, missing',
+    [
+        ('fp32', EngineOptions(), {'--noTF32', '--stronglyTyped'}, {'--fp16'}),
+        ('fp32', EngineOptions('tf32'), set(), {'--noTF32'}),
+        ('fp32', EngineOptions('fp16'), {'--fp16'}, {'--stronglyTyped', '--int8'}),
+        ('fp16', EngineOptions(), {'--stronglyTyped'}, {'--fp16', '--noTF32'}),
+        ('int8', EngineOptions(strongly_typed=False), {'--int8'}, {'--stronglyTyped', '--fp16'}),
+        (
+            'fp32',
+            EngineOptions('fp32', None, 1 << 31, 3, 'same_compute_capability', True),
+            {
+                '--memPoolSize=workspace:2048',
+                '--builderOptimizationLevel=3',
+                '--versionCompatible',
+                '--hardwareCompatibilityLevel=sameComputeCapability',
+            },
+            {'--profile=0'},
+        ),
+    ],
+)
 def test_the_line_for_tensorrts_own_tool(
     stand_in, graph, tmp_path, kind, options, expected, missing
 ):
@@ -344,28 +407,59 @@ def test_the_line_for_tensorrts_own_tool(
         build_engine(path, 'end2end.engine', options, [dict(input=RANGE)])
     words = set(shlex.split(str(error.value).splitlines()[-1]))
     assert expected <= words and not missing & words
-    assert {'--minShapes=input:1x3x32x32,sizes:1x2', '--timingCacheFile=end2end.engine.timing'} \
-        <= words
+    assert {
+        '--minShapes=input:1x3x32x32,sizes:1x2',
+        '--timingCacheFile=end2end.engine.timing',
+    } <= words
 
 
 def test_without_tensorrt_the_tool_ends_with_3(paths):
     env = dict(os.environ, PYTHONPATH=str(TOOL.parents[1]))
-    hide = 'import runpy, sys; sys.modules["tensorrt"] = None; sys.argv = sys.argv[1:]; ' \
+    hide = (
+        'import runpy, sys; sys.modules["tensorrt"] = None; sys.argv = sys.argv[1:]; '
         'runpy.run_path(sys.argv[0], run_name="__main__")'
+    )
     run = subprocess.run(
-        [sys.executable, '-c', hide, TOOL, *paths, '--min-shapes', 'input:1x3x32x32',
-         '--opt-shapes', 'input:1x3x32x32', '--max-shapes', 'input:1x3x32x32'],
-        capture_output=True, text=True, env=env)
+        [
+            sys.executable,
+            '-c',
+            hide,
+            TOOL,
+            *paths,
+            '--min-shapes',
+            'input:1x3x32x32',
+            '--opt-shapes',
+            'input:1x3x32x32',
+            '--max-shapes',
+            'input:1x3x32x32',
+        ],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
     assert run.returncode == 3, run.stderr
     assert run.stdout.startswith('there is no engine: TensorRT is not installed here')
     assert '\n  trtexec --onnx=' in run.stdout and not paths[1].exists()
 
 
-@pytest.mark.parametrize('words, message', [
-    (['--min-shapes', 'input:1x3x32x32'], 'belong together'),
-    (['--min-shapes', 'input:1x3x32x32', '--opt-shapes', 'x:1x3x32x32', '--max-shapes', 'x:1'],
-     'name different inputs'),
-    ([], 'needs the least, usual and greatest')])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--min-shapes', 'input:1x3x32x32'], 'belong together'),
+        (
+            [
+                '--min-shapes',
+                'input:1x3x32x32',
+                '--opt-shapes',
+                'x:1x3x32x32',
+                '--max-shapes',
+                'x:1',
+            ],
+            'name different inputs',
+        ),
+        ([], 'needs the least, usual and greatest'),
+    ],
+)
 def test_the_tool_ends_with_a_message(stand_in, paths, monkeypatch, words, message):
     stand_in('10.0.1')
     assert message in run_tool(monkeypatch, [*paths, *words])

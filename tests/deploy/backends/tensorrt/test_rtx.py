@@ -20,8 +20,12 @@ tensorrt_rtx = pytest.importorskip('tensorrt_rtx')
 pytestmark = pytest.mark.filterwarnings('ignore:.*Timing cache operations are no-ops')
 
 RANGE = ShapeRange((1, 3, 64, 64), (1, 3, 128, 160), (2, 3, 256, 320))
-HEADS = ('retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2', 'upernet_trtvit_a',
-         'fpn_efficientvit_m4')
+HEADS = (
+    'retinanet_trtvit_b',
+    'mask_rcnn_efficientvit_m2',
+    'upernet_trtvit_a',
+    'fpn_efficientvit_m4',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,7 @@ def module(build):
 @pytest.fixture(scope='module')
 def file(module, export_any_size, tmp_path_factory):
     """Exports it in single precision."""
+
     @functools.cache
     def make(head):
         path = tmp_path_factory.mktemp('rtx') / 'end2end.onnx'
@@ -92,7 +97,8 @@ def test_every_precision_becomes_an_engine(graph, tmp_path, kind):
     path = graph(tmp_path / 'end2end.onnx', kind)
     phases = []
     report = build_engine(
-        path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)] * 2, progress=phases.append)
+        path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)] * 2, progress=phases.append
+    )
     assert report.precision == kind and report.path.stat().st_size > 1000
     assert phases[0] == 'Building engine' and len(phases) > 5
 
@@ -117,6 +123,7 @@ def test_a_real_build_can_be_interrupted(graph, tmp_path):
 
     path = graph(tmp_path / 'end2end.onnx')
     with pytest.raises(KeyboardInterrupt):
-        build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)],
-                     progress=interrupt)
+        build_engine(
+            path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)], progress=interrupt
+        )
     assert not (tmp_path / 'end2end.engine').exists()
