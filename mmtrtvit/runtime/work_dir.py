@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .legend import Legend
 
 TASKS = 'Detector', 'Segmentor'
 
@@ -32,9 +33,10 @@ class WorkDir:
     classes: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
 
-    def name(self, label: int) -> str:
-        """Name of a class; ``class 3`` where there are no names."""
-        return self.classes[label] if 0 <= label < len(self.classes) else f'class {label}'
+    @property
+    def legend(self) -> Legend:
+        """Names and colours of the classes."""
+        return Legend(self.classes, self.palette)
 
 
 def read_work_dir(path: str | Path) -> WorkDir:
