@@ -97,14 +97,13 @@ class RunResult:
         if self.unlisted:
             count = len(self.unlisted)
             rows['not listed'] = (
-                f'{count} inputs that the annotations do not list are not in predictions.json'
+                f'{count} of the inputs, by the annotations: left out of predictions.json'
             )
             more = [f'and {count - MOST_LISTED} more'] if count > MOST_LISTED else []
             details['not listed'] = [*self.unlisted[:MOST_LISTED], *more]
         if self.missed:
             rows['not given'] = (
-                f'{self.missed} images that the annotations list are none of the inputs; '
-                'an evaluation counts their objects as missed'
+                f'{self.missed} of the listed images: an evaluation counts their objects as missed'
             )
         rows['skipped'] = len(self.skipped)
         lines = []

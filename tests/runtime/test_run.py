@@ -199,8 +199,8 @@ def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
     assert 'images      2\n' in out and 'bright (2)' in out
     assert 'notes       1\n' in out
     assert '  1 x shrunk to 64 x 48 pixels instead of 128 x 96' in out
-    assert 'not listed  1 inputs' in out and f'\n  {inputs}/large.png\n' in out
-    assert 'not given   1 images' in out
+    assert 'not listed  1 of the inputs' in out and f'\n  {inputs}/large.png\n' in out
+    assert 'not given   1 of the listed' in out
     content = json.loads((tmp_path / 'out/predictions.json').read_text())
     assert [image['id'] for image in content['images']] == [5]
     (annotation,) = content['annotations']
@@ -229,7 +229,7 @@ def test_a_class_that_the_annotations_do_not_have(bright, inputs):
 
 def test_many_inputs_that_are_not_listed():
     summary = RunResult('out', unlisted=[f'{index}.png' for index in range(12)]).summary(0.3)
-    assert 'not listed  12 inputs' in summary and '\n  9.png\n  and 2 more\n' in summary
+    assert 'not listed  12 of the inputs' in summary and '\n  9.png\n  and 2 more\n' in summary
     assert '10.png' not in summary
 
 

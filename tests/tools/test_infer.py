@@ -104,7 +104,7 @@ def test_numbers_of_a_data_set(call, folder, tmp_path):
     (tmp_path / 'truth.json').write_text(json.dumps(content))
     args = ('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05', '--no-images')
     result = call(*args, '--annotations', tmp_path / 'truth.json', '--out-dir', tmp_path)
-    assert result.code == 0 and 'not given   1 images' in result.out, result.err
+    assert result.code == 0 and 'not given   1 of the listed' in result.out, result.err
     found = json.loads((tmp_path / 'predictions.json').read_text())
     for image, name in zip(found['images'], sorted(os.listdir(SHAPES)), strict=True):
         (listed,) = [each for each in content['images'] if each['file_name'].endswith(f'/{name}')]
