@@ -58,7 +58,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
 
 def label_run_lengths(labels: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Encodes a label map ``(H, W)`` as one mask for each of its labels, see :func:`run_lengths`."""
+    """Encodes a label map ``(H, W)`` as one mask for each label, see :func:`run_lengths`."""
     pixels = labels.ravel(order='F')
     starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
     borders = np.stack([starts, np.append(starts[1:], pixels.size)], axis=1)
