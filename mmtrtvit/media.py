@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from .errors import UserError, did_you_mean
-from .files import whole_file
+from .files import whole_file, write_whole
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
@@ -183,8 +183,7 @@ def write_image(path: Path, image: np.ndarray) -> Path:
     if path.suffix.lower() == '.pgm':
         path = path.with_name(f'{path.name}.png')
     _, data = cv2.imencode(path.suffix, image)
-    with whole_file(path) as part:
-        part.write_bytes(data)
+    write_whole(path, data.data)
     return path
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ..engine.files import AtomicBackend
 from ..errors import UserError
+from ..files import write_whole
 from .images import upright_size
 
 # Names of the splits in other data sets; the first ones are ours.
@@ -172,7 +172,7 @@ def convert(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(image, target)
     for name, split in splits.items():
-        AtomicBackend().put(json.dumps(_coco(split, classes, root)).encode(), targets[name])
+        write_whole(targets[name], json.dumps(_coco(split, classes, root)), sync=True)
     return Converted(
         out if copy else root,
         classes,

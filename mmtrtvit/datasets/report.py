@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..engine.files import AtomicBackend
+from ..files import write_whole
 from ..tables import format_rows
 from .inspection import Finding, Inspection, Split
 from .problems import Problem
@@ -83,7 +83,7 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
             for finding in inspection.findings
         ],
     }
-    AtomicBackend().put(json.dumps(content, indent=1).encode(), path)
+    write_whole(path, json.dumps(content, indent=1))
     return Path(path)
 
 

@@ -17,10 +17,10 @@ from ..weights.checkpoints import checkpoint_file, is_sharded, newest_checkpoint
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes
-from .files import make_dump
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 from .mistakes import explaining
+from .outputs import make_dump
 
 
 @dataclass

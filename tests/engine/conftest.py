@@ -19,7 +19,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtrtvit.engine.files import AtomicBackend
+from mmtrtvit.engine.outputs import AtomicBackend
 
 RUNS = itertools.count()
 
@@ -104,8 +104,8 @@ class ToyKillWhileSaving(Hook):
 
         def put_or_die(backend, data, path):
             if Path(path).name == self.name:
-                Path(f'{path}.part').write_bytes(data[: len(data) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+                data = data[: len(data) // 2]
             put(backend, data, path)
 
         AtomicBackend.put = put_or_die

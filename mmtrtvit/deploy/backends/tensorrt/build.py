@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ....engine.files import AtomicBackend
 from ....errors import UserError
+from ....files import write_whole
 from ....runtime.sessions.tensorrt_package import NoTensorRT, create, import_tensorrt, make_logger
 from ...measure.layers import module_of
 from .options import (
@@ -126,9 +126,9 @@ def build_engine(
         raise KeyboardInterrupt
     if engine is None:
         raise UserError(_failure(graph, logger.errors))
-    AtomicBackend().put(memoryview(engine), engine_path)
+    write_whole(engine_path, memoryview(engine), sync=True)
     if options.timing_cache:
-        AtomicBackend().put(memoryview(config.get_timing_cache().serialize()), cache)
+        write_whole(cache, memoryview(config.get_timing_cache().serialize()))
     return EngineReport(
         Path(engine_path),
         trt.__version__,
