@@ -153,8 +153,10 @@ def convert(
         for name, pairs in files.splits.items()
     }
     if problems:
-        more = [f'... and {len(problems) - SHOWN} more'] * (len(problems) > SHOWN)
-        raise UserError('\n  '.join(['nothing was converted:', *problems[:SHOWN], *more]))
+        lines = ['nothing was converted:', *problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f'... and {len(problems) - SHOWN} more')
+        raise UserError('\n  '.join(lines))
     names = {item['name'] for split in splits.values() for *_, items in split for item in items}
     classes = list(files.classes or sorted(names))
     if not names <= set(classes):

@@ -10,7 +10,7 @@ from .inspection import Finding, Inspection, Split
 from .problems import Problem
 
 
-def format_table(
+def format_class_counts(
     title: str, columns: Mapping[str, Mapping[str, int]], below: Mapping[str, Mapping[str, int]]
 ) -> str:
     """Returns counts as a table of aligned columns.
@@ -39,7 +39,7 @@ def format_counts(splits: Sequence[Split]) -> str:
     """Returns a table: a row per class, a column per split, images and empty ones below."""
     shown = [split for split in splits if not split.same_as]
     pixels = any(data.labels_of_values is not None for split in shown for data in split.data)
-    table = format_table(
+    table = format_class_counts(
         'pixels of class' if pixels else 'instances of class',
         {split.name: split.counts for split in shown},
         {

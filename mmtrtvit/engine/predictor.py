@@ -18,6 +18,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..errors import UserError
+from ..runtime.drawing import NAMED_SHARE
 from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
 from ..weights.matching import compare_weights, require_match
 from .config import read_config
@@ -29,7 +30,6 @@ VISUALIZERS_BY_SCOPE = {
     'mmdet': dict(type='DetLocalVisualizer'),
     'mmseg': dict(type='SegLocalVisualizer', alpha=0.5),
 }
-NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def load(
