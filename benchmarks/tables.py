@@ -18,7 +18,7 @@ from common import RESULTS, read, table
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
-from mmtrtvit.files import whole_file
+from mmtrtvit.files import write_whole
 
 BLOCK = re.compile(r'(<!-- table: (\S+): (.*?) -->\n).*?(<!-- end of table -->)', re.S)
 
@@ -31,8 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     text = with_tables(args.document.read_text())
-    with whole_file(args.document) as part:
-        part.write_text(text)
+    write_whole(args.document, text)
 
 
 def with_tables(text: str) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import errno
 from collections.abc import Iterable
+from itertools import islice
 
 # What the system says of a file or folder that cannot be used, and what to do.
 ADVICE = {
@@ -35,6 +36,12 @@ def message(error: Exception) -> str | None:
         place = f'{error.filename2 or error.filename}: ' if error.filename else ''
         return f'{place}{error.strerror}. {ADVICE[error.errno]}'
     return None
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Returns names with commas between; of more than ``most``, the first ones and ``...``."""
+    first = [str(name) for name in islice(names, most + 1)]
+    return ', '.join([*first[:most], '...'] if len(first) > most else first)
 
 
 def similar(name: str, names: Iterable[str], count: int = 3) -> list[str]:

@@ -1,33 +1,79 @@
 """Files that are whole or not there at all."""
 
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; the file moves to ``path`` when the block ends.
+def whole_file(path: Path, *, suffix: str | None = None, sync: bool = False) -> Iterator[Path]:
+    """Yields a new, empty file beside ``path``, which moves to ``path`` when the block ends.
 
-    After an error it is removed, and what was there under ``path`` stays.
+    After an error it is removed, and what was there under ``path`` stays. A link under ``path`` is
+    replaced, not followed. The file has the mode of the one that it replaces, else that of any new
+    file. Its name is unlike all others: ``<stem>.<random>.part<suffix>``.
+
+    Args:
+        path: File to write; its folder is made if need be.
+        suffix: End of the temporary name. Default: that of ``path``, by which most writers go.
+        sync: Wait until the bytes are on the disk, so that the file survives a loss of power.
 
     Raises:
         OSError: If it cannot be written; the error names ``path``.
     """
-    part = path.with_name(f'{path.stem}.part{path.suffix}')  # writers go by the suffix
+    suffix = path.suffix if suffix is None else suffix
+    part = path.with_name(f'{path.stem}.{secrets.token_hex(8)}.part{suffix}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with naming(path, part):
+    with _naming(path, part):
+        part.open('xb').close()  # fails where something is, a link included
+        try:
             yield part
+            if path.is_file() and not path.is_symlink():
+                part.chmod(path.stat().st_mode)
+            if sync:
+                _sync(part)
             os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+
+def write_whole(path: str | Path, data: bytes | memoryview | str, *, sync: bool = False) -> None:
+    """Writes a file at once, as :func:`whole_file` does; a killed write leaves ``*.part`` behind.
+
+    Args:
+        path: File to write; its folder is made if need be.
+        data: Bytes, or a text, which becomes UTF-8.
+        sync: See :func:`whole_file`.
+
+    Raises:
+        OSError: If it cannot be written; the error names ``path``.
+    """
+    with whole_file(Path(path), suffix='', sync=sync) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what killed calls of :func:`write_whole` left of ``path``.
+
+    Only for who knows that nobody else writes that file now.
+    """
+    name = re.compile(re.escape(path.stem) + r'\.[0-9a-f]{16}\.part')
+    for other in path.parent.glob('*.part'):
+        if name.fullmatch(other.name):
+            other.unlink()
+
+
+def _sync(path: Path) -> None:
+    with path.open('rb') as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
-def naming(path: Path, part: Path) -> Iterator[None]:
+def _naming(path: Path, part: Path) -> Iterator[None]:
     """Lets errors of the block name ``path`` instead of ``part``, or of no file at all, as those of
     writes to a full disk do.
     """

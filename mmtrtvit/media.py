@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 
 from .errors import UserError, did_you_mean
-from .files import whole_file
+from .files import whole_file, write_whole
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
-DEFAULT_FPS = 25.0
+DEFAULT_FPS, MAX_FPS = 25.0, 240.0  # some files tell 0, NaN or the rate of a clock
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
     capture = cv2.VideoCapture(medium.source if camera else str(medium.source))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps <= 240 else DEFAULT_FPS  # some files tell 0, NaN or a clock's rate
+        fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
         index, start = 0, time.monotonic()
         while max_frames is None or index < max_frames:
             there, image = capture.read()
@@ -183,8 +183,7 @@ def write_image(path: Path, image: np.ndarray) -> Path:
     if path.suffix.lower() == '.pgm':
         path = path.with_name(f'{path.name}.png')
     _, data = cv2.imencode(path.suffix, image)
-    with whole_file(path) as part:
-        part.write_bytes(data)
+    write_whole(path, data.data)
     return path
 
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from mmtrtvit.errors import UserError, message
+from mmtrtvit.errors import UserError, listed, message
 
 
 def error_of(function, *args):
@@ -39,6 +39,19 @@ def test_all_end_with_what_to_do(number):
     text = os.strerror(getattr(errno, number))
     advice = message(OSError(getattr(errno, number), text, 'out')).removeprefix(f'out: {text}. ')
     assert 'choose another' in advice.lower() and advice.endswith('.')
+
+
+@pytest.mark.parametrize(
+    'names, text',
+    [
+        ((), ''),
+        (('a',), 'a'),
+        (range(3), '0, 1, 2'),
+        (iter(range(4)), '0, 1, 2, ...'),
+    ],
+)
+def test_long_lists_are_cut(names, text):
+    assert listed(names, 3) == text
 
 
 def test_other_errors_keep_their_traceback(tmp_path):

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from mmtrtvit.analysis.curves import draw_curves
-from mmtrtvit.analysis.sheets import draw_sheet, find_images
+from mmtrtvit.analysis.sheets import draw_sheet, pick_images
 from mmtrtvit.engine.command_line import run_tool
 
 
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         folder = Path(args.folder)
         out = draw_sheet(
-            find_images(folder, args.count),
+            pick_images(folder, args.count),
             args.out or folder.with_suffix('.png'),
             'ground truth (left) and prediction (right)',
         )

@@ -14,7 +14,6 @@ without the profiler.
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 
@@ -85,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.measure.benchmark import benchmark, format_latencies, format_shares
     from mmtrtvit.environment import environment
-    from mmtrtvit.files import whole_file
+    from mmtrtvit.files import write_whole
 
     result = benchmark(
         args.models,
@@ -103,8 +102,7 @@ def main(args: argparse.Namespace) -> None:
         print(f'\n{name}\n{format_shares(layers, args.modules)}')
     if args.json:
         content = dict(asdict(result), environment=environment(), arguments=vars(args))
-        with whole_file(Path(args.json)) as part:
-            part.write_text(json.dumps(content, indent=1))
+        write_whole(args.json, json.dumps(content, indent=1))
 
 
 if __name__ == '__main__':

@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable
     from mmtrtvit.deploy.measure.engines import check_engines, summary
-    from mmtrtvit.files import whole_file
+    from mmtrtvit.files import write_whole
 
     folder = Path(args.engine_dir or Path(args.work_dir, 'check'))
     options = [EngineOptions(precision) for precision in args.precisions or [None]]
@@ -70,8 +70,7 @@ def main(args: argparse.Namespace) -> None:
         print(error)
         raise SystemExit(UNAVAILABLE) from error
     out = Path(args.out or folder / 'tensorrt.json')
-    with whole_file(out) as part:
-        part.write_text(json.dumps(report, indent=1, default=str))
+    write_whole(out, json.dumps(report, indent=1, default=str))
     print('\n'.join(summary(report)))
     print(f'\nwritten: {out}')
     if not all(

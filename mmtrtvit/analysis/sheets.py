@@ -7,20 +7,19 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ..errors import UserError
+from ..media import IMAGES
 from .figures import save_figure
 
-SUFFIXES = ('.jpg', '.jpeg', '.png')
 
-
-def find_images(folder: str | Path, count: int) -> list[Path]:
+def pick_images(folder: str | Path, count: int) -> list[Path]:
     """``count`` images of a folder, evenly spread over their sorted names.
 
     Raises:
         UserError: If the folder holds no image.
     """
-    paths = sorted(path for path in Path(folder).glob('*') if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in Path(folder).glob('*') if path.suffix.lower() in IMAGES)
     if not paths:
-        raise UserError(f'{folder}: no images ({", ".join(SUFFIXES)}) in it.')
+        raise UserError(f'{folder}: no images ({", ".join(IMAGES)}) in it.')
     count = min(count, len(paths))
     return [paths[index * len(paths) // count] for index in range(count)]
 

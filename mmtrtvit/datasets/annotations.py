@@ -237,7 +237,9 @@ def _coco_problems(
 
 
 def _lacking(annotation: dict, use: Use) -> list[str]:
-    keys = ['id', 'image_id', 'category_id', 'area'] + ['iscrowd'] * use.evaluation
+    keys = ['id', 'image_id', 'category_id', 'area']
+    if use.evaluation:
+        keys.append('iscrowd')
     lacking = [key for key in keys if annotation.get(key) is None]
     box = annotation.get('bbox')
     if (

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ..engine.files import AtomicBackend
 from ..errors import UserError
+from ..files import write_whole
 from .images import upright_size
 
 # Names of the splits in other data sets; the first ones are ours.
@@ -153,8 +153,10 @@ def convert(
         for name, pairs in files.splits.items()
     }
     if problems:
-        more = [f'... and {len(problems) - SHOWN} more'] * (len(problems) > SHOWN)
-        raise UserError('\n  '.join(['nothing was converted:', *problems[:SHOWN], *more]))
+        lines = ['nothing was converted:', *problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f'... and {len(problems) - SHOWN} more')
+        raise UserError('\n  '.join(lines))
     names = {item['name'] for split in splits.values() for *_, items in split for item in items}
     classes = list(files.classes or sorted(names))
     if not names <= set(classes):
@@ -172,7 +174,7 @@ def convert(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(image, target)
     for name, split in splits.items():
-        AtomicBackend().put(json.dumps(_coco(split, classes, root)).encode(), targets[name])
+        write_whole(targets[name], json.dumps(_coco(split, classes, root)), sync=True)
     return Converted(
         out if copy else root,
         classes,

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from PIL import Image
 
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+from ..media import IMAGES
+
 EXIF_ORIENTATION = 0x0112
 
 
 def find_images(folder: Path) -> list[Path]:
     """Returns the image files in a folder and in the folders in it, sorted."""
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGES)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from PIL import Image
 from ..engine.checks import check_data
 from ..engine.hosts import import_host
 from ..engine.parts import leaf_datasets
-from ..errors import UserError
+from ..errors import UserError, listed
 from .annotations import AnnotatedImage, DataSet, Use, read_annotations
 from .images import upright_size
 from .problems import Problem
@@ -91,7 +91,9 @@ class Inspection:
         """One sentence about what a training would do."""
         if not self.trains:
             return 'A training would fail or learn something wrong: mend the errors first.'
-        return 'A training would work.' + ' Look at the warnings.' * bool(self.findings)
+        if self.findings:
+            return 'A training would work. Look at the warnings.'
+        return 'A training would work.'
 
 
 def inspect_data(
@@ -243,7 +245,7 @@ def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] 
         elif label != data.ignored_label:
             wrong.append(str(value))
     if wrong:
-        problems.append((Problem.LABEL_VALUE, ', '.join(wrong[:5]) + ', ...' * (len(wrong) > 5)))
+        problems.append((Problem.LABEL_VALUE, listed(wrong)))
     return counts
 
 
@@ -266,7 +268,7 @@ def _problems(splits: list[Split]) -> Iterator[tuple[str, Problem, str]]:
                 yield split.name, Problem.NO_IMAGE, data.source
         for image in split.images:
             for problem, detail in image.problems:
-                yield split.name, problem, image.name + f' ({detail})' * bool(detail)
+                yield split.name, problem, f'{image.name} ({detail})' if detail else image.name
     train = next((split for split in splits if split.name == 'train' and split.images), None)
     absent = [name for name, count in train.counts.items() if not count] if train else []
     if absent and len(absent) == len(train.counts):

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..engine.files import AtomicBackend
+from ..files import write_whole
 from ..tables import format_rows
 from .inspection import Finding, Inspection, Split
 from .problems import Problem
 
 
-def format_table(
+def format_class_counts(
     title: str, columns: Mapping[str, Mapping[str, int]], below: Mapping[str, Mapping[str, int]]
 ) -> str:
     """Returns counts as a table of aligned columns.
@@ -39,7 +39,7 @@ def format_counts(splits: Sequence[Split]) -> str:
     """Returns a table: a row per class, a column per split, images and empty ones below."""
     shown = [split for split in splits if not split.same_as]
     pixels = any(data.labels_of_values is not None for split in shown for data in split.data)
-    table = format_table(
+    table = format_class_counts(
         'pixels of class' if pixels else 'instances of class',
         {split.name: split.counts for split in shown},
         {
@@ -83,7 +83,7 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
             for finding in inspection.findings
         ],
     }
-    AtomicBackend().put(json.dumps(content, indent=1).encode(), path)
+    write_whole(path, json.dumps(content, indent=1))
     return Path(path)
 
 

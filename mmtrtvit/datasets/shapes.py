@@ -221,7 +221,7 @@ def _paint(
     first, second = _contrasting(rng, beneath[:, :: max(1, beneath.shape[1] // 64)])
     paint = first + _texture(rng, len(alpha))[inside] * (second - first)
     rim = (alpha - cv2.erode(alpha, np.ones((3, 3), np.uint8), borderValue=0))[inside]
-    tone = 255 * (paint.mean() < 128)
+    tone = np.float64(255 if paint.mean() < 128 else 0)
     paint += rim / np.float32(255) * rng.uniform(0.3, 0.7) * (tone - paint)
     canvas += alpha[inside] / np.float32(255) * (paint - canvas)
 

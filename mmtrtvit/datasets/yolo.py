@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, listed
+from ..media import IMAGES
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .images import SUFFIXES, find_images
+from .images import find_images
 
 TOLERANCE = 0.01  # of the image, for labels that were rounded outwards
 
@@ -110,7 +111,7 @@ def _images(entry: Any, base: Path, place: str) -> list[Path]:
             hint = did_you_mean(path.name, (sibling.name for sibling in siblings))
             raise UserError(f'{place}, but there is no {path}.{hint}')
     if not images:
-        raise UserError(f'{place}, but no images are there ({", ".join(SUFFIXES)}).')
+        raise UserError(f'{place}, but no images are there ({", ".join(IMAGES)}).')
     return images
 
 
@@ -137,7 +138,7 @@ def _read(classes: list[str], label: Path, size: Size) -> list[dict[str, Any]]:
         if not 0 <= index < len(classes):
             raise ValueError(
                 f'line {number}: class {index}, but there are the classes 0 to '
-                f'{len(classes) - 1}: {", ".join(classes[:10])}'
+                f'{len(classes) - 1}: {listed(classes, 10)}'
             )
         pairs = (len(values) - 1) // 2  # behind them may stand a confidence or the id of a track
         points = np.array(values[1 : 1 + 2 * pairs], float).reshape(pairs, 2)

@@ -17,7 +17,7 @@ from .. import __version__
 from ..engine.parts import leaf_datasets
 from ..environment import environment
 from ..errors import UserError
-from ..files import whole_file
+from ..files import write_whole
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.opening import ENGINES
 from ..weights.checkpoints import checkpoint_file
@@ -113,8 +113,7 @@ def write_description(work_dir: str | Path, description: Description) -> list[Pa
     paths = []
     for name, content in description.items():
         path = Path(work_dir) / name
-        with whole_file(path) as part:
-            part.write_text(json.dumps(content, indent=4) + '\n', encoding='utf-8')
+        write_whole(path, json.dumps(content, indent=4) + '\n')
         paths.append(path)
     return paths
 

@@ -60,10 +60,13 @@ IGNORED = {
 }
 TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
 BACKENDS = ('onnxruntime', 'tensorrt')
-EXPORTERS = {'torchscript': 17, 'dynamo': 18}
-NMS = ('greedy', 'matrix')
-POOLING = ('roi_align', 'grid')
-METHODS = ('minmax', 'entropy', 'percentile')
+# Exporters of PyTorch and the opset that each writes.
+TORCHSCRIPT, DYNAMO = 'torchscript', 'dynamo'
+EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
+# Ways to write NMS and RoIAlign in ONNX: the op of that name, or what does without it.
+NMS = GREEDY, MATRIX = 'greedy', 'matrix'
+POOLING = ROI_ALIGN, GRID = 'roi_align', 'grid'
+METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Calibration:
     """
 
     num_images: int = 100
-    method: str = 'minmax'
+    method: str = MINMAX
     exclude: tuple[str, ...] = ()
     exclude_worst: int = 0
 
@@ -119,10 +122,10 @@ class DeploySettings:
     input_shape: tuple[int, int] | None = None
     dynamic_batch: bool = True
     dynamic_size: bool = True
-    exporter: str = 'torchscript'
+    exporter: str = TORCHSCRIPT
     slim: bool = True
-    nms: str = 'greedy'
-    pooling: str = 'roi_align'
+    nms: str = GREEDY
+    pooling: str = ROI_ALIGN
     preprocessing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
@@ -149,10 +152,10 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     _check_task(codebase, scope)
     kind = backend.get('type', 'onnxruntime')
     _one_of('backend_config.type', kind, BACKENDS)
-    exporter = onnx.get('exporter', 'torchscript')
+    exporter = onnx.get('exporter', TORCHSCRIPT)
     _one_of('onnx_config.exporter', exporter, EXPORTERS)
-    _one_of('onnx_config.nms', onnx.get('nms', NMS[0]), NMS)
-    _one_of('onnx_config.pooling', onnx.get('pooling', POOLING[0]), POOLING)
+    _one_of('onnx_config.nms', onnx.get('nms', GREEDY), NMS)
+    _one_of('onnx_config.pooling', onnx.get('pooling', ROI_ALIGN), POOLING)
     if onnx.get('opset_version') not in (None, 11, EXPORTERS[exporter]):  # 11 is MMDeploy's
         raise UserError(
             f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
@@ -188,8 +191,8 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         dynamic_size=shape is None,
         exporter=exporter,
         slim=bool(onnx.get('slim', True)),
-        nms=onnx.get('nms', NMS[0]),
-        pooling=onnx.get('pooling', POOLING[0]),
+        nms=onnx.get('nms', GREEDY),
+        pooling=onnx.get('pooling', ROI_ALIGN),
         preprocessing=bool(onnx.get('preprocessing', False)),
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
@@ -257,7 +260,7 @@ def _size(shape: Any) -> tuple[int, int] | None:
 def _calibration(config: dict) -> Calibration:
     calibration = Calibration(
         num_images=config.get('num_images', config.get('num_pictures', 100)),  # its older name
-        method=config.get('method', 'minmax'),
+        method=config.get('method', MINMAX),
         exclude=tuple(config.get('exclude') or ()),
         exclude_worst=config.get('exclude_worst', 0),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import whole_file
+from ..files import whole_file, write_whole
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.base import Tensor
 from ..runtime.sessions.opening import ENGINES, open_session
@@ -208,16 +208,15 @@ def _write(
 ) -> Path:
     folder = repository / name
     for file, content in files.items():
-        with whole_file(folder / '1' / file) as part:
-            if isinstance(content, bytes):
-                part.write_bytes(content)
-            else:
+        path = folder / '1' / file
+        if isinstance(content, bytes):
+            write_whole(path, content)
+        else:
+            with whole_file(path) as part:
                 shutil.copyfile(content, part)
     if model and model.classes:
-        with whole_file(folder / 'labels.txt') as part:
-            part.write_text('\n'.join(model.classes) + '\n', encoding='utf-8')
-    with whole_file(folder / 'config.pbtxt') as part:  # the last: a server that polls looks for it
-        part.write_text(config, encoding='utf-8')
+        write_whole(folder / 'labels.txt', '\n'.join(model.classes) + '\n')
+    write_whole(folder / 'config.pbtxt', config)  # the last: a server that polls looks for it
     return folder
 
 

@@ -30,7 +30,7 @@ from .export.model import export_model
 from .export.to_onnx import Exported, require_exporter
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
-from .settings import DeploySettings, read_settings
+from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, compare
 from .verify.evaluation import HostPreprocessor, deployed
@@ -39,7 +39,7 @@ from .verify.tensorrt_runner import TensorRTRunner
 
 logger = logging.getLogger(__name__)
 
-TENSORRT = {'torchscript': '8.6', 'dynamo': '10.0'}  # the least that takes an exporter's opset
+TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0'}  # the least that takes an exporter's opset
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 

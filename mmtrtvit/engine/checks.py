@@ -12,9 +12,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, listed
 from .parts import class_counts, leaf_datasets
 
+SHOWN = 20  # names in a message, at most
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
     **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},
@@ -76,7 +77,7 @@ def _missing(key: str, root: str, path: Any, folder: bool = False) -> Iterator[s
     if not (full.is_dir() if folder else full.exists()):
         siblings = full.parent.iterdir() if full.parent.is_dir() else ()
         hint = did_you_mean(full.name, (other.name for other in siblings))
-        yield f'{key}: no {"folder" if folder else "file"} {full}{"." * bool(hint)}{hint}'
+        yield f'{key}: no {"folder" if folder else "file"} {full}{f".{hint}" if hint else ""}'
 
 
 def _metrics(config: Config, split: str) -> Iterator[tuple[str, dict]]:
@@ -130,8 +131,8 @@ def _class_problems(config: Config, split: str) -> Iterator[str]:
         missing = [name for name in classes or () if names and name not in names]
         if missing and named:
             yield (
-                f'{key}.metainfo.classes has names that {file} has not: {_listed(missing)}. '
-                f'The categories there are: {_listed(names)}'
+                f'{key}.metainfo.classes has names that {file} has not: {listed(missing, SHOWN)}. '
+                f'The categories there are: {listed(names, SHOWN)}'
             )
         elif missing:
             yield (
@@ -177,10 +178,6 @@ def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
         else:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield data
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ', '.join(map(str, names[:20])) + f', ... ({len(names)})' * (len(names) > 20)
 
 
 def category_names(file: Path) -> list[str]:
@@ -229,7 +226,7 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
             values = ', '.join(f'{head} is {count}' for head, count in wrong)
             options = ' '.join(f'{head}={len(classes)}' for head, _ in wrong)
             yield (
-                f'{values}, but {key} has {len(classes)} classes: {_listed(classes)}. '
+                f'{values}, but {key} has {len(classes)} classes: {listed(classes, SHOWN)}. '
                 f'Set --cfg-options {options}'
             )
             return

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..errors import UserError, did_you_mean, similar
+from ..errors import UserError, did_you_mean, listed, similar
 from .classes import spread_metainfo
 from .hosts import without_onedl_notice
 
@@ -61,7 +61,7 @@ def _near(path: Path) -> str:
     if folder != path.parent:
         return f' The folder is missing, too; what exists of it is {folder.absolute()}.'
     names = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
-    here = f' In that folder are: {", ".join(names[:10])}.' if names else ''
+    here = f' In that folder are: {listed(names, 10)}.' if names else ''
     return did_you_mean(path.name, names) or here
 
 

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from ..weights.checkpoints import allow_mmengine_checkpoints, state_dict_of
 from ..weights.matching import class_layers, compare_weights, require_match
-from . import files  # noqa: F401  registers the backend
+from . import outputs  # noqa: F401  registers the backend
 
 allow_mmengine_checkpoints()  # MMEngine 0.10.7 cannot read its own ones with PyTorch 2.6
 
@@ -106,7 +106,7 @@ class _RemoveLater(LocalBackend):
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's hook, but at any time the disk holds a whole checkpoint, even of one to be kept.
 
-    A file gets its name when it is complete (:class:`~.files.AtomicBackend`), and only after that
+    A file gets its name when it is complete (:class:`~.outputs.AtomicBackend`), and only after that
     the older one goes, which MMEngine removes before it writes. Takes the arguments of
     ``CheckpointHook``; for local folders.
     """

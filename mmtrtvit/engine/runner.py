@@ -13,14 +13,20 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..errors import UserError
-from ..weights.checkpoints import checkpoint_file, is_sharded, newest_checkpoint, read_weights
+from ..weights.checkpoints import (
+    checkpoint_file,
+    is_sharded,
+    newest_checkpoint,
+    read_weights,
+    require_readable,
+)
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes
-from .files import make_dump
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 from .mistakes import explaining
+from .outputs import make_dump
 
 
 @dataclass
@@ -56,7 +62,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     if resume is not None:
         resume_from(config, resume)
     elif _is_file(config.get('load_from')):
-        read_weights(config.load_from)
+        require_readable(config.load_from)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
     if resume is not None and not config.resume:
@@ -108,7 +114,7 @@ def evaluate(
         )
     if _is_file(checkpoint):
         checkpoint = checkpoint_file(checkpoint)
-        read_weights(checkpoint)
+        require_readable(checkpoint)
     check_numbers(config, ('test_dataloader',))
     check_data(config, ('test',))
     config.load_from = None if checkpoint is None else str(checkpoint)

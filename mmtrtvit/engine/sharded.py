@@ -1,6 +1,6 @@
 """A training whose parameters are sharded over the GPUs (FSDP), for MMEngine's FlexibleRunner."""
 
-import os
+from pathlib import Path
 from typing import Any
 
 from mmengine._strategy import FSDPStrategy
@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from ..files import remove_leftovers, whole_file
 from ..models.efficientvit import PatchMerging, SandwichBlock
 from ..models.trt_vit import BottleNeck, MixBlock, Transformer
 from .distributed import without_sync_bn
@@ -82,9 +83,10 @@ class ShardedStrategy(FSDPStrategy):
 
     def save_checkpoint(self, filename: str, **kwargs: Any) -> None:
         """Saves a checkpoint, a file under a temporary name until it is whole."""
-        part = f'{filename}.part' if self._is_full_state_dict() else filename
-        super().save_checkpoint(part, **kwargs)
-        if part != filename and is_main_process():
-            with open(part, 'rb') as file:
-                os.fsync(file.fileno())
-            os.replace(part, filename)
+        if not (self._is_full_state_dict() and is_main_process()):
+            super().save_checkpoint(filename, **kwargs)  # the others only gather a full one
+            return
+        path = Path(filename)
+        remove_leftovers(path)
+        with whole_file(path, suffix='', sync=True) as part:
+            super().save_checkpoint(str(part), **kwargs)

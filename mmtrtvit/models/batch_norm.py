@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 VECTOR = 16  # numbers that AVX-512 works on at once
-LARGE = 2**20  # numbers in a map that repay the additional calls
+# Numbers in a map that repay the additional calls. To measure again with the training mode of
+# benchmarks/versus_timm.py.
+LARGE = 2**20
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -272,6 +272,9 @@ class TRTViT(Backbone):
 
 def _patch_embedding(stage: int, in_channels: int, out_channels: int) -> list[nn.Module]:
     """What leads into a stage [F]: halve the map, except in the first, and fit the width."""
-    pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
-    fit = stage > 0 or in_channels != out_channels
-    return [pool] * (stage > 0) + [ConvNorm(in_channels, out_channels)] * fit
+    if stage > 0:
+        pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+        return [pool, ConvNorm(in_channels, out_channels)]
+    if in_channels != out_channels:
+        return [ConvNorm(in_channels, out_channels)]
+    return []

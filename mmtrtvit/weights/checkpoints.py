@@ -83,10 +83,17 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             for other in path.absolute().parent.glob('*.pth')
             if other.name != path.name and is_readable(other)
         )
-        raise UserError(
-            f'{path.absolute()} {_defect(path, error)}.'
-            + f' These can be read: {readable}.' * bool(readable)
-        ) from error
+        advice = f' These can be read: {readable}.' if readable else ''
+        raise UserError(f'{path.absolute()} {_defect(path, error)}.{advice}') from error
+
+
+def require_readable(checkpoint: str | Path) -> None:
+    """Refuses a checkpoint that :func:`read_weights` would, before much else is done.
+
+    Raises:
+        UserError: As :func:`read_weights`.
+    """
+    read_weights(checkpoint)
 
 
 def fetch_weights(source: str | Path) -> dict[str, Any]:

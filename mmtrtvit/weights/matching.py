@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, listed
 from ..tables import format_rows
 from .layouts import rename, resize_bias_tables
 
@@ -45,7 +45,7 @@ class WeightsReport:
             'of another shape': reshaped,
         }
         return '\n'.join(
-            f'  {len(keys)} {kind}: {_listed(keys)}' for kind, keys in kinds.items() if keys
+            f'  {len(keys)} {kind}: {listed(keys)}' for kind, keys in kinds.items() if keys
         )
 
     def table(self) -> str:
@@ -68,12 +68,8 @@ class WeightsReport:
             rows.append([part, *numbers, _percentage(there[part], whole[part])])
         lines = [format_rows(rows)]
         if self.classifier:
-            lines.append(f'left out, as classifier: {_listed(self.classifier)}')
+            lines.append(f'left out, as classifier: {listed(self.classifier)}')
         return '\n'.join(lines)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ', '.join([*names[:5]] + ['...'] * (len(names) > 5))
 
 
 def part_of(name: str) -> str:
@@ -183,8 +179,7 @@ def _origin(meta: Mapping[str, Any]) -> str:
         origin.append(f'the config {config}')
     classes = (meta.get('dataset_meta') or {}).get('classes')
     if isinstance(classes, list | tuple):
-        shown = ', '.join(map(str, classes[:5])) + ', ...' * (len(classes) > 5)
-        origin.append(f'{len(classes)} classes ({shown})')
+        origin.append(f'{len(classes)} classes ({listed(classes)})')
     return f'It was written by {" with ".join(origin)}. ' if origin else ''
 
 

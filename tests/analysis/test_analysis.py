@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmtrtvit.analysis.curves import draw_curves, read_scalars
-from mmtrtvit.analysis.sheets import draw_sheet, find_images
+from mmtrtvit.analysis.sheets import draw_sheet, pick_images
 from mmtrtvit.errors import UserError
 
 
@@ -77,7 +77,7 @@ def test_sheet_of_images(tmp_path):
         image = np.full((40, 80, 3), 25 * index, np.uint8)
         cv2.imwrite(str(tmp_path / f'{index}.jpg'), image)
     (tmp_path / 'notes.txt').touch()
-    images = find_images(tmp_path, 5)
+    images = pick_images(tmp_path, 5)
     assert [path.name for path in images] == ['0.jpg', '2.jpg', '4.jpg', '6.jpg', '8.jpg']
     sheet = cv2.imread(str(draw_sheet(images, tmp_path / 'out' / 'sheet.png', 'title')))
     assert {0, 50, 100, 150, 200} <= set(np.unique(sheet[..., 0]))
@@ -85,4 +85,4 @@ def test_sheet_of_images(tmp_path):
 
 def test_no_sheet_without_images(tmp_path):
     with pytest.raises(UserError, match='no images'):
-        find_images(tmp_path, 4)
+        pick_images(tmp_path, 4)

@@ -17,7 +17,7 @@ from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.drawing import choose, draw_inspection
 from mmtrtvit.datasets.inspection import inspect_data
 from mmtrtvit.datasets.problems import Problem
-from mmtrtvit.datasets.report import format_table
+from mmtrtvit.datasets.report import format_class_counts
 from mmtrtvit.engine.hosts import import_host
 
 CLASSES = ('disc', 'triangle', 'ring')
@@ -381,7 +381,7 @@ def test_captions_stand_on_the_sheet(shapes, tmp_path):
 
 
 def test_the_table():
-    table = format_table(
+    table = format_class_counts(
         'objects of class',
         {'train': {'cat': 1234567, 'a long name of a class': 0}, 'val': {'cat': 5, 'dog': 6}},
         {'images': {'train': 3, 'val': 2}},

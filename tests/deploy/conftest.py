@@ -39,11 +39,11 @@ def exportable(build):
     def make(name):
         model = build(name)
         if hasattr(model, 'decode_head'):
-            from mmtrtvit.deploy.export.segmentors import Segmentor as kind
+            from mmtrtvit.deploy.export.segmentors import ExportedSegmentor as kind
         elif hasattr(model, 'roi_head'):
-            from mmtrtvit.deploy.export.detectors import TwoStageDetector as kind
+            from mmtrtvit.deploy.export.detectors import ExportedTwoStageDetector as kind
         else:
-            from mmtrtvit.deploy.export.detectors import OneStageDetector as kind
+            from mmtrtvit.deploy.export.detectors import ExportedOneStageDetector as kind
         return kind(model).eval()
 
     return make

@@ -19,7 +19,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtrtvit.engine.files import AtomicBackend
+from mmtrtvit.engine.outputs import AtomicBackend
 
 RUNS = itertools.count()
 
@@ -104,8 +104,8 @@ class ToyKillWhileSaving(Hook):
 
         def put_or_die(backend, data, path):
             if Path(path).name == self.name:
-                Path(f'{path}.part').write_bytes(data[: len(data) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+                data = data[: len(data) // 2]
             put(backend, data, path)
 
         AtomicBackend.put = put_or_die
@@ -119,6 +119,10 @@ def toy(tmp_path, monkeypatch):
     torch.set_num_threads(1)
 
     def make(work_dir='run', workers=0, loop=None, kill_at=None, model=None, **changes):
+        hooks = [dict(type='EpochSeedHook'), dict(type='CheckWeightsHook')]
+        if kill_at:
+            hooks.append(dict(type='ToyKill', iteration=kill_at))
+
         def loader(train):
             return dict(
                 batch_size=4,
@@ -150,8 +154,7 @@ def toy(tmp_path, monkeypatch):
                     ],
                     randomness=dict(seed=5),
                     default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1)),
-                    custom_hooks=[dict(type='EpochSeedHook'), dict(type='CheckWeightsHook')]
-                    + [dict(type='ToyKill', iteration=kill_at)] * bool(kill_at),
+                    custom_hooks=hooks,
                 ),
                 **changes,
             }

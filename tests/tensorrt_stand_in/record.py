@@ -129,7 +129,8 @@ def describe_class(kind: type) -> dict[str, Any]:
             continue
         if isinstance(member, property):
             doc = (member.fget.__doc__ or '').strip().split('\n')[0]
-            properties[name] = shorten(doc.rpartition('-> ')[2]) + '!' * (member.fset is None)
+            read_only = '!' if member.fset is None else ''
+            properties[name] = shorten(doc.rpartition('-> ')[2]) + read_only
         else:
             signatures = re.findall(rf'^(?:\d+\. )?{name}\(self: .*', member.__doc__ or '', re.M)
             if signatures:
@@ -149,9 +150,9 @@ def parameters(line: str) -> list[str]:
             parts[-1] += char
     done = []
     for part in parts[1:]:
-        declared, equals, _ = part.strip().partition(' = ')
+        declared, has_default, _ = part.strip().partition(' = ')
         name, _, kind = declared.partition(': ')
-        done.append(f'{name}:{shorten(kind)}' + '?' * bool(equals))
+        done.append(f'{name}:{shorten(kind)}{"?" if has_default else ""}')
     return done
 
 

@@ -14,6 +14,9 @@ from mmdet.models import detectors
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
+from ...runtime import Detector
+from ..backends.tensorrt.limits import MAX_TOP_K
+from ..settings import GREEDY, GRID, MATRIX, ROI_ALIGN
 from .ops import (
     NOTHING,
     best_anchors,
@@ -29,14 +32,11 @@ from .ops import (
     take,
 )
 
-# What TensorRT's TopK can do at most: no more pairs of box and class go from a level or image on.
-MAX_TOP_K = 3840
-# Ways to write NMS and RoIAlign in ONNX: the ops of these names, or what does without them.
-NMS = {'greedy': keep_by_nms, 'matrix': keep_by_matrix_nms}
-POOLING = {'roi_align': pool_by_roi_align, 'grid': pool_by_grid}
+KEEP = {GREEDY: keep_by_nms, MATRIX: keep_by_matrix_nms}
+POOL = {ROI_ALIGN: pool_by_roi_align, GRID: pool_by_grid}
 
 
-class Detector(nn.Module):
+class ExportedDetector(nn.Module):
     """What the exported detectors share.
 
     Args:
@@ -48,9 +48,9 @@ class Detector(nn.Module):
         output_names: Names of what ``forward`` returns.
     """
 
-    output_names = ('num_dets', 'dets', 'labels')
+    output_names = Detector.output_names
 
-    def __init__(self, model: nn.Module, nms: str = 'greedy') -> None:
+    def __init__(self, model: nn.Module, nms: str = GREEDY) -> None:
         super().__init__()
         self.nms = nms  # by name: an op cannot be copied
         self.backbone = copy.deepcopy(model.backbone)
@@ -80,7 +80,7 @@ class Detector(nn.Module):
             behind the last; labels ``(B, K)``, int32, -1 behind the last.
         """
         scores = torch.where(scores > score_thr, scores, NOTHING)
-        keep = NMS[self.nms](separate(boxes, labels), scores, iou_thr)
+        keep = KEEP[self.nms](separate(boxes, labels), scores, iou_thr)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
         found = scores > 0
         dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
@@ -89,21 +89,21 @@ class Detector(nn.Module):
         return found.sum(dim=1, keepdim=True).to(torch.int32), dets, labels
 
 
-class OneStageDetector(Detector):
+class ExportedOneStageDetector(ExportedDetector):
     """RetinaNet: ``(B, 3, H, W), (B, 2) -> num_dets, dets, labels``.
 
     Args:
         model: MMDetection's RetinaNet.
-        nms: See :class:`Detector`.
+        nms: See :class:`ExportedDetector`.
     """
 
-    def __init__(self, model: detectors.SingleStageDetector, nms: str = 'greedy') -> None:
+    def __init__(self, model: detectors.SingleStageDetector, nms: str = GREEDY) -> None:
         super().__init__(model, nms)
         self.head = copy.deepcopy(model.bbox_head)
         self.test_cfg = model.test_cfg
 
     def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """See :meth:`Detector.results`.
+        """See :meth:`ExportedDetector.results`.
 
         Args:
             input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
@@ -126,18 +126,18 @@ class OneStageDetector(Detector):
         )
 
 
-class TwoStageDetector(Detector):
+class ExportedTwoStageDetector(ExportedDetector):
     """Faster R-CNN and Mask R-CNN: ``(B, 3, H, W), (B, 2) -> num_dets, dets, labels[, masks]``.
 
     Args:
         model: MMDetection's Faster R-CNN or Mask R-CNN.
-        nms: See :class:`Detector`.
+        nms: See :class:`ExportedDetector`.
         pooling: ``'roi_align'``, or ``'grid'`` for a graph without RoiAlign; see
             :func:`.ops.pool_by_grid` for where the two differ.
     """
 
     def __init__(
-        self, model: detectors.TwoStageDetector, nms: str = 'greedy', pooling: str = 'roi_align'
+        self, model: detectors.TwoStageDetector, nms: str = GREEDY, pooling: str = ROI_ALIGN
     ) -> None:
         super().__init__(model, nms)
         self.rpn_head = copy.deepcopy(model.rpn_head)
@@ -148,10 +148,10 @@ class TwoStageDetector(Detector):
         if model.roi_head.with_mask:
             self.mask_head = copy.deepcopy(model.roi_head.mask_head)
             self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor, pooling)
-            self.output_names = (*Detector.output_names, 'masks')
+            self.output_names = (*ExportedDetector.output_names, 'masks')
 
     def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """See :meth:`Detector.results`; masks are probabilities, ``(B, K, 28, 28)``, float32.
+        """See :meth:`ExportedDetector.results`; masks are probabilities, ``(B, K, 28, 28)``, float32.
 
         Args:
             input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
@@ -198,7 +198,7 @@ class TwoStageDetector(Detector):
             levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
         scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
-        keep = NMS[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
+        keep = KEEP[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
         valid = scores > 0
         boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
@@ -261,5 +261,5 @@ def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, A
         output_size=tuple(layer.output_size),
         sampling_ratio=layer.sampling_ratio,
         aligned=layer.aligned,
-        pool=POOLING[pooling],
+        pool=POOL[pooling],
     )

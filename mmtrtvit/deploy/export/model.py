@@ -9,7 +9,7 @@ from torch import nn
 
 from ...models import fuse
 from ...models.fast.onnxruntime import for_onnxruntime
-from ..settings import DeploySettings
+from ..settings import DYNAMO, TORCHSCRIPT, DeploySettings
 from . import support
 from .precision import half
 from .preprocessing import WithPreprocessing
@@ -17,7 +17,7 @@ from .to_onnx import Exported, export
 
 # Trace a graph of any size: dynamo takes small maps for constant, and tracing runs the model, which
 # takes PyTorch minutes at 480 x 640 on a CPU in half precision.
-EXAMPLE_SIZES = {'torchscript': (96, 128), 'dynamo': (480, 640)}
+EXAMPLE_SIZES = {TORCHSCRIPT: (96, 128), DYNAMO: (480, 640)}
 
 
 def export_model(
@@ -34,7 +34,7 @@ def export_model(
     fused = fuse(model)
     if settings.backend == 'onnxruntime' and settings.precision == 'fp32':
         fused = for_onnxruntime(fused)
-    module = support.exportable(fused, settings).to(device)
+    module = support.module_to_export(fused, settings).to(device)
     if settings.precision == 'fp16':
         module = half(module)
     if settings.preprocessing:

@@ -13,10 +13,15 @@ from torchvision.ops import nms, roi_align
 
 # Scores at or below zero mean: no candidate.
 NOTHING = -1.0
-# Rounds of matrix NMS: more than the longest chain of boxes that suppress one another.
+# Rounds of matrix NMS: more than the longest chain of boxes that suppress one another; the chains
+# of tests/deploy/export/test_alternatives.py say what fewer would do.
 ROUNDS = 20
 # Samples per cell and axis of pooling by a grid, where RoIAlign would count the map's places.
 SAMPLES = 2
+# Logit of an anchor that is not there: its score is 0.
+NO_LOGIT = -1e4
+# What MMDetection adds to the scale of a box before it chooses the box's level.
+SCALE_OFFSET = 1e-6
 
 
 @torch.library.custom_op('mmtrtvit::keep_by_nms', mutates_args=())
@@ -99,7 +104,7 @@ def best_anchors(logits: Tensor, values: Sequence[Tensor], count: int) -> tuple[
     Returns:
         Scores ``(B, K, C)`` and each of the values ``(B, K, D)``.
     """
-    tensors = [padded(logits, count, -1e4), *(padded(value, count) for value in values)]
+    tensors = [padded(logits, count, NO_LOGIT), *(padded(value, count) for value in values)]
     index = tensors[0].amax(dim=2).sigmoid().topk(count).indices
     index = index.to(torch.float32).topk(count, largest=False).values.to(torch.int64)
     logits, *values = (take(tensor, index) for tensor in tensors)
@@ -280,7 +285,9 @@ def pooled_rois(
     """
     sides = boxes[..., 2:] - boxes[..., :2]
     scale = (sides[..., 0] * sides[..., 1]).sqrt()
-    level = (scale / finest_scale + 1e-6).log2().floor().clamp(0, len(maps) - 1).unsqueeze(2)
+    level = (
+        (scale / finest_scale + SCALE_OFFSET).log2().floor().clamp(0, len(maps) - 1).unsqueeze(2)
+    )
     pooled = 0.0
     for index, (x, stride) in enumerate(zip(maps, strides)):
         here = level == index  # (B, N, 1)

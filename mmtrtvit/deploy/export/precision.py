@@ -1,4 +1,4 @@
-"""Half precision for the dense part of an exportable module."""
+"""Half precision for the dense part of a module to export."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...models import fuse
 
-# The parts of a Detector or Segmentor that run in half. What stands behind them (top-k, boxes, NMS,
+# The parts of an exported detector or segmentor that run in half. What stands behind them (top-k, boxes, NMS,
 # RoIAlign) does not bear the rounding.
 DENSE = ('backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head')
 BEHIND_FLOAT = ('backbone', 'bbox_head', 'mask_head')
@@ -21,8 +21,7 @@ def half(module: nn.Module) -> nn.Module:
     becomes a part of the convolution before it while the weights are still float32.
 
     Args:
-        module: :class:`.detectors.OneStageDetector`, :class:`.detectors.TwoStageDetector` or
-            :class:`.segmentors.Segmentor`, in eval mode.
+        module: What :func:`.support.module_to_export` returns.
 
     Raises:
         UserError: If a weight is too large for half; the message names it.

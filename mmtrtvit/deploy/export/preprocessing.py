@@ -16,7 +16,7 @@ class WithPreprocessing(nn.Module):
     network sees are exactly those of MMDetection and MMSegmentation.
 
     Args:
-        module: :class:`.detectors.Detector` or :class:`.segmentors.Segmentor`, also in half
+        module: :class:`.detectors.ExportedDetector` or :class:`.segmentors.ExportedSegmentor`, also in half
             precision.
         preprocessor: The model's ``data_preprocessor``.
 

@@ -11,10 +11,11 @@ from mmseg.models.utils import Upsample
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ...runtime import Segmentor
 from .ops import AdaptiveAveragePool
 
 
-class Segmentor(nn.Module):
+class ExportedSegmentor(nn.Module):
     """UPerNet and Semantic FPN: ``(B, 3, H, W) -> output``.
 
     Args:
@@ -26,13 +27,13 @@ class Segmentor(nn.Module):
         output_names: Names of what ``forward`` returns.
     """
 
-    output_names = ('output',)
+    output_names = Segmentor.output_names
 
     def __init__(self, model: EncoderDecoder, with_argmax: bool = False) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
-        self.decode_head = exportable(copy.deepcopy(model.decode_head))
+        self.decode_head = _for_any_size(copy.deepcopy(model.decode_head))
         self.align_corners = model.align_corners
         self.with_argmax = with_argmax
 
@@ -47,7 +48,7 @@ class Segmentor(nn.Module):
         return (labels.int(),)
 
 
-def exportable(head: nn.Module) -> nn.Module:
+def _for_any_size(head: nn.Module) -> nn.Module:
     """Replaces, in place, the layers of a head that would freeze the size of a traced image."""
     for module in list(head.modules()):
         for name, child in module.named_children():

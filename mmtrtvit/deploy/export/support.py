@@ -5,9 +5,9 @@ from typing import Any
 from torch import nn
 
 from ...errors import UserError
+from ..backends.tensorrt.limits import MAX_TOP_K
 from ..settings import DeploySettings
 
-MAX_TOP_K = 3840  # of TensorRT
 NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr', 'max_num'}
 
 
@@ -29,17 +29,17 @@ def check(model: nn.Module, settings: DeploySettings) -> None:
         _check_one_stage(model)
 
 
-def exportable(model: nn.Module, settings: DeploySettings) -> nn.Module:
+def module_to_export(model: nn.Module, settings: DeploySettings) -> nn.Module:
     """Returns the module to export, in eval mode; :func:`check` the model first."""
     if hasattr(model, 'decode_head'):
-        from .segmentors import Segmentor
+        from .segmentors import ExportedSegmentor
 
-        return Segmentor(model, settings.with_argmax).eval()
-    from .detectors import OneStageDetector, TwoStageDetector
+        return ExportedSegmentor(model, settings.with_argmax).eval()
+    from .detectors import ExportedOneStageDetector, ExportedTwoStageDetector
 
     if hasattr(model, 'roi_head'):
-        return TwoStageDetector(model, settings.nms, settings.pooling).eval()
-    return OneStageDetector(model, settings.nms).eval()
+        return ExportedTwoStageDetector(model, settings.nms, settings.pooling).eval()
+    return ExportedOneStageDetector(model, settings.nms).eval()
 
 
 def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ...environment import require_torch
 from ...files import whole_file
-from ..graphs.slim import add_metadata, name_axes, name_nodes, slim, strip
+from ..graphs.nodes import name_nodes
+from ..graphs.slim import add_metadata, name_axes, slim, strip
+from ..settings import DYNAMO, EXPORTERS, TORCHSCRIPT
 from .lowering import register_for_torchscript, translations_for_dynamo
-
-EXPORTERS = {'torchscript': 17, 'dynamo': 18}  # the opset that each writes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def export(
     path: str | Path,
     output_names: Sequence[str],
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
-    exporter: str = 'torchscript',
+    exporter: str = TORCHSCRIPT,
     slimmed: bool = True,
     metadata: Mapping[str, Any] | None = None,
 ) -> Exported:
@@ -74,7 +74,7 @@ def export(
         before = part.stat().st_size
         model = onnx.load(part)
         exported_nodes = len(model.graph.node)
-        if exporter == 'dynamo':
+        if exporter == DYNAMO:
             name_nodes(model)
         if slimmed:
             model = slim(model)
@@ -93,8 +93,8 @@ def require_exporter(exporter: str) -> None:
     Raises:
         UserError: If that is so.
     """
-    if exporter == 'dynamo':
-        require_torch('2.7', "onnx_config.exporter='dynamo'")
+    if exporter == DYNAMO:
+        require_torch('2.7', f'onnx_config.exporter={DYNAMO!r}')
 
 
 def _export(
@@ -110,7 +110,7 @@ def _export(
     options = dict(input_names=list(inputs), output_names=list(output_names), opset_version=opset)
     names = inspect.signature(torch.onnx.export).parameters
     sizes = {}
-    if exporter == 'torchscript':
+    if exporter == TORCHSCRIPT:
         register_for_torchscript(opset)
         if 'dynamo' in names:
             options['dynamo'] = False

@@ -30,14 +30,14 @@ from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from ...errors import UserError, did_you_mean
 from ...files import whole_file
-from ..settings import Calibration
+from ..settings import ENTROPY, MINMAX, PERCENTILE, Calibration
 from .slim import add_metadata
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
 CALIBRATERS: dict[str, type[CalibraterBase]] = {
-    'minmax': MinMaxCalibrater,
-    'entropy': EntropyCalibrater,
-    'percentile': PercentileCalibrater,
+    MINMAX: MinMaxCalibrater,
+    ENTROPY: EntropyCalibrater,
+    PERCENTILE: PercentileCalibrater,
 }
 MEASURED = 8  # batches that show which layers suffer most
 

@@ -15,6 +15,8 @@ import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from ...errors import UserError
+from ..backends.tensorrt.limits import MAX_NMS_CANDIDATES, MAX_TOP_K
+from ..settings import EXPORTERS, TORCHSCRIPT
 from .graph import Graph
 
 Release = tuple[int, int]
@@ -87,8 +89,6 @@ CONSTANT_INPUTS = {
 
 FIRST_OUTPUT_ONLY = 'BatchNormalization', 'LayerNormalization', 'MaxPool'
 
-MAX_TOP_K = 3840
-MAX_NMS_CANDIDATES = 5000  # pairs of box and class of an image
 INT32 = np.iinfo(np.int32)
 
 TYPES = (
@@ -103,8 +103,8 @@ TYPES = (
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something that a parser does not take.
+class BrokenRule:
+    """Something of a graph that a parser does not take.
 
     Attributes:
         node: Name of the node, or of the tensor if it is about none.
@@ -123,7 +123,7 @@ class Problem:
         return f'{self.op} {self.node}: {self.message}.{hint}'
 
 
-def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> list[Problem]:
+def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> list[BrokenRule]:
     """Lists what a release of TensorRT would not take of a graph.
 
     Args:
@@ -146,7 +146,7 @@ def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> l
     graph = Graph(model)
     for node in graph.nodes:
         for message, hint in _check_node(node, graph, release):
-            problems.append(Problem(node.name or node.output[0], node.op_type, message, hint))
+            problems.append(BrokenRule(node.name or node.output[0], node.op_type, message, hint))
     problems.extend(_check_tensors(graph, release))
     return problems
 
@@ -170,18 +170,20 @@ def require_supported(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6'
         )
 
 
-def _check_model(model: onnx.ModelProto, release: Release) -> Iterator[Problem]:
+def _check_model(model: onnx.ModelProto, release: Release) -> Iterator[BrokenRule]:
     opset = _opset(model)
     highest = max(OPSETS[known] for known in OPSETS if known <= release)
     if not 9 <= opset <= highest:
-        yield Problem(
+        yield BrokenRule(
             model.graph.name,
             'graph',
             f'opset is {opset}, expected 9 to {highest}',
-            "Export with exporter='torchscript', which writes 17." if opset > highest else '',
+            f'Export with exporter={TORCHSCRIPT!r}, which writes {EXPORTERS[TORCHSCRIPT]}.'
+            if opset > highest
+            else '',
         )
     if model.functions and release < (9, 0):
-        yield Problem(
+        yield BrokenRule(
             model.graph.name,
             'graph',
             'it has functions of its own, known from TensorRT 9 on',
@@ -211,13 +213,13 @@ def _check_node(node: NodeProto, graph: Graph, release: Release) -> Iterator[tup
         yield from rule(node, graph, release)
 
 
-def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
+def _check_tensors(graph: Graph, release: Release) -> Iterator[BrokenRule]:
     made = {name: (node.name or name, node.op_type) for name, node in graph.producers.items()}
     for name in graph.tensors.keys() & (graph.used | made.keys()):
         kind = graph.type(name)
         where = made.get(name, (name, 'tensor'))
         if kind and kind not in TYPES and not (kind == TensorProto.BFLOAT16 and release >= (9, 0)):
-            yield Problem(*where, f'{name} is of type {_type_name(kind)}', 'Cast to float32.')
+            yield BrokenRule(*where, f'{name} is of type {_type_name(kind)}', 'Cast to float32.')
     for name, tensor in graph.initializers.items():
         if tensor.data_type == TensorProto.INT64 and release < (9, 0):
             yield from _check_range(name, ('tensor', name), numpy_helper.to_array(tensor))
@@ -228,14 +230,14 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
                 'QuantizeLinear',
                 'DequantizeLinear',
             ):
-                yield Problem(
+                yield BrokenRule(
                     node.name,
                     node.op_type,
                     f'{name} is of type int8',
                     'Only QuantizeLinear and DequantizeLinear take int8.',
                 )
             if kind == TensorProto.UINT8 and node.op_type not in ('Cast', 'Identity'):
-                yield Problem(
+                yield BrokenRule(
                     node.name,
                     node.op_type,
                     f'{name} is of type uint8',
@@ -244,7 +246,7 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
     if release < (9, 0):
         for value in graph.main.output:
             if graph.type(value.name) == TensorProto.INT64:
-                yield Problem(
+                yield BrokenRule(
                     value.name,
                     'graph',
                     'this output is of type int64',
@@ -252,12 +254,12 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[Problem]:
                 )
 
 
-def _check_range(name: str, where: tuple[str, str], values: np.ndarray) -> Iterator[Problem]:
+def _check_range(name: str, where: tuple[str, str], values: np.ndarray) -> Iterator[BrokenRule]:
     """int64 becomes int32; the ends of int64 stand for "to the end" and survive the cut."""
     ends = np.iinfo(np.int64)
     inside = (values >= INT32.min) & (values <= INT32.max)
     if not (inside | (values >= ends.max - 1) | (values <= ends.min + 1)).all():
-        yield Problem(
+        yield BrokenRule(
             where[1],
             where[0],
             f'{name} has values beyond int32',

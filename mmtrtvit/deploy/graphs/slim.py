@@ -1,7 +1,6 @@
 """Makes an exported graph small and readable, and says in the file what it is."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +8,6 @@ import onnx
 
 from ... import __version__
 from ...errors import UserError
-
-# Where the dynamo exporter notes the modules that a node comes from.
-SCOPES = 'pkg.torch.onnx.name_scopes'
 
 
 def slim(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -28,34 +24,6 @@ def slim(model: onnx.ModelProto) -> onnx.ModelProto:
             "pip install 'mmtrtvit[deploy]', or set onnx_config.slim=False."
         ) from error
     return onnxslim.slim(model)
-
-
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Names the nodes of the dynamo exporter, in place, after the modules that they come from.
-
-    The exporter of traced modules does so itself: ``/backbone/stem/stem.0/conv/Conv``.
-    """
-    counts = Counter()
-    for node in model.graph.node:
-        scope = _scope(node)
-        if scope is None:
-            continue
-        name = '/'.join(['', *scope.split('.'), node.op_type] if scope else ['', node.op_type])
-        counts[name] += 1
-        node.name = name if counts[name] == 1 else f'{name}_{counts[name] - 1}'
-
-
-def _scope(node: onnx.NodeProto) -> str | None:
-    """The innermost module of a node, or None where the exporter says nothing of it."""
-    for entry in node.metadata_props:
-        if entry.key == SCOPES:
-            modules = json.loads(entry.value.replace("'", '"'))[:-1]
-            return modules[-1] if modules and not modules[-1].startswith('_') else ''
-    for name in node.input:  # a layer that the exporter has merged from two
-        module, dot, parameter = name.rpartition('.')
-        if dot and parameter in ('weight', 'bias'):
-            return module
-    return None
 
 
 def strip(model: onnx.ModelProto) -> None:

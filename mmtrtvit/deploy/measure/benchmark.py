@@ -12,7 +12,7 @@ from ..verify.open import GRAPHS, open_checkpoint, open_graph
 from ..verify.runners import OnnxRunner, Runner
 from ..verify.tensorrt_runner import TensorRTRunner
 from .latency import Latency, measure_latency, random_inputs
-from .layers import LayerTime, by_module, by_stage, engine_layers, onnx_layers
+from .layer_times import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 
 PROFILED_ROUNDS = 10
 

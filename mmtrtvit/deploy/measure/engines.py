@@ -24,7 +24,7 @@ from ..verify.compare import compare
 from ..verify.tensorrt_runner import TensorRTRunner
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
-from .layers import by_stage, engine_layers
+from .layer_times import by_stage, engine_layers
 
 WARMUP = 5
 

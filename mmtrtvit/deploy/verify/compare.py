@@ -7,6 +7,14 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+# Differences that rounding explains, in single precision; the exports of
+# tests/deploy/test_workflow.py stay within them.
+BOX_TOLERANCE = 1e-2  # pixels
+SCORE_TOLERANCE = 1e-4
+MASK_TOLERANCE = 1e-3  # 1 - IoU
+LABEL_TOLERANCE = 1e-4  # share of the pixels: so near a border that rounding decides
+MATCH_DISTANCE = 2.0  # pixels, between the coordinates of two boxes that are one detection
+
 
 @dataclass
 class Difference:
@@ -46,13 +54,12 @@ def compare(ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]) 
 
 
 def _label_maps(pairs: list[tuple[BaseDataElement, BaseDataElement]]) -> Difference:
-    """A share of 1e-4 of all pixels may lie so near a border that rounding decides."""
     wrong = pixels = 0
     for a, b in pairs:
         wrong += int((a.pred_sem_seg.data != b.pred_sem_seg.data).sum())
         pixels += a.pred_sem_seg.data.numel()
     share = wrong / pixels
-    return Difference('share of other labels', share, share, pixels, 0, 1e-4)
+    return Difference('share of other labels', share, share, pixels, 0, LABEL_TOLERANCE)
 
 
 def _detections(pairs: list[tuple[InstanceData, InstanceData]]) -> list[Difference]:
@@ -66,11 +73,11 @@ def _detections(pairs: list[tuple[InstanceData, InstanceData]]) -> list[Differen
         if 'masks' in a:
             mask_errors.append(1 - mask_iou(a.masks[first], b.masks[second]))
     rows = [
-        _difference('boxes (pixels)', box_errors, unmatched, 1e-2),
-        _difference('scores', score_errors, unmatched, 1e-4),
+        _difference('boxes (pixels)', box_errors, unmatched, BOX_TOLERANCE),
+        _difference('scores', score_errors, unmatched, SCORE_TOLERANCE),
     ]
     if mask_errors:
-        rows.append(_difference('masks (1 - IoU)', mask_errors, unmatched, 1e-3))
+        rows.append(_difference('masks (1 - IoU)', mask_errors, unmatched, MASK_TOLERANCE))
     return rows
 
 
@@ -81,7 +88,7 @@ def _difference(output: str, errors: list[Tensor], unmatched: int, tolerance: fl
     return Difference(output, largest, mean, len(values), unmatched, tolerance)
 
 
-def match(a: InstanceData, b: InstanceData, reach: float = 2.0) -> tuple[Tensor, Tensor]:
+def match(a: InstanceData, b: InstanceData, reach: float = MATCH_DISTANCE) -> tuple[Tensor, Tensor]:
     """Pairs detections of the same class, the nearest first.
 
     Args:

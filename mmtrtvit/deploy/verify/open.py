@@ -53,6 +53,6 @@ def open_checkpoint(config: str | Path, checkpoint: str | Path, device: str = 'c
     model = load(config, checkpoint, device).model
     settings = DeploySettings()
     support.check(model, settings)
-    module = support.exportable(fuse(model), settings)
+    module = support.module_to_export(fuse(model), settings)
     names = ('input', 'sizes') if 'dets' in module.output_names else ('input',)
     return TorchRunner(module, names, device)

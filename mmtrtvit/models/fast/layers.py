@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..layers import added, channels_last, replace_modules
 from . import cudnn, onednn
 
-STRIP_PIXELS = 600_000  # of an image, about as many as a stem takes at a time
+# Of an image, about as many as a stem takes at a time, so that its maps fit the cache. To measure
+# again with benchmarks/scaling.py, which times models by the size of the image.
+STRIP_PIXELS = 600_000
 
 
 class FastConv(nn.Conv2d):

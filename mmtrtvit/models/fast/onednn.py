@@ -20,7 +20,9 @@ from torch.nn.functional import linear
 
 from ..layers import added, is_traced
 
-SMALL_PRODUCT = 2**21  # multiplications; with fewer, oneDNN takes longer to call than to compute
+# Multiplications; with fewer, oneDNN takes longer to call than to compute. To measure again with
+# benchmarks/versus_timm.py: EfficientViT's heads have many such products.
+SMALL_PRODUCT = 2**21
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:

@@ -73,7 +73,7 @@ def test_pooling_by_a_grid_is_roi_align(size, samples, aligned):
 @pytest.fixture(scope='module')
 def pairs(build):
     """A detector as it is exported, and the same without the missing ops, by kind."""
-    from mmtrtvit.deploy.export.detectors import OneStageDetector, TwoStageDetector
+    from mmtrtvit.deploy.export.detectors import ExportedOneStageDetector, ExportedTwoStageDetector
 
     retinanet = build('retinanet_trtvit_b')
     retinanet.test_cfg.nms_pre = 100
@@ -83,12 +83,12 @@ def pairs(build):
             layer.sampling_ratio = 2
     return {
         'one stage': (
-            OneStageDetector(retinanet).eval(),
-            OneStageDetector(retinanet, nms='matrix').eval(),
+            ExportedOneStageDetector(retinanet).eval(),
+            ExportedOneStageDetector(retinanet, nms='matrix').eval(),
         ),
         'two stages': (
-            TwoStageDetector(mask_rcnn).eval(),
-            TwoStageDetector(mask_rcnn, nms='matrix', pooling='grid').eval(),
+            ExportedTwoStageDetector(mask_rcnn).eval(),
+            ExportedTwoStageDetector(mask_rcnn, nms='matrix', pooling='grid').eval(),
         ),
     }
 

@@ -62,7 +62,7 @@ def test_a_segmentor_has_the_logits_of_predict(segmentor, images, batch, size, p
 
 
 def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, images):
-    from mmtrtvit.deploy.export.segmentors import Segmentor
+    from mmtrtvit.deploy.export.segmentors import ExportedSegmentor
 
     model = copy.deepcopy(segmentor[0])
     x, _ = images(2, (64, 96), (64, 96))
@@ -70,7 +70,7 @@ def test_label_maps_are_the_best_classes_of_the_enlarged_logits(segmentor, image
         classifier = model.decode_head.conv_seg
         classifier.bias -= model(x, mode='tensor').mean(dim=(0, 2, 3))  # no class wins everywhere
         logits = model.encode_decode(x, [dict(img_shape=(64, 96))] * 2)
-        (labels,) = Segmentor(model, with_argmax=True).eval()(x)
+        (labels,) = ExportedSegmentor(model, with_argmax=True).eval()(x)
     assert labels.dtype == torch.int32 and len(labels.unique()) > 1
     assert (labels == logits.argmax(dim=1)).float().mean() > 0.9999
 

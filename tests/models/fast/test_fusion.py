@@ -423,11 +423,11 @@ def test_a_fused_model_is_exported(name, tmp_path, randomise):
     model = randomise(build_model(name))
     size = {0: 'batch', 2: 'height', 3: 'width'}
     if name.startswith('fpn'):
-        from mmtrtvit.deploy.export.segmentors import Segmentor as Kind
+        from mmtrtvit.deploy.export.segmentors import ExportedSegmentor as Kind
 
         axes = dict(input=size, output=size)
     else:
-        from mmtrtvit.deploy.export.detectors import OneStageDetector as Kind
+        from mmtrtvit.deploy.export.detectors import ExportedOneStageDetector as Kind
 
         axes = dict(input=size, sizes={0: 'batch'}) | {
             output: {0: 'batch'} for output in Kind.output_names

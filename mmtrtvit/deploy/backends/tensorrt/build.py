@@ -14,10 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ....engine.files import AtomicBackend
 from ....errors import UserError
+from ....files import write_whole
 from ....runtime.sessions.tensorrt_package import NoTensorRT, create, import_tensorrt, make_logger
-from ...measure.layers import module_of
+from ...graphs.nodes import module_of
+from ...graphs.rules import OPSETS
+from ...settings import EXPORTERS, GRID, MATRIX, TORCHSCRIPT
+from .limits import MAX_TOP_K
 from .options import (
     EngineOptions,
     OnnxGraph,
@@ -32,9 +35,9 @@ from .options import (
 
 # Settings of the export that do without an op.
 WITHOUT = {
-    'NonMaxSuppression': "onnx_config.nms='matrix'",
-    'NonZero': "onnx_config.nms='matrix'",
-    'RoiAlign': "onnx_config.pooling='grid'",
+    'NonMaxSuppression': f'onnx_config.nms={MATRIX!r}',
+    'NonZero': f'onnx_config.nms={MATRIX!r}',
+    'RoiAlign': f'onnx_config.pooling={GRID!r}',
 }
 
 
@@ -126,9 +129,9 @@ def build_engine(
         raise KeyboardInterrupt
     if engine is None:
         raise UserError(_failure(graph, logger.errors))
-    AtomicBackend().put(memoryview(engine), engine_path)
+    write_whole(engine_path, memoryview(engine), sync=True)
     if options.timing_cache:
-        AtomicBackend().put(memoryview(config.get_timing_cache().serialize()), cache)
+        write_whole(cache, memoryview(config.get_timing_cache().serialize()))
     return EngineReport(
         Path(engine_path),
         trt.__version__,
@@ -183,7 +186,7 @@ def _is_strongly_typed(
 
 def _network_flags(trt: ModuleType, strongly_typed: bool) -> int:
     """TensorRT 8 asks for explicit batches, 10 takes them for granted, 11 has no such flag."""
-    names = ['EXPLICIT_BATCH'] + ['STRONGLY_TYPED'] * strongly_typed
+    names = ['EXPLICIT_BATCH', 'STRONGLY_TYPED'] if strongly_typed else ['EXPLICIT_BATCH']
     kinds = trt.NetworkDefinitionCreationFlag
     return sum(1 << int(getattr(kinds, name)) for name in names if hasattr(kinds, name))
 
@@ -214,11 +217,14 @@ def _hints(op: str, graph: OnnxGraph) -> list[str]:
     if op in WITHOUT:
         hints.append(f'TensorRT has {op} from 8.5 on. To do without it: {WITHOUT[op]}.')
     if op == 'TopK':
-        hints.append('K may be 3840 at most: lower nms_pre or max_per_img in model.test_cfg.')
-    if graph.opset > 17:
         hints.append(
-            f'The file has opset {graph.opset}. TensorRT 8.6 reads up to 17, 10 up to 20: '
-            "onnx_config.exporter='torchscript' writes 17."
+            f'K may be {MAX_TOP_K} at most: lower nms_pre or max_per_img in model.test_cfg.'
+        )
+    written = EXPORTERS[TORCHSCRIPT]
+    if graph.opset > written:
+        hints.append(
+            f'The file has opset {graph.opset}. TensorRT 8.6 reads up to {OPSETS[8, 6]}, 10 up to '
+            f'{OPSETS[10, 0]}: onnx_config.exporter={TORCHSCRIPT!r} writes {written}.'
         )
     return hints
 

@@ -44,7 +44,7 @@ def module(build):
         model = build(head)
         if not hasattr(model, 'decode_head'):
             model.test_cfg.get('rpn', model.test_cfg).nms_pre = 100
-        return support.exportable(model, DeploySettings(nms='matrix', pooling='grid'))
+        return support.module_to_export(model, DeploySettings(nms='matrix', pooling='grid'))
 
     return make
 

@@ -1,6 +1,5 @@
 """Checkpoints, images and predictions that are whole or not there at all."""
 
-import os
 from pathlib import Path
 
 import mmengine
@@ -12,7 +11,7 @@ from mmengine.registry import METRICS, VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
-from ..files import naming, whole_file
+from ..files import remove_leftovers, whole_file, write_whole
 from ..media import write_image
 
 
@@ -21,23 +20,14 @@ class AtomicBackend(LocalBackend):
     """Local files that appear under their name only once all their bytes are on the disk.
 
     Used by ``dict(type='CheckpointHook', backend_args=dict(backend='atomic'))``. A write that was
-    killed leaves ``<name>.part`` behind, which the next write of that name replaces.
+    killed leaves ``<stem>.<random>.part`` behind, which the next write of that name removes.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Writes ``obj`` to ``filepath`` and creates its folder if need be."""
         path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'{path.name}.part')
-        try:
-            with naming(path, part), open(part, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        remove_leftovers(path)
+        write_whole(path, obj, sync=True)
 
 
 @VISBACKENDS.register_module(name='PictureBackend')

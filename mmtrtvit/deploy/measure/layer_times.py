@@ -1,24 +1,23 @@
 """Where the time of a graph goes: from the runtime's layers back to the modules of the model.
 
-Exported nodes carry the path of their module, ``/backbone/stem/stem.0/conv/Conv``. Runtimes merge
-nodes into layers; the time of a layer goes to the innermost module that all its nodes share.
+Runtimes merge nodes into layers; the time of a layer goes to the innermost module that all its
+nodes share, by their names (:mod:`..graphs.nodes`).
 """
 
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from ..graphs.nodes import module_of, nodes_of_layer
+
 BEHIND = 'behind the heads'  # nodes of no module
 INSERTED = 'inserted by the runtime'  # layers of no node
-NODE = re.compile(r'/\w+(?:[./]\w+)*')
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,6 @@ class Share:
     layers: int
 
 
-def module_of(node: str) -> tuple[str, ...]:
-    """``'/backbone/stem/stem.0/conv/Conv'`` as ``('backbone', 'stem', '0', 'conv')``.
-
-    A container comes once more, in front of the number of the module within, where the exporter of
-    traced modules wrote the name. Unlike modules, ops begin with a capital letter. Names without a
-    slash in front say nothing of modules.
-    """
-    if not node.startswith('/'):
-        return ()
-    scopes = list(takewhile(lambda scope: not scope[:1].isupper(), node.strip('/').split('/')))
-    kept = [
-        scope
-        for scope, inner in zip(scopes, [*scopes[1:], ''])
-        if not inner.startswith(f'{scope}.')
-    ]
-    return tuple(part for scope in kept for part in scope.split('.'))
-
-
 def common_module(nodes: Iterable[str]) -> str:
     """Path of the innermost module of all nodes."""
     paths = [module_of(node) for node in nodes]
@@ -99,8 +80,7 @@ def engine_layers(
     metadata = {each['Name']: each.get('Metadata', '') for each in descriptions}
     layers = []
     for name in rounds[0]:
-        nodes = re.findall(r'\[ONNX Layer: ([^\]]+)\]', metadata.get(name, ''))
-        nodes = [node for node in nodes if node.startswith('/')] or NODE.findall(name)
+        nodes = nodes_of_layer(name, metadata.get(name, ''))
         layers.append(
             LayerTime(name, common_module(nodes), median(each.get(name, 0.0) for each in rounds))
         )
@@ -143,7 +123,7 @@ def onnx_layers(
             name = event['name'].removesuffix('_kernel_time')
             times.setdefault(name, []).append(event['dur'] / 1000)
     return [
-        LayerTime(name, common_module(NODE.findall(name)), median(values[warmup:]))
+        LayerTime(name, common_module(nodes_of_layer(name)), median(values[warmup:]))
         for name, values in times.items()
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.fileio import get_file_backend
 
-from mmtrtvit.engine.files import AtomicBackend, ImageBackend, make_dump
+from mmtrtvit.engine.outputs import AtomicBackend, ImageBackend, make_dump
 
 
 def test_mmengine_finds_the_backend_by_name(tmp_path):
