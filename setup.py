@@ -62,7 +62,7 @@ class BuildWithMim(build_py):
 
 setup(
     name='mmtrtvit',
-    version=re.search(r"__version__ = '(.+)'", (ROOT / 'mmtrtvit/__init__.py').read_text())[1],
+    version=re.search(r"__version__ = '(.+)'", (ROOT / 'mmtrtvit/version.py').read_text())[1],
     description='TRT-ViT and EfficientViT backbones for MMDetection and MMSegmentation, '
     'from a config to TensorRT',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),

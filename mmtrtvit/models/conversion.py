@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..engine.files import AtomicBackend
 from ..errors import UserError
+from ..files import whole_file
 from ..weights.checkpoints import fetch_weights, state_dict_of
 from ..weights.layouts import FOREIGN_NAMES, OURS, layout_of, rename
 from ..weights.matching import WeightsReport, fit_weights
@@ -153,4 +153,5 @@ def _is_neck_or_head(name: str) -> bool:
 def _write(path: Path, weights: dict[str, Tensor], meta: dict) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state_dict=weights, meta=meta), buffer)
-    AtomicBackend().put(buffer.getvalue(), path)
+    with whole_file(path) as part:
+        part.write_bytes(buffer.getvalue())

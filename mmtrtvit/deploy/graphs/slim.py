@@ -7,8 +7,8 @@ from typing import Any
 
 import onnx
 
-from ... import __version__
 from ...errors import UserError
+from ...version import __version__
 
 # Where the dynamo exporter notes the modules that a node comes from.
 SCOPES = 'pkg.torch.onnx.name_scopes'

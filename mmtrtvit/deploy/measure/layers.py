@@ -9,12 +9,13 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+
+from ..graphs.nodes import module_of
 
 BEHIND = 'behind the heads'  # nodes of no module
 INSERTED = 'inserted by the runtime'  # layers of no node
@@ -51,24 +52,6 @@ class Share:
     milliseconds: float
     share: float
     layers: int
-
-
-def module_of(node: str) -> tuple[str, ...]:
-    """``'/backbone/stem/stem.0/conv/Conv'`` as ``('backbone', 'stem', '0', 'conv')``.
-
-    A container comes once more, in front of the number of the module within, where the exporter of
-    traced modules wrote the name. Unlike modules, ops begin with a capital letter. Names without a
-    slash in front say nothing of modules.
-    """
-    if not node.startswith('/'):
-        return ()
-    scopes = list(takewhile(lambda scope: not scope[:1].isupper(), node.strip('/').split('/')))
-    kept = [
-        scope
-        for scope, inner in zip(scopes, [*scopes[1:], ''])
-        if not inner.startswith(f'{scope}.')
-    ]
-    return tuple(part for scope in kept for part in scope.split('.'))
 
 
 def common_module(nodes: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from ....engine.files import AtomicBackend
 from ....errors import UserError
 from ....runtime.sessions.tensorrt_package import NoTensorRT, create, import_tensorrt, make_logger
-from ...measure.layers import module_of
+from ...graphs.nodes import module_of
 from .options import (
     EngineOptions,
     OnnxGraph,
