@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'configs/README.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
 TEXTS = [*PAGES, *sorted((ROOT / 'tools').glob('*.py'))]
 
 
