@@ -12,7 +12,7 @@ help:
 	@echo 'make demo      set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
 	@echo 'make demo-all  the same for each of configs/demo: boxes, masks and label maps'
 	@echo 'make test      set up, then run the tests'
-	@echo 'make lint      set up, then check the style of the code'
+	@echo 'make lint      set up, then check the style and the types of the code'
 	@echo 'make clean     remove the virtual environment, the generated data and the results of demos'
 	@echo
 	@echo 'One demo alone:' $(DEMOS)
@@ -53,6 +53,8 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) data/shapes $(RUNS) build *.egg-info

@@ -1,4 +1,4 @@
-"""Packs mmtrtvit. Its configs, tools and model index go to mmtrtvit/.mim, where MIM looks."""
+"""Packs mmtrtvit, which pyproject.toml describes; configs and tools go to mmtrtvit/.mim for MIM."""
 
 import contextlib
 import re
@@ -36,8 +36,8 @@ EXTRAS = {
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
-    'test': ['mmtrtvit[data,deploy,server,timm]', 'pytest', 'pytest-xdist'],
-    'lint': ['ruff'],
+    'test': ['mmtrtvit[data,deploy,server,timm]', 'grimp', 'pytest', 'pytest-xdist'],
+    'lint': ['mypy', 'ruff'],
 }
 
 
@@ -61,14 +61,7 @@ class BuildWithMim(build_py):
 
 
 setup(
-    name='mmtrtvit',
-    version=re.search(r"__version__ = '(.+)'", (ROOT / 'mmtrtvit/__init__.py').read_text())[1],
-    description='TRT-ViT and EfficientViT backbones for MMDetection and MMSegmentation, '
-    'from a config to TensorRT',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    python_requires='>=3.10',
+    version=re.search(r"__version__ = '(.+)'", (ROOT / 'mmtrtvit/version.py').read_text())[1],
     packages=find_packages(include=['mmtrtvit*']),
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 
 from .mmcv_ops import install
 from .paths import config_path
+from .version import __version__
 
-__all__ = ['config_path']
-__version__ = '0.1.0'
+__all__ = ['__version__', 'config_path']
 
 install()
 if find_spec('mmengine') is not None:

@@ -1,6 +1,8 @@
 """Every config builds, learns and predicts, and repeats no number wrongly."""
 
 import importlib
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,15 @@ def config(request):
 def test_every_model_has_its_config():
     names = {path.stem for path in CONFIGS.glob('*.py')}
     assert names == {*MODELS_OF_THE_PAPERS, 'mask_rcnn_trtvit_c_3x', 'mask_rcnn_trtvit_d_3x'}
+
+
+def test_the_list_of_configs_is_complete_and_true():
+    script = runpy.run_path(str(CONFIGS.parent / 'docs/list_configs.py'))
+    text = (CONFIGS / 'README.md').read_text()
+    assert text == script['config_list'](), 'run python docs/list_configs.py'
+    listed = re.findall(r'^\| `(.+?\.py)`', text, re.M)
+    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
+    assert sorted(listed) == sorted(str(path) for path in paths if '_base_' not in path.parts)
 
 
 @pytest.mark.parametrize('name', MODELS_OF_THE_PAPERS)

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'configs/README.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
 TEXTS = [*PAGES, *sorted((ROOT / 'tools').glob('*.py'))]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links(page):
     links = re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]
@@ -40,6 +43,23 @@ def test_documented_configs_exist():
     names = {name for page in TEXTS for name in re.findall(r'configs/[\w/]+\.py', page.read_text())}
     assert names
     assert not [name for name in names if not (ROOT / name).exists()]
+
+
+def test_the_python_of_the_readme_runs(small_models, monkeypatch, capsys):
+    """As after ``make demo``, but with a small model, which is sure of nothing."""
+    (code,) = re.findall(
+        r'```python\n(from mmtrtvit.+?)```', (ROOT / 'README.md').read_text(), re.S
+    )
+    for demo, small in (
+        ('configs/demo/retinanet_trtvit_b.py', 'retinanet.py'),
+        ('work_dirs/demo/retinanet_trtvit_b', 'retinanet.pth'),
+        ('> 0.4', '> 0'),
+    ):
+        assert demo in code
+        code = code.replace(demo, small)
+    monkeypatch.chdir(small_models)
+    exec(code, {})
+    assert re.match(r'tensor\(\[\[.+\d.*\]\]\)', capsys.readouterr().out.replace('\n', ''))
 
 
 def test_make_targets_in_the_docs_exist():

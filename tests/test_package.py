@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import mmtrtvit
 from mmtrtvit.errors import UserError
@@ -62,6 +63,15 @@ def test_wheel_has_all_configs_and_tools(installed, source):
     for script in (source / 'tools').glob('*.sh'):
         modes = [path.stat().st_mode & 0o111 for path in (script, shipped / 'tools' / script.name)]
         assert modes[0] == modes[1]
+
+
+def test_wheel_says_that_it_has_type_hints(installed):
+    assert (installed / 'mmtrtvit/py.typed').exists()
+
+
+def test_citation_names_the_version():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == mmtrtvit.__version__
 
 
 def test_wheel_has_nothing_else_at_its_top(installed):

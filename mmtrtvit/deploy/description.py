@@ -13,13 +13,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .. import __version__
 from ..engine.parts import leaf_datasets
 from ..environment import environment
 from ..errors import UserError
 from ..files import write_whole
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.opening import ENGINES
+from ..version import __version__
 from ..weights.checkpoints import checkpoint_file
 from .settings import DeploySettings
 

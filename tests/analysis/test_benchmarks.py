@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -346,3 +347,39 @@ def test_the_tables_of_the_docs_are_those_of_the_results(module):
     page = (FOLDER.parent / 'docs/speed.md').read_text()
     assert module('tables').with_tables(page) == page
     assert page.count('<!-- table: ') > 3
+
+
+def test_the_figure_of_the_readme_is_that_of_the_results(module):
+    figures = module('figures')
+    rows = module('common').read(figures.MEASURED)
+    texts = re.findall(r'>([^<>]+)</text>', (FOLDER.parent / 'docs/images/speed.svg').read_text())
+    figure = figures.draw(rows)
+    (axes,) = figure.axes
+    assert axes.get_title() in texts and rows[0]['machine'] in axes.get_title()
+    trt_vit, efficientvit, resnet = (line.get_ydata() for line in axes.lines)
+    row = next(row for row in rows if row['model'] == 'retinanet_trtvit_b')
+    assert trt_vit[1] == float(row['backbone'])
+    assert [len(trt_vit), len(efficientvit), len(resnet)] == [4, 6, 1]
+    names = {text.get_text() for text in axes.texts}
+    assert names > {'A', 'D', 'M0', 'M5'} and names - {''} <= {*texts}
+
+
+def test_the_figure_needs_the_threshold_that_all_were_measured_with(module):
+    rows = [
+        dict(model='retinanet_trtvit_b', score_threshold='0', backbone='2'),
+        dict(model='retinanet_trtvit_b', score_threshold='0.05', backbone='3'),
+        dict(model='mask_rcnn_trtvit_b', score_threshold='0', backbone='4'),
+    ]
+    assert module('figures').times(rows, 'retinanet_trtvit_') == {'retinanet_trtvit_b': 2}
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_results(module):
+    common = module('common')
+    page = (FOLDER.parent / 'README.md').read_text()
+    commands = dict(re.findall(r'^<sup>(\d)</sup> `(python benchmarks/.+?)`', page, re.M))
+    numbers = re.findall(r'^\| .+? \| ([\d.]+) \| ([\d.]+) \(.+<sup>(\d)</sup> \|$', page, re.M)
+    assert len(numbers) == 3
+    measured = [row for path in common.RESULTS.glob('*.csv') for row in common.read(path)]
+    for *milliseconds, note in numbers:
+        rows = [row for row in measured if row['command'] == commands[note]]
+        assert {*milliseconds} <= {row['milliseconds'] for row in rows}

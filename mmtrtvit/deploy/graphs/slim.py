@@ -6,8 +6,8 @@ from typing import Any
 
 import onnx
 
-from ... import __version__
 from ...errors import UserError
+from ...version import __version__
 
 
 def slim(model: onnx.ModelProto) -> onnx.ModelProto:
