@@ -16,4 +16,4 @@ __version__ = '0.1.0'
 install()
 if find_spec('mmengine') is not None:
     from . import models  # noqa: F401
-    from .engine import files, hooks, speed  # noqa: F401
+    from .engine import files, finite, hooks, speed  # noqa: F401

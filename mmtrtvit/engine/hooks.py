@@ -136,3 +136,14 @@ class SafeCheckpointHook(CheckpointHook):
             best = [getattr(self, 'best_ckpt_path', None)]
             best += getattr(self, 'best_ckpt_path_dict', {}).values()
             backend.flush({Path(path) for path in (self.last_ckpt, *best) if path})
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        lacking = {*(getattr(self, 'key_indicators', None) or ())} - {'auto', *metrics}
+        if lacking:
+            runner.logger.warning(
+                f'The evaluation has no {", ".join(sorted(lacking))}, by which the best '
+                f'checkpoint is chosen (default_hooks.checkpoint.save_best), but '
+                f'{", ".join(metrics)}.'
+            )
+        else:
+            super()._save_best_checkpoint(runner, metrics)

@@ -18,6 +18,7 @@ from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes
 from .files import make_dump
+from .finite import FiniteHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 from .mistakes import explaining
@@ -143,6 +144,8 @@ def build_runner(config: Config) -> Runner:
     check_widths(config, getattr(model, 'backbone', None))
     if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):
         runner.register_hook(CheckWeightsHook())
+    if not any(isinstance(hook, FiniteHook) for hook in runner.hooks):
+        runner.register_hook(FiniteHook())
     if runner.world_size > 1:
         runner.register_hook(MeanLossHook())
     return runner
