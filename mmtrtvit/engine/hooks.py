@@ -43,7 +43,8 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        sequence = np.random.SeedSequence([runner.seed, runner.iter, get_rank()])
+        first = getattr(runner.train_loop, 'first_iter', runner.iter)
+        sequence = np.random.SeedSequence([runner.seed, first, get_rank()])
         set_random_seed(int(sequence.generate_state(1)[0]))
 
 

@@ -21,6 +21,7 @@ from .files import make_dump
 from .finite import FiniteHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
+from .interruption import InterruptionHook, use_epoch_loop
 from .mistakes import explaining
 
 
@@ -58,12 +59,15 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         resume_from(config, resume)
     elif _is_file(config.get('load_from')):
         read_weights(config.load_from)
+    use_epoch_loop(config)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
-    with explaining(config):
+    interruption = InterruptionHook()
+    runner.register_hook(interruption)
+    with explaining(config), interruption.listening():
         check_epoch(runner.train_loop)
         runner.train()
     log_dir = Path(runner.log_dir)
