@@ -22,6 +22,7 @@ from .finite import FiniteHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
 from .interruption import InterruptionHook, use_epoch_loop
+from .lock import locked
 from .mistakes import explaining
 
 
@@ -67,7 +68,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     runner.logger.info(describe_learning_rate(config, runner.world_size))
     interruption = InterruptionHook()
     runner.register_hook(interruption)
-    with explaining(config), interruption.listening():
+    with explaining(config), interruption.listening(), locked(runner.work_dir):
         check_epoch(runner.train_loop)
         runner.train()
     log_dir = Path(runner.log_dir)
