@@ -15,7 +15,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmtrtvit.engine.command_line import add_cfg_options, new_parser, positive, run_tool
-from mmtrtvit.tables import format_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,6 +47,11 @@ def parse_args() -> argparse.Namespace:
         '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
     )
     parser.add_argument(
+        '--annotations',
+        metavar='JSON',
+        help='COCO annotations whose ids of images and categories predictions.json takes',
+    )
+    parser.add_argument(
         '--no-images',
         '--no-pictures',
         dest='images',
@@ -68,36 +72,26 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.inference import infer
+    from mmtrtvit.runtime.annotations import read_annotations
 
     config = read_config(args.config, args.cfg_options)
+    annotations = read_annotations(args.annotations) if args.annotations else None
     result = infer(
         config,
         args.checkpoint,
-        args.inputs,
-        args.out_dir or Path(config.work_dir, 'infer'),
-        args.score_thr,
-        args.device,
-        args.batch_size,
-        args.max_frames,
-        args.images,
-        args.predictions,
-        args.show,
-        partial(tqdm, unit='image', leave=False),
+        inputs=args.inputs,
+        out_dir=args.out_dir or Path(config.work_dir, 'infer'),
+        device=args.device,
+        score_thr=args.score_thr,
+        batch_size=args.batch_size,
+        max_frames=args.max_frames,
+        annotations=annotations,
+        images=args.images,
+        predictions=args.predictions,
+        show=args.show,
+        track=partial(tqdm, unit='image', leave=False),
     )
-    found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
-    print(
-        format_table(
-            {
-                'images': result.frames,
-                'found': found
-                or f'nothing above {args.score_thr:g}; the best has {result.best_score:.2f}',
-                'written to': result.out_dir,
-                'skipped': len(result.skipped),
-            }
-        )
-    )
-    for sentence in result.skipped:
-        print(f'  {sentence}')
+    print(result.summary(args.score_thr))
     if result.stopped:
         raise KeyboardInterrupt
 

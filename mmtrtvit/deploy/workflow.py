@@ -193,7 +193,7 @@ def describe_into(
             settings,
             (result.engine or result.onnx).name,
             predictor.classes,
-            predictor.visualizer.dataset_meta['palette'],
+            predictor.legend.palette,
             checkpoint,
         )
     except UserError as error:

@@ -2,12 +2,12 @@
 
 from .checks import check_data
 from .config import read_config
-from .inference import InferenceResult, infer
+from .inference import infer
 from .predictor import Predictor, load
+from .results import result_of
 from .runner import TrainResult, build_runner, evaluate, train
 
 __all__ = [
-    'InferenceResult',
     'Predictor',
     'TrainResult',
     'build_runner',
@@ -16,5 +16,6 @@ __all__ = [
     'infer',
     'load',
     'read_config',
+    'result_of',
     'train',
 ]

@@ -2,8 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,24 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, VISUALIZERS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
 from ..errors import UserError
+from ..runtime import Detections
+from ..runtime.batches import batches
+from ..runtime.drawing import draw
+from ..runtime.legend import Legend
 from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
 from ..weights.matching import compare_weights, require_match
 from .config import read_config
 from .hosts import import_host, without_onedl_notice
 from .mistakes import explaining
 from .parts import class_counts, leaf_datasets
+from .results import result_of
 
-VISUALIZERS_BY_SCOPE = {
-    'mmdet': dict(type='DetLocalVisualizer'),
-    'mmseg': dict(type='SegLocalVisualizer', alpha=0.5),
-}
-NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
+SCOPES = 'mmdet', 'mmseg'
 
 
 def load(
@@ -52,10 +52,10 @@ def load(
     if not isinstance(config, Config):
         config = read_config(config, options)
     scope = config.get('default_scope')
-    if scope not in VISUALIZERS_BY_SCOPE:
+    if scope not in SCOPES:
         raise UserError(
-            f'{config.filename} has default_scope={scope!r}; predictions can be drawn for '
-            f'{" and ".join(VISUALIZERS_BY_SCOPE)}.'
+            f'{config.filename} has default_scope={scope!r}; the scopes that can predict are '
+            f'{" and ".join(SCOPES)}.'
         )
     device = _usable_device(device)
     checkpoint = checkpoint_file(checkpoint)
@@ -75,8 +75,8 @@ def load(
         )
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
-        visualizer = _build_visualizer(config, state)
-    return Predictor(model.to(device).eval(), loader, transforms, visualizer)
+        legend = _legend(config, state)
+    return Predictor(model.to(device).eval(), loader=loader, transforms=transforms, legend=legend)
 
 
 class Predictor:
@@ -86,18 +86,20 @@ class Predictor:
         model: A detector of MMDetection or a segmentor of MMSegmentation, in evaluation mode.
         loader: The first transform of its test pipeline, for a file or an array.
         transforms: The other ones.
-        visualizer: Draws its predictions; ``dataset_meta`` holds the classes and the palette.
+        legend: Names and colours of its classes.
 
     Attributes:
+        model: As given.
+        legend: As given.
         classes: Names by label.
     """
 
     def __init__(
-        self, model: nn.Module, loader: Callable, transforms: Callable, visualizer: Any
+        self, model: nn.Module, *, loader: Callable, transforms: Callable, legend: Legend
     ) -> None:
         self.model = model
-        self.visualizer = visualizer
-        self.classes: tuple[str, ...] = visualizer.dataset_meta['classes']
+        self.legend = legend
+        self.classes = legend.names
         self._loader = loader
         self._transforms = transforms
 
@@ -119,12 +121,9 @@ class Predictor:
             UserError: If a file cannot be read, or an image is too small for the model.
         """
         arrays = (image if isinstance(image, np.ndarray) else self.read(image) for image in images)
-        inputs = ((None, self.prepare(array)) for array in arrays)
-        return [
-            sample
-            for batch in batches(inputs, batch_size)
-            for sample in self.predict([data for _, data in batch])
-        ]
+        inputs = (self.prepare(array) for array in arrays)
+        batched = batches(inputs, batch_size, shape_of=input_shape)
+        return [sample for batch in batched for sample in self.predict(batch)]
 
     def read(self, path: str | Path) -> np.ndarray:
         """Reads an image as the pipeline of the config does: ``(H, W, 3)``, BGR.
@@ -160,41 +159,6 @@ class Predictor:
             sample.pop('seg_logits', None)  # one map per class in the size of the image
         return [sample.cpu() for sample in samples]
 
-    def describe(self, sample: BaseDataElement, score_thr: float = 0.3) -> dict[str, Any]:
-        """Returns a prediction as numbers, strings, lists and dicts.
-
-        Args:
-            sample: The prediction.
-            score_thr: Detections up to this score are left out.
-
-        Returns:
-            ``width`` and ``height`` of the image in pixels, and either ``detections``, the best
-            first, or ``classes`` of the label map, the largest first.
-        """
-        height, width = sample.ori_shape
-        if 'pred_sem_seg' in sample:
-            classes = [
-                dict(label=label, name=self.classes[label], share=round(share, 6))
-                for label, share in _shares(label_map(sample))
-            ]
-            return dict(width=width, height=height, classes=classes)
-        instances = sample.pred_instances
-        instances = instances[instances.scores > score_thr].numpy()
-        detections = [
-            dict(
-                label=int(label),
-                name=self.classes[label],
-                score=round(float(score), 4),
-                bbox=[round(float(side), 2) for side in bbox],
-            )
-            for label, score, bbox in zip(instances.labels, instances.scores, instances.bboxes)
-        ]
-        if 'masks' in instances:
-            for detection, mask in zip(detections, _run_lengths(instances.masks)):
-                detection['mask'] = mask
-        detections.sort(key=lambda detection: -detection['score'])
-        return dict(width=width, height=height, detections=detections)
-
     def draw(
         self, image: np.ndarray, sample: BaseDataElement, score_thr: float = 0.3
     ) -> np.ndarray:
@@ -208,84 +172,14 @@ class Predictor:
         Returns:
             An image of the same shape, uint8, BGR.
         """
-        options = dict(pred_score_thr=score_thr)
-        if 'pred_sem_seg' in sample:
-            options = dict(with_labels=False)  # mmseg takes seconds to place them
-        rgb = np.ascontiguousarray(image[..., ::-1])
-        with warnings.catch_warnings(), _fixed_random_numbers():  # mmdet varies colours of masks
-            warnings.simplefilter('ignore')  # about what touches the border
-            self.visualizer.add_datasample('', rgb, sample, draw_gt=False, **options)
-            if 'pred_sem_seg' in sample:
-                self._draw_names(label_map(sample))
-            return np.ascontiguousarray(self.visualizer.get_image()[..., ::-1])
-
-    def _draw_names(self, labels: np.ndarray) -> None:
-        """Writes the name of each class where it is farthest from the others."""
-        for label, share in _shares(labels):
-            if share < NAMED_SHARE:
-                break
-            mask = np.pad(labels == label, 1).astype(np.uint8)
-            distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[1:-1, 1:-1]
-            y, x = np.unravel_index(distance.argmax(), distance.shape)
-            self.visualizer.draw_texts(
-                self.classes[label],
-                np.array([x, y]),
-                colors='w',
-                font_sizes=max(min(labels.shape) / 40, 8),
-                horizontal_alignments='center',
-                vertical_alignments='center',
-                bboxes=dict(facecolor='black', alpha=0.6, pad=1, edgecolor='none'),
-            )
+        found = result_of(sample)
+        found = found.above(score_thr) if isinstance(found, Detections) else found
+        return draw(image, found, self.legend)
 
 
-def batches(
-    inputs: Iterable[tuple[Any, dict[str, Any]]], size: int
-) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
-    """Groups consecutive inputs of one shape, with what they come with, to batches of a size."""
-    batch: list = []
-    for item in inputs:
-        if batch and item[1]['inputs'].shape != batch[0][1]['inputs'].shape:
-            yield batch
-            batch = []
-        batch.append(item)
-        if len(batch) >= size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def label_map(sample: BaseDataElement) -> np.ndarray:
-    """Returns the label of each pixel, ``(H, W)``, in the smallest type that PNG has for it."""
-    labels = sample.pred_sem_seg.data[0].numpy()
-    return labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-
-
-def _shares(labels: np.ndarray) -> list[tuple[int, float]]:
-    """Returns the labels of a map ``(H, W)`` with their shares of it, the largest first."""
-    counts = np.bincount(labels.ravel())
-    order = np.argsort(-counts, kind='stable')
-    return [(int(label), float(counts[label] / labels.size)) for label in order if counts[label]]
-
-
-def _run_lengths(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Returns masks ``(N, H, W)`` as COCO's compressed run lengths."""
-    from mmdet.structures.mask import encode_mask_results
-
-    return [
-        dict(size=[int(side) for side in code['size']], counts=code['counts'].decode())
-        for code in encode_mask_results(masks)
-    ]
-
-
-@contextmanager
-def _fixed_random_numbers() -> Iterator[None]:
-    state = np.random.get_state()
-    np.random.seed(0)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+def input_shape(data: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the shape of what :meth:`Predictor.prepare` made of an image, ``(C, H, W)``."""
+    return data['inputs'].shape
 
 
 def _usable_device(name: str | None) -> torch.device:
@@ -318,22 +212,8 @@ def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
     return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 
 
-def _build_visualizer(config: Config, state: Mapping[str, Any]) -> Any:
-    settings = {
-        **VISUALIZERS_BY_SCOPE[config.default_scope],
-        **(config.get('visualizer') or {}),
-        'name': 'predictor',
-        'vis_backends': None,
-    }
-    with VISUALIZERS.switch_scope_and_registry(config.default_scope) as registry:
-        kind = registry.get(settings.pop('type'))
-    visualizer = kind(**settings)  # build() would give a second predictor the first one's
-    visualizer.dataset_meta = _dataset_meta(config, state)
-    return visualizer
-
-
-def _dataset_meta(config: Config, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns classes and palette of the checkpoint, or of the test data where those do not fit."""
+def _legend(config: Config, state: Mapping[str, Any]) -> Legend:
+    """Returns names and colours of the checkpoint, or of the test data where those do not fit."""
     meta = (state.get('meta') or {}).get('dataset_meta') or {}
     heads = dict(class_counts(config.model))
     if not meta.get('classes') or {*heads.values()} - {len(meta['classes'])}:
@@ -349,4 +229,4 @@ def _dataset_meta(config: Config, state: Mapping[str, Any]) -> dict[str, Any]:
     palette = meta.get('palette')
     if not isinstance(palette, list | tuple) or len(palette) < len(classes):
         palette = np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()
-    return dict(classes=classes, palette=[tuple(color) for color in palette])
+    return Legend(classes, tuple(tuple(color) for color in palette))

@@ -1,8 +1,8 @@
 """Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime or TensorRT."""
 
 from .detector import Detector
-from .model import BadImage, Model
-from .results import Detections, LabelMap
+from .model import Model
+from .results import BadImage, Detections, LabelMap
 from .segmentor import Segmentor
 from .work_dir import read_work_dir
 

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, message
-from .coco import Ids
+from .annotations import read_annotations
 from .detector import Detector
 from .model import Model
-from .run import RunResult, run
+from .progress import counted
+from .run import run
 from .segmentor import Segmentor
 from .work_dir import read_work_dir
 
@@ -70,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--annotations',
         metavar='JSON',
-        help='COCO annotations whose numbers of images and categories predictions.json takes',
+        help='COCO annotations whose ids of images and categories predictions.json takes',
     )
     parser.add_argument(
         '--no-images',
@@ -79,6 +80,13 @@ def parse_args() -> argparse.Namespace:
         action='store_false',
         help='write no drawn images',
     )
+    parser.add_argument(
+        '--no-predictions',
+        dest='predictions',
+        action='store_false',
+        help='write no predictions.json and no label maps',
+    )
+    parser.add_argument('--show', action='store_true', help='show the images on the screen')
     parser.add_argument(
         '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)'
     )
@@ -123,33 +131,24 @@ def open_model(args: argparse.Namespace) -> Model:
     return kind(args.model_dir, args.device, args.threads, session)
 
 
-def print_summary(result: RunResult) -> None:
-    found = ', '.join(f'{name} ({count})' for name, count in result.found.most_common(10))
-    print(f'images    {result.frames}')
-    print(f'found       {found or "nothing"}')
-    print(f'written to  {result.out_dir}')
-    for note, count in result.notes.items():
-        print(f'note        {count} x {note}')
-    print(f'skipped     {len(result.skipped)}')
-    for sentence in result.skipped:
-        print(f'  {sentence}')
-
-
 def main(args: argparse.Namespace) -> None:
-    ids = Ids.of_file(args.annotations) if args.annotations else None
+    annotations = read_annotations(args.annotations) if args.annotations else None
     result = run(
         open_model(args),
         args.inputs,
-        args.out_dir or Path(args.model_dir, 'results'),
-        args.score_thr,
-        args.batch_size,
-        args.tile,
-        args.overlap,
-        args.max_frames,
-        args.images,
-        ids,
+        out_dir=args.out_dir or Path(args.model_dir, 'results'),
+        score_thr=args.score_thr,
+        batch_size=args.batch_size,
+        max_frames=args.max_frames,
+        annotations=annotations,
+        images=args.images,
+        predictions=args.predictions,
+        show=args.show,
+        track=counted,
+        tile=args.tile,
+        overlap=args.overlap,
     )
-    print_summary(result)
+    print(result.summary(args.score_thr))
     if result.stopped:
         raise KeyboardInterrupt
 

@@ -1,114 +1,135 @@
-"""Detections in COCO's format: a file of images, categories and annotations with scores."""
+"""``predictions.json``: results in COCO's format, of images, categories and annotations."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from ..errors import UserError
 from ..files import whole_file
-from .masks import run_lengths
-from .results import Detections
-
-
-@dataclass(frozen=True)
-class Ids:
-    """Numbers of images and categories in a data set.
-
-    Attributes:
-        images: By file name; others are numbered from 1 in their order.
-        categories: By class name; others have their label plus 1.
-    """
-
-    images: Mapping[str, int] = field(default_factory=dict)
-    categories: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of_file(cls, path: str | Path) -> 'Ids':
-        """Reads them from COCO annotations, so that predictions can be evaluated on these.
-
-        Raises:
-            UserError: If it is no such file.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls(
-                {image['file_name']: image['id'] for image in content['images']},
-                {each['name']: each['id'] for each in content['categories']},
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f'{path} cannot be read as COCO annotations: {error!r}') from error
+from .legend import Legend
+from .masks import label_run_lengths, run_lengths
+from .results import Detections, LabelMap
 
 
 class CocoFile:
-    """Writes detections image by image; :meth:`open` makes one.
+    """Writes results image by image; :meth:`open` makes one.
 
     Nothing but the images' names and sizes stays in memory. The list ``annotations`` is what
-    ``pycocotools.coco.COCO.loadRes`` takes.
+    ``pycocotools.coco.COCO.loadRes`` takes: boxes with scores, and masks if there are any, or one
+    mask for each class of a label map.
 
     Args:
         file: Where to write.
-        classes: Names by label.
-        ids: Numbers to use.
+        legend: Has the names of the classes.
+        category_ids: By label, see :meth:`open`.
     """
 
-    def __init__(self, file: TextIO, classes: tuple[str, ...], ids: Ids) -> None:
+    def __init__(
+        self, file: TextIO, legend: Legend, category_ids: Sequence[Hashable] | None
+    ) -> None:
         self._file = file
-        self._classes = classes
-        self._ids = ids
+        self._legend = legend
+        self._category_ids = category_ids
+        self._labels = {*range(len(legend.names))}
         self._images: list[dict[str, Any]] = []
         self._count = 0
 
     @classmethod
     @contextmanager
     def open(
-        cls, path: str | Path, classes: tuple[str, ...], ids: Ids | None = None
+        cls,
+        path: str | Path,
+        legend: Legend,
+        *,
+        category_ids: Sequence[Hashable] | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> Iterator['CocoFile']:
-        """Opens a file that gets its name when the block ends without an error."""
+        """Opens a file that gets its name when the block ends without an error.
+
+        Args:
+            path: File to write.
+            legend: Has the names of the classes.
+            category_ids: Numbers of the classes by label; default: the label plus 1.
+            info: What to say about the file.
+        """
         with whole_file(Path(path)) as part, open(part, 'w', encoding='utf-8') as file:
-            self = cls(file, classes, ids or Ids())
-            file.write('{"annotations": [')
+            self = cls(file, legend, category_ids)
+            file.write(f'{{"info": {json.dumps(info or {})}, "annotations": [')
             yield self
             categories = [
-                dict(id=self._category(label), name=name) for label, name in enumerate(classes)
+                dict(id=self._category(label), name=legend.name(label))
+                for label in sorted(self._labels)
             ]
             rest = json.dumps(dict(images=self._images, categories=categories))
             file.write(f'\n], {rest[1:]}\n')
 
-    def add(self, name: str, result: Detections, **extra: Any) -> None:
+    def add(
+        self,
+        name: str,
+        result: Detections | LabelMap,
+        *,
+        image_id: Hashable = None,
+        **extra: Any,
+    ) -> None:
         """Adds an image.
 
         Args:
             name: Its file name.
             result: What was found in it.
+            image_id: Its number; default: how many there are with this one.
             extra: What else to say about it, such as the number of a frame.
+
+        Raises:
+            UserError: If there are numbers of categories, but none for a label.
         """
         height, width = result.size
-        number = self._ids.images.get(name, len(self._images) + 1)
-        self._images.append(dict(id=number, file_name=name, width=width, height=height, **extra))
-        for index in range(len(result)):
-            record = json.dumps(self._annotation(result, index, number))
-            self._file.write((',\n' if self._count > 1 else '\n') + record)
+        image_id = len(self._images) + 1 if image_id is None else image_id
+        kind = self._classes if isinstance(result, LabelMap) else self._objects
+        annotations = [
+            json.dumps(dict(id=self._count + index, image_id=image_id, **annotation))
+            for index, annotation in enumerate(kind(result), 1)
+        ]
+        if annotations:
+            self._file.write((',\n' if self._count else '\n') + ',\n'.join(annotations))
+        self._count += len(annotations)
+        self._images.append(dict(id=image_id, file_name=name, width=width, height=height, **extra))
 
-    def _annotation(self, result: Detections, index: int, image: int) -> dict[str, Any]:
-        self._count += 1
-        left, top, right, bottom = map(float, result.boxes[index])
-        annotation = dict(
-            id=self._count,
-            image_id=image,
-            category_id=self._category(int(result.labels[index])),
-            bbox=[left, top, right - left, bottom - top],
-            area=(right - left) * (bottom - top),
-            iscrowd=0,
-            score=float(result.scores[index]),
-        )
-        if result.cells is not None:
-            mask = result.mask(index)
-            annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))
-        return annotation
+    def _objects(self, result: Detections) -> Iterator[dict[str, Any]]:
+        for index, (left, top, right, bottom) in enumerate(result.boxes.tolist()):
+            width, height = right - left, bottom - top
+            annotation = dict(
+                category_id=self._category(int(result.labels[index])),
+                bbox=[left, top, width, height],
+                area=width * height,
+                iscrowd=0,
+                score=float(result.scores[index]),
+            )
+            if result.has_masks:
+                mask = result.mask(index)
+                annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))
+            yield annotation
 
-    def _category(self, label: int) -> int:
-        name = self._classes[label] if label < len(self._classes) else None
-        return self._ids.categories.get(name, label + 1)
+    def _classes(self, result: LabelMap) -> Iterator[dict[str, Any]]:
+        codes, areas = label_run_lengths(result.labels), np.bincount(result.labels.ravel())
+        for label in result.shares():
+            yield dict(
+                category_id=self._category(label),
+                segmentation=codes[label],
+                area=int(areas[label]),
+                iscrowd=0,
+            )
+
+    def _category(self, label: int) -> Hashable:
+        self._labels.add(label)
+        if self._category_ids is None:
+            return label + 1
+        if label >= len(self._category_ids):
+            raise UserError(
+                f'the model found class {label}, but has names of {len(self._category_ids)} '
+                'classes only, so it has no category in the annotations.'
+            )
+        return self._category_ids[label]

@@ -1,70 +1,80 @@
 """Results drawn onto their images."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from .legend import Legend
 from .results import Detections, LabelMap
-from .work_dir import WorkDir
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def draw(
-    image: np.ndarray, result: Detections | LabelMap, names: WorkDir, opacity: float = 0.5
+    image: np.ndarray, result: Detections | LabelMap, legend: Legend, *, opacity: float = 0.5
 ) -> np.ndarray:
     """Draws a result onto its image.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR; stays as it is.
         result: Detections or a label map.
-        names: Has the names and the colours of the classes.
+        legend: Names and colours of the classes.
         opacity: Of masks and label maps.
 
     Returns:
-        An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII.
+        An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII: accents are left
+        out, and a name in another script becomes ``class 3``.
     """
-    kind = _draw_labels if isinstance(result, LabelMap) else _draw_boxes
-    return kind(image, result, names, opacity)
+    kind = _draw_label_map if isinstance(result, LabelMap) else _draw_detections
+    return kind(image, result, legend, opacity)
 
 
-def color_of(names: WorkDir, label: int) -> tuple[int, int, int]:
-    """Colour of a class, BGR; one of its own where there is no palette."""
-    if label < len(names.palette):
-        red, green, blue = names.palette[label]
-        return blue, green, red
-    hue = np.uint8([[[label * 67 % 180, 200, 230]]])  # neighbours far apart
-    return tuple(cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist())
-
-
-def _draw_boxes(
-    image: np.ndarray, result: Detections, names: WorkDir, opacity: float
+def _draw_detections(
+    image: np.ndarray, found: Detections, legend: Legend, opacity: float
 ) -> np.ndarray:
     image = image.copy()
-    width = max(round(sum(image.shape[:2]) / 800), 1)
-    for index in reversed(range(len(result))):  # the best on top
-        color = color_of(names, int(result.labels[index]))
-        if result.cells is not None:
-            mask = result.mask(index)
-            image[mask] = _blended(image[mask], color, opacity)
-        left, top, right, bottom = (int(round(float(side))) for side in result.boxes[index])
-        cv2.rectangle(image, (left, top), (right, bottom), color, width)
-        text = f'{names.name(int(result.labels[index]))} {result.scores[index]:.2f}'
-        _write(image, text, (left, top), color)
+    width = max(round(sum(image.shape[:2]) / 500), 1)
+    order = range(len(found) - 1, -1, -1)  # the best on top
+    colors = [legend.color(label) for label in found.labels.tolist()]
+    if found.has_masks:
+        for index in order:
+            _draw_mask(image, found.mask(index), colors[index], opacity)
+    boxes = found.boxes.round().astype(int).tolist()
+    for index in order:
+        left, top, right, bottom = boxes[index]
+        cv2.rectangle(image, (left, top), (right, bottom), colors[index], width)
+    for index in order:
+        name = _letters(legend, int(found.labels[index]))
+        _write(image, f'{name} {found.scores[index]:.2f}', boxes[index][:2], colors[index])
     return image
 
 
-def _draw_labels(image: np.ndarray, result: LabelMap, names: WorkDir, opacity: float) -> np.ndarray:
+def _draw_mask(
+    image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], opacity: float
+) -> None:
+    """Fills a mask ``(H, W)``, bool, and draws its outline."""
+    image[mask] = _blended(image[mask], color, opacity)
+    outlines, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(image, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _draw_label_map(
+    image: np.ndarray, result: LabelMap, legend: Legend, opacity: float
+) -> np.ndarray:
     shares = result.shares()
     colors = np.zeros((max(shares) + 1, 3), np.uint8)
     for label in shares:
-        colors[label] = color_of(names, label)
+        colors[label] = legend.color(label)
     image = _blended(image, colors[result.labels], opacity)
     for label, share in shares.items():
         if share >= NAMED_SHARE:
-            _write(image, names.name(label), _middle(result.labels == label), (0, 0, 0))
+            place = _middle(result.labels == label)
+            _write(image, _letters(legend, label), place, (0, 0, 0), centred=True)
     return image
 
 
@@ -79,23 +89,30 @@ def _middle(mask: np.ndarray) -> tuple[int, int]:
     return int(x), int(y)
 
 
+def _letters(legend: Legend, label: int) -> str:
+    """Name of a class in ASCII."""
+    parts = unicodedata.normalize('NFKD', legend.name(label))
+    name = ''.join(each for each in parts if not unicodedata.combining(each))
+    return name if name.isascii() else Legend().name(label)
+
+
 def _write(
-    image: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int]
+    image: np.ndarray,
+    text: str,
+    place: Sequence[int],
+    color: tuple[int, int, int],
+    *,
+    centred: bool = False,
 ) -> None:
-    """Writes on a plate whose lower left corner is given, as far as the image has room."""
+    """Writes on a plate whose lower left corner, or centre, is given, as far as there is room."""
     scale = max(sum(image.shape[:2]) / 2400, 0.4)
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
-    x = min(max(corner[0], 0), max(image.shape[1] - width, 0))
-    y = min(max(corner[1], height + base), image.shape[0])
+    x, y = place
+    if centred:
+        x, y = x - width // 2, y + (height + base) // 2
+    x = min(max(x, 0), max(image.shape[1] - width, 0))
+    y = min(max(y, height + base), image.shape[0])
     cv2.rectangle(image, (x, y - height - base), (x + width, y), color, cv2.FILLED)
     bright = sum(color) > 3 * 128
-    cv2.putText(
-        image,
-        text,
-        (x, y - base // 2 - 1),
-        FONT,
-        scale,
-        (0, 0, 0) if bright else (255, 255, 255),
-        1,
-        cv2.LINE_AA,
-    )
+    ink = (0, 0, 0) if bright else (255, 255, 255)
+    cv2.putText(image, text, (x, y - base // 2 - 1), FONT, scale, ink, 1, cv2.LINE_AA)

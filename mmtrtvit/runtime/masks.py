@@ -51,26 +51,39 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
     Returns:
         ``size``, height and width, and ``counts``, the lengths of the runs of zeros and ones in
-        turn, column by column, each as the difference to the one before the last, in groups of
-        five bits.
+        turn, column by column, as text.
     """
-    pixels = mask.ravel(order='F')
-    borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    counts = np.diff(np.concatenate([[0], borders, [pixels.size]])).tolist()
-    if pixels[0]:
-        counts.insert(0, 0)
-    text = ''.join(
-        _characters(count - counts[index - 2] if index > 2 else count)
-        for index, count in enumerate(counts)
-    )
-    return dict(size=list(mask.shape), counts=text)
+    pixels = mask.ravel(order='F').view(np.int8)
+    return _code(np.flatnonzero(np.diff(pixels, prepend=np.int8(0))), mask.shape)
 
 
-def _characters(number: int) -> str:
-    characters = ''
-    while True:
-        bits, number = number & 31, number >> 5
-        more = number != (-1 if bits & 16 else 0)
-        characters += chr(48 + bits + 32 * more)
-        if not more:
-            return characters
+def label_run_lengths(labels: np.ndarray) -> dict[int, dict[str, Any]]:
+    """Encodes a label map ``(H, W)`` as one mask for each of its labels, see :func:`run_lengths`."""
+    pixels = labels.ravel(order='F')
+    starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
+    borders = np.stack([starts, np.append(starts[1:], pixels.size)], axis=1)
+    found = pixels[starts]
+    return {
+        int(label): _code(borders[found == label].ravel(), labels.shape)
+        for label in np.unique(found)
+    }
+
+
+def _code(borders: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
+    """Encodes a mask by the pixels where zeros and ones take turns, counted column by column."""
+    counts = np.diff(borders[borders < size[0] * size[1]], prepend=0, append=size[0] * size[1])
+    return dict(size=list(size), counts=_compressed(counts))
+
+
+def _compressed(counts: np.ndarray) -> str:
+    """Each count as the difference to the one before the last, in groups of five bits."""
+    numbers = counts.copy()
+    numbers[3:] -= counts[1:-2]
+    more = np.ones(len(numbers), bool)
+    groups = []
+    while more.any():
+        bits, numbers = numbers & 31, numbers >> 5
+        ends = numbers == np.where(bits & 16, -1, 0)
+        groups.append(np.where(more, 48 + bits + 32 * ~ends, 0).astype(np.uint8))
+        more &= ~ends
+    return np.stack(groups, axis=1).tobytes().replace(b'\0', b'').decode('ascii')

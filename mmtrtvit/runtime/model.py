@@ -1,31 +1,21 @@
 """What exported detectors and segmentors share: from images through the graph to results."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from .batches import batches, or_bad, predict_batches
 from .images import ImageSource, read_image
+from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .sessions.base import Profile, Session, Tensor, require
 from .sessions.opening import open_session
 from .tiles import Tile, tiles_of
 from .work_dir import read_work_dir
-
-
-@dataclass(frozen=True)
-class BadImage:
-    """Stands for the result of an image that cannot be used.
-
-    Attributes:
-        reason: Why.
-    """
-
-    reason: str
 
 
 class Model(ABC):
@@ -98,7 +88,8 @@ class Model(ABC):
         if len(tiles) < 2:
             return self.infer([self.prepare(pixels)])[0]
         parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
-        results = [result for batch in batches(parts, batch_size) for result in self.infer(batch)]
+        batched = batches(parts, batch_size, shape_of=_shape)
+        results = [result for batch in batched for result in self.infer(batch)]
         return self.merge(results, tiles, size)
 
     def predict(
@@ -122,12 +113,22 @@ class Model(ABC):
             used.
         """
         if tile:
-            yield from (_or_bad(self, image, tile, overlap, batch_size) for image in images)
+            yield from (or_bad(self, image, tile, overlap, batch_size) for image in images)
             return
-        prepared = (_or_bad(self.prepare, image) for image in images)
-        for batch in batches(prepared, batch_size):
-            results = iter(self.infer([each for each in batch if isinstance(each, Prepared)]))
-            yield from (next(results) if isinstance(each, Prepared) else each for each in batch)
+        prepared = (or_bad(self.prepare, image) for image in images)
+        yield from predict_batches(prepared, batch_size, shape_of=_shape, infer=self.infer)
+
+    read = staticmethod(read_image)
+
+    @property
+    def legend(self) -> Legend:
+        """Names and colours of the classes."""
+        return self.work_dir.legend
+
+    @property
+    def info(self) -> dict[str, str]:
+        """What a file of results says about the model."""
+        return dict(model=str(self.work_dir.net))
 
     def prepare(self, image: ImageSource) -> Prepared:
         """Makes the input of the graph from an image.
@@ -189,29 +190,8 @@ class Model(ABC):
         return {name: inputs[name] for name in self.input_names}
 
 
-def batches(items: Iterable[Prepared | BadImage], size: int) -> Iterator[list[Prepared | BadImage]]:
-    """Groups consecutive images of one shape, with the bad ones among them, to batches."""
-    batch: list[Prepared | BadImage] = []
-    shape = None
-    for item in items:
-        if isinstance(item, Prepared):
-            if batch and shape not in (None, item.image.shape):
-                yield batch
-                batch = []
-            shape = item.image.shape
-        batch.append(item)
-        if len(batch) >= size:
-            yield batch
-            batch, shape = [], None
-    if batch:
-        yield batch
-
-
-def _or_bad(function: Callable, *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except UserError as error:
-        return BadImage(str(error))
+def _shape(prepared: Prepared) -> tuple[int, ...]:
+    return prepared.image.shape
 
 
 def _takes_uint8(image: Tensor, source: str | Path) -> bool:

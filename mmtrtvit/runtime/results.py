@@ -1,10 +1,21 @@
 """What comes out of a model, in pixels of the original image."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .masks import paste
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """Stands for the result of an image that cannot be used.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +28,10 @@ class Detections:
         labels: ``(N,)``, int32.
         size: Height and width of the image.
         cells: Probabilities that the parts of the boxes belong to the objects, ``(N, h, w)``,
-            float32; None if the model has no masks.
+            float32; None if there are no masks, or whole ones.
         mask_threshold: Least probability of a pixel that belongs to a mask.
         note: What was done to the image that the pipeline does not say, or nothing.
+        whole_masks: Masks in the whole image, ``(N, H, W)``, bool, instead of the cells.
     """
 
     boxes: np.ndarray
@@ -28,28 +40,34 @@ class Detections:
     size: tuple[int, int]
     cells: np.ndarray | None = None
     mask_threshold: float = 0.5
-    note: str = field(default='', compare=False)
+    note: str = ''
+    whole_masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: np.ndarray | slice) -> 'Detections':
         """Those of a slice, of indices or of a mask over all of them."""
-        cells = None if self.cells is None else self.cells[index]
+        parts = 'boxes', 'scores', 'labels', 'cells', 'whole_masks'
+        values = {name: getattr(self, name) for name in parts}
         return replace(
             self,
-            boxes=self.boxes[index],
-            scores=self.scores[index],
-            labels=self.labels[index],
-            cells=cells,
+            **{name: value[index] for name, value in values.items() if value is not None},
         )
 
     def above(self, score: float) -> 'Detections':
         """Those with a higher score."""
         return self[self.scores > score]
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model finds masks, too."""
+        return self.cells is not None or self.whole_masks is not None
+
     def mask(self, index: int) -> np.ndarray:
         """Mask of one detection in the whole image, ``(H, W)``, bool."""
+        if self.whole_masks is not None:
+            return self.whole_masks[index]
         return paste(self.cells[index], self.boxes[index], self.size, self.mask_threshold)
 
     @property

@@ -1,23 +1,54 @@
-"""Takes an exported model to images, videos and webcams, and writes what it finds."""
+"""Takes a model to images, videos and webcams, and writes what it finds."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import UserError
-from ..media import DrawnMedia, Frame, Medium, find_media, read_frames, write_image
-from .coco import CocoFile, Ids
+from ..media import (
+    DrawnMedia,
+    Frame,
+    Medium,
+    find_media,
+    open_window,
+    read_frames,
+    write_image,
+)
+from ..tables import format_table
+from .annotations import Annotations
+from .coco import CocoFile
 from .drawing import draw
-from .images import read_image
-from .model import BadImage, Model
-from .results import Detections, LabelMap
+from .legend import Legend
+from .results import BadImage, Detections, LabelMap
 from .stream import read_ahead
 
+MOST_LISTED = 10  # inputs that annotations do not list, in a summary
 WAITING = 4  # most frames that were read and wait for the model
+
+
+class Predicting(Protocol):
+    """What :func:`run` needs of a model.
+
+    Attributes:
+        legend: Names and colours of the classes.
+        info: What predictions.json says about the model.
+    """
+
+    legend: Legend
+    info: dict[str, str]
+
+    def read(self, path: Path) -> np.ndarray:
+        """Reads an image, ``(H, W, 3)``, BGR, or raises a UserError."""
+
+    def predict(
+        self, images: Iterable[np.ndarray], batch_size: int, **options: Any
+    ) -> Iterator[Detections | LabelMap | BadImage]:
+        """Yields a result for each image, the best detections first."""
 
 
 @dataclass
@@ -28,7 +59,10 @@ class RunResult:
         out_dir: Folder of the results.
         frames: Number of images and frames that there are results for.
         found: Number of detections by class; for label maps, of frames that have the class.
+        best_score: Highest score of all detections, also of those up to the threshold.
         skipped: A sentence on each input that could not be used.
+        unlisted: Inputs that the annotations do not list.
+        missed: Number of images that the annotations list and the inputs do not have.
         notes: What was done to images that the pipeline does not say, and to how many.
         stopped: Whether Ctrl-C ended it before all files were done.
     """
@@ -36,42 +70,87 @@ class RunResult:
     out_dir: Path
     frames: int = 0
     found: Counter[str] = field(default_factory=Counter)
+    best_score: float = 0.0
     skipped: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    missed: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     stopped: bool = False
 
+    def count(self, found: Detections | LabelMap, legend: Legend) -> None:
+        """Counts a frame."""
+        self.frames += 1
+        labels = found.labels if isinstance(found, Detections) else found.shares()
+        self.found.update(legend.name(int(label)) for label in labels)
+        if found.note:
+            self.notes[found.note] += 1
+
+    def summary(self, score_thr: float) -> str:
+        """Returns lines for people to read; ``score_thr`` as for :func:`run`."""
+        found = ', '.join(f'{name} ({count})' for name, count in self.found.most_common(10))
+        nothing = f'nothing above {score_thr:g}; the best has {self.best_score:.2f}'
+        rows = {'images': self.frames, 'found': found or nothing, 'written to': self.out_dir}
+        details = {'skipped': self.skipped}
+        if self.notes:
+            rows['notes'] = self.notes.total()
+            details['notes'] = [f'{count} x {note}' for note, count in self.notes.items()]
+        if self.unlisted:
+            count = len(self.unlisted)
+            rows['not listed'] = (
+                f'{count} of the inputs, by the annotations: left out of predictions.json'
+            )
+            more = [f'and {count - MOST_LISTED} more'] if count > MOST_LISTED else []
+            details['not listed'] = [*self.unlisted[:MOST_LISTED], *more]
+        if self.missed:
+            rows['not given'] = (
+                f'{self.missed} of the listed images: an evaluation counts their objects as missed'
+            )
+        rows['skipped'] = len(self.skipped)
+        lines = []
+        for name, line in zip(rows, format_table(rows).splitlines()):
+            lines += [line, *(f'  {detail}' for detail in details.get(name, ()))]
+        return '\n'.join(lines)
+
 
 def run(
-    model: Model,
+    model: Predicting,
     inputs: Iterable[str | Path],
+    *,
     out_dir: str | Path,
     score_thr: float = 0.3,
     batch_size: int = 1,
-    tile: tuple[int, int] | None = None,
-    overlap: float = 0.2,
     max_frames: int | None = None,
+    annotations: Annotations | None = None,
     images: bool = True,
-    ids: Ids | None = None,
+    predictions: bool = True,
+    show: bool = False,
+    track: Callable[..., Iterable] = lambda items, total: items,
+    **options: Any,
 ) -> RunResult:
     """Predicts on images, videos and webcams, and writes images and predictions.
 
+    One frame after the other is predicted, drawn and written, while a thread reads the next ones.
     Ctrl-C ends it early, with whole files.
 
     Args:
         model: A detector or segmentor.
-        inputs: Files, folders, glob patterns and numbers of webcams.
-        out_dir: Folder to write ``images/``, and ``predictions.json`` in COCO's format or
+        inputs: As for :func:`~mmtrtvit.media.find_media`.
+        out_dir: Folder to write ``images/``, ``predictions.json`` in COCO's format and
             ``label_maps/`` to.
         score_thr: Detections up to this score are left out.
-        batch_size: Most frames, or tiles of one, at once.
-        tile: Height and width of tiles, see :class:`Model`.
-        overlap: Of tiles.
+        batch_size: Most frames, or tiles of one, at once, consecutive ones of one size.
         max_frames: Most frames of each video and webcam.
+        annotations: Where ``predictions.json`` has the numbers of images and categories from;
+            inputs that are not listed are left out of it.
         images: Whether to write images and videos with the results drawn.
-        ids: Numbers of images and categories in ``predictions.json``.
+        predictions: Whether to write predictions.json and label maps.
+        show: Whether to show each image on the screen, where the key q ends it.
+        track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``total``, None
+            where a webcam has no end.
+        options: For the model's ``predict``, such as the size of tiles.
 
     Raises:
-        UserError: If there is no input, or none can be used.
+        UserError: If there is no input, none can be used, or the annotations do not fit.
     """
     out_dir = Path(out_dir)
     media, skipped = find_media(inputs, exclude=out_dir)
@@ -79,23 +158,30 @@ def run(
         raise UserError('\n'.join(['there is nothing to look at.', *skipped]))
     result = RunResult(out_dir, skipped=skipped)
     with ExitStack() as stack:
+        record = None
+        if predictions:
+            record = stack.enter_context(_open_records(model, media, annotations, result))
+        show_image = stack.enter_context(open_window('mmtrtvit')) if show else None
         drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
-        coco = None
-        if model.task == 'Detector':
-            coco = stack.enter_context(
-                CocoFile.open(out_dir / 'predictions.json', model.work_dir.classes, ids)
-            )
-        frames = read_ahead(_frames(media, max_frames, skipped), WAITING)
+        counts = [medium.count(max_frames) for medium in media]
+        total = None if None in counts else sum(counts)
+        frames = read_ahead(_frames(model, media, max_frames), WAITING)
         medium = media[0]
         try:
-            for medium, frame, found in _results(model, frames, batch_size, tile, overlap, skipped):
-                _count(result, model, found := _visible(found, score_thr))
-                if coco:
-                    coco.add(medium.name.as_posix(), found, **_frame_number(medium, frame))
-                else:
-                    write_image(out_dir / 'label_maps' / _map_name(medium, frame), found.labels)
+            results = _results(model, frames, skipped, batch_size=batch_size, **options)
+            for medium, frame, found in track(results, total=total):
+                if isinstance(found, Detections):
+                    result.best_score = max([result.best_score, *found.scores[:1].tolist()])
+                    found = found.above(score_thr)
+                if record:
+                    record(medium, frame, found)
+                result.count(found, model.legend)
+                if drawn or show_image:
+                    image = draw(frame.image, found, model.legend)
                 if drawn:
-                    drawn.write(medium, frame, draw(frame.image, found, model.work_dir))
+                    drawn.write(medium, frame, image)
+                if show_image and not show_image(image):
+                    break
         except KeyboardInterrupt:
             result.stopped = not medium.is_camera
         finally:
@@ -106,56 +192,74 @@ def run(
 
 
 def _frames(
-    media: Iterable[Medium], max_frames: int | None, skipped: list[str]
-) -> Iterator[tuple[Medium, Frame]]:
+    model: Predicting, media: Iterable[Medium], max_frames: int | None
+) -> Iterator[tuple[Medium, Frame | BadImage]]:
     for medium in media:
         try:
             if medium.is_image:
-                yield medium, Frame(read_image(medium.source))
+                yield medium, Frame(model.read(medium.source))
             else:
                 yield from ((medium, frame) for frame in read_frames(medium, max_frames))
         except UserError as error:
-            skipped.append(str(error))
+            yield medium, BadImage(str(error))
 
 
 def _results(
-    model: Model,
-    frames: Iterable[tuple[Medium, Frame]],
-    batch_size: int,
-    tile: tuple[int, int] | None,
-    overlap: float,
+    model: Predicting,
+    frames: Iterable[tuple[Medium, Frame | BadImage]],
     skipped: list[str],
+    **options: Any,
 ) -> Iterator[tuple[Medium, Frame, Detections | LabelMap]]:
+    """Yields results in the order of the frames, and adds to ``skipped`` what has none."""
     begun: deque[tuple[Medium, Frame]] = deque()
 
     def images() -> Iterator[np.ndarray]:
         for medium, frame in frames:
-            begun.append((medium, frame))
-            yield frame.image
+            if isinstance(frame, BadImage):
+                skipped.append(frame.reason)
+            else:
+                begun.append((medium, frame))
+                yield frame.image
 
-    for found in model.predict(images(), batch_size, tile, overlap):
+    for found in model.predict(images(), **options):
         medium, frame = begun.popleft()
-        if isinstance(found, BadImage):
-            skipped.append(f'{medium}: {found.reason}')
-        else:
+        if not isinstance(found, BadImage):
             yield medium, frame, found
+        elif (sentence := f'{medium}: {found.reason}') not in skipped:  # once for a video
+            skipped.append(sentence)
 
 
-def _visible(found: Detections | LabelMap, score_thr: float) -> Detections | LabelMap:
-    return found.above(score_thr) if isinstance(found, Detections) else found
+@contextmanager
+def _open_records(
+    model: Predicting,
+    media: Sequence[Medium],
+    annotations: Annotations | None,
+    result: RunResult,
+) -> Iterator[Callable[[Medium, Frame, Detections | LabelMap], None]]:
+    """Opens ``predictions.json``, and yields a function that writes the result of a frame."""
+    image_ids = category_ids = None
+    if annotations:
+        category_ids = annotations.category_ids(model.legend.names)
+        image_ids = annotations.image_ids(media)
+        result.unlisted += [str(medium) for medium in media if medium not in image_ids]
+        result.missed = len(annotations.images) - len(image_ids)
+    path = result.out_dir / 'predictions.json'
+    with CocoFile.open(
+        path, model.legend, category_ids=category_ids, info=model.info
+    ) as predictions:
 
+        def record(medium: Medium, frame: Frame, found: Detections | LabelMap) -> None:
+            extra = dict(source=str(medium))
+            name = f'{medium.stem}.png'
+            if not medium.is_image:
+                extra.update(frame=frame.index, time=round(frame.time, 3))
+                name = f'{medium.stem}/{frame.index:06d}.png'
+            if isinstance(found, LabelMap):
+                extra.update(label_map=Path('label_maps', name).as_posix())
+                write_image(result.out_dir / extra['label_map'], found.labels)
+            if image_ids is None:
+                predictions.add(medium.name.as_posix(), found, **extra)
+            elif medium in image_ids:
+                predictions.add(medium.name.as_posix(), found, image_id=image_ids[medium], **extra)
 
-def _count(result: RunResult, model: Model, found: Detections | LabelMap) -> None:
-    result.frames += 1
-    labels = found.labels if isinstance(found, Detections) else found.shares()
-    result.found.update(model.work_dir.name(int(label)) for label in labels)
-    if found.note:
-        result.notes[found.note] += 1
-
-
-def _frame_number(medium: Medium, frame: Frame) -> dict[str, float]:
-    return {} if medium.is_image else dict(frame=frame.index, time=round(frame.time, 3))
-
-
-def _map_name(medium: Medium, frame: Frame) -> str:
-    return f'{medium.stem}.png' if medium.is_image else f'{medium.stem}/{frame.index:06d}.png'
+        yield record

@@ -174,8 +174,8 @@ def test_names_and_colours_may_be_missing(bright):
     content = json.loads((work_dir / 'pipeline.json').read_text())
     del content['classes']
     (work_dir / 'pipeline.json').write_text(json.dumps(content))
-    names = Detector(work_dir).work_dir
-    assert names.classes == () and names.name(7) == 'class 7'
+    legend = Detector(work_dir).legend
+    assert legend.names == () and legend.name(7) == 'class 7'
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from pycocotools.coco import COCO
 from torch.nn.functional import interpolate
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime.coco import CocoFile, Ids
+from mmtrtvit.runtime.coco import CocoFile
 from mmtrtvit.runtime.drawing import draw
-from mmtrtvit.runtime.masks import paste, run_lengths
+from mmtrtvit.runtime.legend import Legend
+from mmtrtvit.runtime.masks import label_run_lengths, paste, run_lengths
 from mmtrtvit.runtime.results import Detections, LabelMap
 from mmtrtvit.runtime.segmentor import resize
-from mmtrtvit.runtime.work_dir import WorkDir
 
-NAMES = WorkDir(None, 'Detector', None, [], {}, ('disc', 'ring'), ((255, 0, 0), (0, 255, 0)))
+LEGEND = Legend(('disc', 'ring'), ((255, 0, 0), (0, 255, 0)))
 
 
 def some(count=3, size=(60, 80), masks=True):
@@ -80,6 +80,16 @@ def test_run_lengths_are_those_of_pycocotools(shape, share):
     np.testing.assert_array_equal(pycocotools.mask.decode(code), mask)
 
 
+def test_run_lengths_of_label_maps():
+    labels = np.random.default_rng(0).integers(0, 4, (13, 9)).astype(np.uint16)
+    labels[:, 3:6], labels[0, 0], labels[-1, -1] = 700, 700, 700
+    codes = label_run_lengths(labels)
+    assert codes.keys() == {0, 1, 2, 3, 700}
+    for label, code in codes.items():
+        assert code == run_lengths(labels == label)
+    assert label_run_lengths(np.full((2, 3), 5)) == {5: run_lengths(np.ones((2, 3), bool))}
+
+
 def test_detections_can_be_chosen():
     found = some(4)
     assert len(found) == 4 and found.masks.shape == (4, 60, 80) and found.masks.any()
@@ -87,12 +97,15 @@ def test_detections_can_be_chosen():
     assert best.scores.tolist() == pytest.approx([0.9, 0.7]) and len(best.cells) == 2
     np.testing.assert_array_equal(best.masks, found.masks[:2])
     assert len(found.above(1)) == 0 and found.above(1).masks.shape == (0, 60, 80)
+    whole = replace(found, cells=None, whole_masks=found.masks)
+    assert whole.has_masks and found.has_masks and not some(masks=False).has_masks
+    np.testing.assert_array_equal(whole.above(0.5).masks, best.masks)
 
 
 @pytest.mark.parametrize('masks', [False, True])
 def test_a_coco_file_can_be_loaded_and_matches_itself(masks, tmp_path):
     found = some(3, masks=masks)
-    with CocoFile.open(tmp_path / 'predictions.json', NAMES.classes) as file:
+    with CocoFile.open(tmp_path / 'predictions.json', LEGEND) as file:
         file.add('empty.jpg', found.above(1))
         file.add('a/b.jpg', found)
         file.add('drive.mp4', found[:1], frame=7)
@@ -114,31 +127,46 @@ def test_a_coco_file_can_be_loaded_and_matches_itself(masks, tmp_path):
     assert len(coco.loadRes(annotations).anns) == 3
 
 
-def test_numbers_of_a_data_set(tmp_path):
-    path = tmp_path / 'annotations.json'
-    path.write_text(
-        json.dumps(
-            dict(images=[dict(id=41, file_name='b.jpg')], categories=[dict(id=90, name='ring')])
-        )
-    )
-    with CocoFile.open(tmp_path / 'predictions.json', NAMES.classes, Ids.of_file(path)) as file:
-        file.add('b.jpg', some(2, masks=False))
-    content = json.loads((tmp_path / 'predictions.json').read_text())
+def test_label_maps_are_stuff_results(tmp_path):
+    labels = np.array([[0, 0, 1], [0, 2, 2], [0, 2, 2]], np.uint8)
+    with CocoFile.open(tmp_path / 'predictions.json', LEGEND) as file:
+        file.add('a.png', LabelMap(labels), label_map='label_maps/a.png')
+    coco = COCO(tmp_path / 'predictions.json')
+    assert coco.imgs[1]['label_map'] == 'label_maps/a.png'
+    annotations = coco.loadAnns(coco.getAnnIds(1))
+    assert [(each['category_id'], each['area']) for each in annotations] == [(1, 4), (3, 4), (2, 1)]
+    for each in annotations:
+        np.testing.assert_array_equal(coco.annToMask(each), labels == each['category_id'] - 1)
+    assert coco.cats[3]['name'] == 'class 2'  # a class without a name has an entry, too
+    assert coco.loadRes(annotations).anns[2]['bbox'].tolist() == [1, 1, 2, 2]
+
+
+def test_given_numbers_are_used_and_none_is_made_up(tmp_path):
+    path = tmp_path / 'predictions.json'
+    with CocoFile.open(path, LEGEND, category_ids=[7, 90], info=dict(model='x')) as file:
+        file.add('b.jpg', some(2, masks=False), image_id=41)
+    content = json.loads(path.read_text())
+    assert [image['id'] for image in content['images']] == [41]
     assert [(each['image_id'], each['category_id']) for each in content['annotations']] == [
-        (41, 1),
+        (41, 7),
         (41, 90),
     ]
-    with pytest.raises(UserError, match='cannot be read as COCO annotations'):
-        Ids.of_file(tmp_path / 'none.json')
+    assert content['categories'] == [dict(id=7, name='disc'), dict(id=90, name='ring')]
+    assert content['info'] == dict(model='x')
+    with (
+        pytest.raises(UserError, match='class 1, but has names of 1 classes'),
+        CocoFile.open(path, Legend(('disc',)), category_ids=[7]) as file,
+    ):
+        file.add('b.jpg', some(2, masks=False))
 
 
 def test_a_coco_file_of_nothing_and_one_that_failed(tmp_path):
     path = tmp_path / 'predictions.json'
-    with CocoFile.open(path, NAMES.classes):
+    with CocoFile.open(path, LEGEND):
         pass
     assert COCO(path).anns == {} and len(COCO(path).cats) == 2
     before = path.read_bytes()
-    with pytest.raises(RuntimeError), CocoFile.open(path, NAMES.classes) as file:
+    with pytest.raises(RuntimeError), CocoFile.open(path, LEGEND) as file:
         file.add('a.jpg', some())
         raise RuntimeError
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -146,24 +174,32 @@ def test_a_coco_file_of_nothing_and_one_that_failed(tmp_path):
 
 def test_drawn_boxes_and_masks():
     image = np.full((60, 80, 3), 100, np.uint8)
-    found = replace(some(1), boxes=np.float32([[20, 25, 60, 50]]))
-    drawn = draw(image, found, NAMES)
+    left, top, right, bottom = 20, 25, 60, 50
+    mask = np.zeros((1, 60, 80), bool)
+    mask[:, 30:45, 28:52] = True
+    boxes = np.float32([[left, top, right, bottom]])
+    found = replace(some(1), boxes=boxes, cells=None, whole_masks=mask)
+    drawn = draw(image, found, LEGEND)
     assert (image == 100).all() and drawn.shape == image.shape
-    left, top, right, bottom = found.boxes[0].round().astype(int)
     assert drawn[bottom, (left + right) // 2].tolist() == [0, 0, 255]  # red, as BGR
-    inside = found.mask(0)
-    inside[:, : left + 2] = inside[:, right - 1 :] = inside[: top + 2] = inside[bottom - 1 :] = (
-        False
-    )
-    assert inside.any() and (drawn[inside] == [50, 50, 177]).all()
+    assert (drawn[33:42, 31:49] == [50, 50, 177]).all()
+    assert (drawn[44, 31:49] > 200).all()  # the outline
     assert (drawn[-1, -1] == 100).all()
-    assert draw(image, some(2), WorkDir(None, 'Detector', None, [], {})).shape == image.shape
+    assert draw(image, some(2), Legend()).shape == image.shape
+
+
+def test_names_without_ascii_letters():
+    image, found = np.full((60, 200, 3), 100, np.uint8), some(1, masks=False)
+    drawn = [draw(image, found, Legend((name,))) for name in ('Bäume', 'Baume', '木', 'class 0')]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[2], drawn[3])
+    assert (drawn[0] != drawn[2]).any()
 
 
 def test_drawn_label_maps():
     labels = np.zeros((60, 200), np.uint8)
     labels[:, 100:] = 1
-    drawn = draw(np.full((60, 200, 3), 100, np.uint8), LabelMap(labels), NAMES)
+    drawn = draw(np.full((60, 200, 3), 100, np.uint8), LabelMap(labels), LEGEND)
     assert drawn[0, 0].tolist() == [50, 50, 177] and drawn[0, -1].tolist() == [50, 177, 50]
     assert (drawn[20:40, 20:180] > 200).all(axis=2).any()  # the names
     assert list(LabelMap(labels).shares().items()) == [(0, 0.5), (1, 0.5)]

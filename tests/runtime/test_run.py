@@ -13,7 +13,8 @@ import pytest
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
 from mmtrtvit.runtime import __main__ as command_line
-from mmtrtvit.runtime.run import run
+from mmtrtvit.runtime.annotations import read_annotations
+from mmtrtvit.runtime.run import RunResult, run
 
 
 def with_box(left, size=(48, 64)):
@@ -38,7 +39,7 @@ def inputs(tmp_path):
 
 def test_a_detector_on_a_folder(bright, inputs):
     model_dir = bright()
-    result = run(Detector(model_dir), [inputs], model_dir / 'out', batch_size=4)
+    result = run(Detector(model_dir), [inputs], out_dir=model_dir / 'out', batch_size=4)
     assert result.frames == 8 and result.found == {'bright': 8}
     assert [sentence.split('/')[-1] for sentence in result.skipped] == [
         'c.jpg cannot be decoded as an image.'
@@ -46,6 +47,7 @@ def test_a_detector_on_a_folder(bright, inputs):
     content = json.loads((model_dir / 'out/predictions.json').read_text())
     names = [image['file_name'] for image in content['images']]
     assert names == ['a.png'] + ['d.avi'] * 6 + ['sub/b.png']
+    assert content['images'][0]['source'] == str(inputs / 'a.png')
     assert [image.get('frame') for image in content['images']] == [None, *range(6), None]
     assert content['images'][3]['time'] == 0.2
     lefts = [each['bbox'][0] for each in content['annotations']]
@@ -62,7 +64,12 @@ def test_a_threshold_no_images_and_few_frames(bright, inputs):
     model_dir = bright()
     out = model_dir / 'out'
     result = run(
-        Detector(model_dir), [inputs / 'd.avi'], out, score_thr=1.0, max_frames=2, images=False
+        Detector(model_dir),
+        [inputs / 'd.avi'],
+        out_dir=out,
+        score_thr=1.0,
+        max_frames=2,
+        images=False,
     )
     assert result.frames == 2 and not result.found
     assert [path.name for path in out.iterdir()] == ['predictions.json']
@@ -81,7 +88,7 @@ def test_label_maps_of_a_segmentor(made, inputs):
     result = run(
         Segmentor(model_dir),
         [inputs / 'a.png', inputs / 'd.avi'],
-        model_dir / 'out',
+        out_dir=model_dir / 'out',
         tile=(40, 40),
         batch_size=2,
     )
@@ -89,15 +96,21 @@ def test_label_maps_of_a_segmentor(made, inputs):
     labels = cv2.imread(str(model_dir / 'out/label_maps/a.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, image.argmax(axis=2))
     assert len(list((model_dir / 'out/label_maps/d').iterdir())) == 6
-    assert not (model_dir / 'out/predictions.json').exists()
+    content = json.loads((model_dir / 'out/predictions.json').read_text())
+    assert [each['label_map'] for each in content['images'][:2]] == [
+        'label_maps/a.png',
+        'label_maps/d/000000.png',
+    ]
+    areas = {each['category_id']: each['area'] for each in content['annotations'][:3]}
+    assert areas == {label + 1: (labels == label).sum() for label in range(3)}
 
 
 def test_nothing_to_look_at_and_nothing_that_can_be_used(bright, inputs):
     detector = Detector(bright())
     with pytest.raises(UserError, match='there is nothing to look at.*\n.*none.png does not exist'):
-        run(detector, [inputs / 'none.png'], inputs / 'out')
+        run(detector, [inputs / 'none.png'], out_dir=inputs / 'out')
     with pytest.raises(UserError, match='nothing could be predicted.\n.*c.jpg cannot be decoded'):
-        run(detector, [inputs / 'c.jpg'], inputs / 'out')
+        run(detector, [inputs / 'c.jpg'], out_dir=inputs / 'out')
     assert not (inputs / 'out/predictions.json').exists()
 
 
@@ -107,7 +120,7 @@ def test_a_image_that_the_pipeline_refuses_is_skipped(bright, inputs):
     result = run(
         Detector(bright(transforms=keep)),
         [inputs / 'line.png', inputs / 'a.png'],
-        inputs / 'out',
+        out_dir=inputs / 'out',
         tile=(200, 1000),
     )
     assert result.frames == 1
@@ -125,7 +138,7 @@ def test_ctrl_c_leaves_whole_files(bright, inputs, monkeypatch):
         return infer(batch)
 
     monkeypatch.setattr(detector, 'infer', interrupted)
-    result = run(detector, [inputs / 'd.avi'], inputs / 'out')
+    result = run(detector, [inputs / 'd.avi'], out_dir=inputs / 'out')
     assert result.stopped and result.frames == 2
     content = json.loads((inputs / 'out/predictions.json').read_text())
     assert len(content['images']) == 2
@@ -161,7 +174,10 @@ def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
     annotations = tmp_path / 'annotations.json'
     annotations.write_text(
         json.dumps(
-            dict(images=[dict(id=5, file_name='a.png')], categories=[dict(id=8, name='bright')])
+            dict(
+                images=[dict(id=5, file_name='inputs/a.png'), dict(id=6, file_name='x.png')],
+                categories=[dict(id=8, name='bright'), dict(id=1, name='dark')],
+            )
         )
     )
     cv2.imwrite(str(inputs / 'large.png'), with_box(3, (96, 128)))
@@ -180,15 +196,65 @@ def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
         1,
     )
     out = capsys.readouterr().out
-    assert 'images    2' in out and 'bright (2)' in out
-    assert 'note        1 x shrunk to 64 x 48 pixels instead of 128 x 96' in out
+    assert 'images      2\n' in out and 'bright (2)' in out
+    assert 'notes       1\n' in out
+    assert '  1 x shrunk to 64 x 48 pixels instead of 128 x 96' in out
+    assert 'not listed  1 of the inputs' in out and f'\n  {inputs}/large.png\n' in out
+    assert 'not given   1 of the listed' in out
     content = json.loads((tmp_path / 'out/predictions.json').read_text())
-    assert content['annotations'][0]['image_id'] == 5
-    assert content['annotations'][0]['category_id'] == 8
+    assert [image['id'] for image in content['images']] == [5]
+    (annotation,) = content['annotations']
+    assert annotation['image_id'] == 5 and annotation['category_id'] == 8
+    assert (tmp_path / 'out/images/large.png').is_file()
+    assert content['info'] == dict(model=str(model_dir / 'end2end.onnx'))
     call(monkeypatch, model_dir, inputs / 'large.png', '--tile', '64x48', '--overlap', '0.3')
     assert 'note' not in capsys.readouterr().out
     content = json.loads((model_dir / 'results/predictions.json').read_text())
     assert content['annotations'][0]['bbox'] == [3, 10, 10, 10]
+
+
+def test_a_class_that_the_annotations_do_not_have(bright, inputs):
+    path = inputs / 'annotations.json'
+    image, category = dict(id=5, file_name='a.png'), dict(id=8, name='bright')
+    path.write_text(json.dumps(dict(images=[image], categories=[category])))
+    with pytest.raises(UserError, match="no category 'dark', which the model has"):
+        run(
+            Detector(bright()),
+            [inputs / 'a.png'],
+            out_dir=inputs / 'out',
+            annotations=read_annotations(path),
+        )
+    assert not (inputs / 'out/predictions.json').exists()
+
+
+def test_many_inputs_that_are_not_listed():
+    summary = RunResult('out', unlisted=[f'{index}.png' for index in range(12)]).summary(0.3)
+    assert 'not listed  12 of the inputs' in summary and '\n  9.png\n  and 2 more\n' in summary
+    assert '10.png' not in summary
+
+
+def test_no_predictions_and_no_images(bright, inputs, monkeypatch):
+    out = inputs / 'out'
+    call(
+        monkeypatch, bright(), inputs / 'a.png', '--no-images', '--no-predictions', '--out-dir', out
+    )
+    assert not out.exists()
+
+
+def test_images_on_the_screen_until_q(bright, inputs, monkeypatch, capsys):
+    keys, shown = iter([-1, ord('q')]), []
+    monkeypatch.setenv('DISPLAY', ':0')
+    for name in ('namedWindow', 'destroyWindow'):
+        monkeypatch.setattr(cv2, name, lambda *args: None)
+    monkeypatch.setattr(cv2, 'imshow', lambda title, image: shown.append(image.shape))
+    monkeypatch.setattr(cv2, 'waitKey', lambda delay: next(keys))
+    call(monkeypatch, bright(), inputs / 'd.avi', '--show', '--no-images')
+    assert shown == [(48, 64, 3)] * 2 and 'images      2\n' in capsys.readouterr().out
+
+
+def test_nothing_above_the_threshold_has_a_hint(bright, inputs, monkeypatch, capsys):
+    call(monkeypatch, bright(), inputs / 'a.png', '--score-thr', '1')
+    assert 'found       nothing above 1; the best has 1.00\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

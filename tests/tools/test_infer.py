@@ -76,22 +76,47 @@ def call(folder, monkeypatch, capfd):
 def test_images(call, folder):
     result = call('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05')
     assert result.code == 0, result.err
-    assert result.out.splitlines()[0] == 'images    2'
+    assert result.out.splitlines()[0] == 'images      2'
     assert result.out.splitlines()[2:] == ['written to  work_dirs/detector/infer', 'skipped     0']
     assert '0/2 [' in result.err and 'image/s' in result.err  # the bar, with its total
     out = folder / 'work_dirs/detector/infer'
     assert sorted(os.listdir(out)) == ['images', 'predictions.json']
     assert sorted(os.listdir(out / 'images')) == sorted(os.listdir(SHAPES))
-    rows = json.loads((out / 'predictions.json').read_text())['results']
-    assert [len(row['detections']) for row in rows] == [3, 3]
+    content = json.loads((out / 'predictions.json').read_text())
+    assert [each['image_id'] for each in content['annotations']] == [1, 1, 1, 2, 2, 2]
 
 
 def test_nothing_above_the_threshold(call, tmp_path):
     result = call('detector.py', 'detector.pth', f'{SHAPES}/*.jpg', '--out-dir', tmp_path)
     assert result.code == 0
     assert 'found       nothing above 0.3; the best has 0.12' in result.out
-    rows = json.loads((tmp_path / 'predictions.json').read_text())['results']
-    assert [row['detections'] for row in rows] == [[], []]
+    content = json.loads((tmp_path / 'predictions.json').read_text())
+    assert len(content['images']) == 2 and content['annotations'] == []
+
+
+def test_numbers_of_a_data_set(call, folder, tmp_path):
+    truth = 'data/shapes/annotations/instances_validation.json'
+    content = json.loads((folder / truth).read_text())
+    for number, image in enumerate(content['images']):
+        image.update(id=90 + number, file_name=f'validation/{image["file_name"]}')
+    content['images'].append(dict(id=1, file_name='other.jpg'))
+    content['categories'].reverse()
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    args = ('detector.py', 'detector.pth', SHAPES, '--score-thr', '0.05', '--no-images')
+    result = call(*args, '--annotations', tmp_path / 'truth.json', '--out-dir', tmp_path)
+    assert result.code == 0 and 'not given   1 of the listed' in result.out, result.err
+    found = json.loads((tmp_path / 'predictions.json').read_text())
+    for image, name in zip(found['images'], sorted(os.listdir(SHAPES)), strict=True):
+        (listed,) = [each for each in content['images'] if each['file_name'].endswith(f'/{name}')]
+        assert image['id'] == listed['id'] and image['file_name'] == name
+    assert sorted(found['categories'], key=lambda each: each['id']) == sorted(
+        (dict(id=each['id'], name=each['name']) for each in content['categories']),
+        key=lambda each: each['id'],
+    )
+    content['categories'].pop()
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    result = call(*args, '--annotations', tmp_path / 'truth.json', '--out-dir', tmp_path)
+    assert result.code == 1 and 'truth.json has no category' in result.err
 
 
 def test_skipped_files_are_named(call, tmp_path):
@@ -153,7 +178,7 @@ def test_a_run_that_was_stopped_has_its_exit_code(call, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tqdm, 'tqdm', stop)
     result = call('detector.py', 'detector.pth', SHAPES, '--out-dir', tmp_path)
-    assert result.code == 130 and 'images    1\n' in result.out
+    assert result.code == 130 and 'images      1\n' in result.out
 
 
 def test_a_real_ctrl_c(folder, tmp_path):
@@ -176,6 +201,6 @@ def test_a_real_ctrl_c(folder, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, err
-    results = json.loads((folder / 'stopped/predictions.json').read_text())['results']
-    assert 2 <= len(results) < 500 and f'images    {len(results)}\n' in out
+    results = json.loads((folder / 'stopped/predictions.json').read_text())['images']
+    assert 2 <= len(results) < 500 and f'images      {len(results)}\n' in out
     assert 'Traceback' not in err

@@ -1,0 +1,31 @@
+"""Predictions of MMDetection and MMSegmentation as the results that the runtime has."""
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from ..runtime import Detections, LabelMap
+
+
+def result_of(sample: BaseDataElement) -> Detections | LabelMap:
+    """Returns a prediction in pixels of the image, as arrays.
+
+    Args:
+        sample: ``DetDataSample`` with ``pred_instances``, or ``SegDataSample`` with
+            ``pred_sem_seg``.
+
+    Returns:
+        Detections, the best first, with masks in the whole image if there are any; or a label map,
+        in the smallest type that PNG has for it.
+    """
+    if 'pred_sem_seg' in sample:
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        return LabelMap(labels.astype(np.uint8 if labels.max() < 256 else np.uint16))
+    found = sample.pred_instances.cpu()
+    found = found[found.scores.argsort(descending=True, stable=True)].numpy()
+    return Detections(
+        boxes=found.bboxes.astype(np.float32),
+        scores=found.scores.astype(np.float32),
+        labels=found.labels.astype(np.int32),
+        size=tuple(sample.ori_shape[:2]),
+        whole_masks=found.masks.astype(bool) if 'masks' in found else None,
+    )
