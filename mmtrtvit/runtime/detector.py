@@ -8,6 +8,7 @@ from .model import Model
 from .pipeline import Prepared
 from .results import Detections
 from .tiles import Tile, merge_detections
+from .work_dir import Suppression
 
 
 class Detector(Model):
@@ -28,7 +29,7 @@ class Detector(Model):
             labels=outputs['labels'][found].copy(),
             size=prepared.original,
             cells=outputs['masks'][found].copy() if 'masks' in outputs else None,
-            mask_threshold=self.work_dir.params.get('mask_thr_binary', 0.5),
+            mask_threshold=self.work_dir.params.mask_thr_binary,
             note=prepared.note,
         )
 
@@ -41,5 +42,5 @@ class Detector(Model):
     def merge(
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
-        nms = self.work_dir.params.get('nms') or {}
-        return merge_detections(results, tiles, size, nms.get('iou_threshold', 0.5))
+        nms = self.work_dir.params.nms or Suppression()
+        return merge_detections(results, tiles, size, nms.iou_threshold)

@@ -62,21 +62,26 @@ def parse(value: Any, kind: Any, source: str, key: str) -> Any:
     if is_dataclass(kind):
         return _object(value, kind, source, key)
     if origin is dict and isinstance(value, dict):
-        return {name: parse(each, inner[1], source, _join(key, name))
-                for name, each in value.items()}
-    if origin in (list, tuple) and isinstance(value, list):
+        return {
+            name: parse(each, inner[1], source, _join(key, name)) for name, each in value.items()
+        }
+    if origin in (list, tuple) and isinstance(value, list | tuple):
         endless = origin is list or inner[-1] is Ellipsis
         if not endless and len(value) != len(inner):
             raise _wrong(value, f'{len(inner)} values', source, key)
         kinds = [inner[0]] * len(value) if endless else inner
         return origin(
             parse(each, one, source, _join(key, index))
-            for index, (each, one) in enumerate(zip(value, kinds)))
+            for index, (each, one) in enumerate(zip(value, kinds))
+        )
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) < math.inf:
             return float(min(max(value, -1e300), 1e300))
-    elif isinstance(kind, type) and isinstance(value, kind) and (
-            kind is bool or not isinstance(value, bool)):
+    elif (
+        isinstance(kind, type)
+        and isinstance(value, kind)
+        and (kind is bool or not isinstance(value, bool))
+    ):
         return value
     raise _wrong(value, _name(kind), source, key)
 
@@ -88,7 +93,8 @@ def _object(value: Any, kind: Any, source: str, key: str) -> Any:
     for each in fields(kind):
         if each.name in value:
             found[each.name] = parse(
-                value[each.name], kinds[each.name], source, _join(key, each.name))
+                value[each.name], kinds[each.name], source, _join(key, each.name)
+            )
         elif each.default is MISSING and each.default_factory is MISSING:
             raise UserError(f'{source} there is no {_join(key, each.name)}.')
     return kind(**found)
@@ -115,8 +121,11 @@ def _wrong(value: Any, expected: str, source: str, key: str) -> UserError:
 def _name(kind: Any) -> str:
     if get_origin(kind) in (list, tuple):
         inner = get_args(kind)
-        return 'a list' if get_origin(kind) is list or inner[-1] is Ellipsis else (
-            f'a list of {len(inner)}')
+        return (
+            'a list'
+            if get_origin(kind) is list or inner[-1] is Ellipsis
+            else (f'a list of {len(inner)}')
+        )
     return 'an object' if is_dataclass(kind) else NAMES.get(get_origin(kind) or kind, str(kind))
 
 

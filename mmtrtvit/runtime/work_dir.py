@@ -144,7 +144,7 @@ def read_work_dir(path: str | Path) -> WorkDir:
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder itself: a description from elsewhere may not name any other."""
-    if not name or Path(name).name != name or '\0' in name or '\\' in name:
+    if name in ('', '.', '..') or Path(name).name != name or '\0' in name or '\\' in name:
         raise UserError(
             f'{folder / "deploy.json"}: models.0.net is {name!r}, expected the name of a file in '
             'this folder.'
