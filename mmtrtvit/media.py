@@ -130,9 +130,10 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
             below = file.relative_to(path)
             if file.is_file() and not any(part.startswith('.') for part in below.parts):
                 yield from ((file, below) for file, _ in _expand(file))
-    else:
+    elif glob.has_magic(str(path)) and not os.path.lexists(path):
         for match in sorted(glob.glob(str(path), recursive=True)):
-            yield from _expand(Path(match))
+            if Path(match).exists():
+                yield from _expand(Path(match))
 
 
 def _why_nothing(path: Path) -> str:
@@ -143,6 +144,10 @@ def _why_nothing(path: Path) -> str:
         )
     if path.is_dir():
         return 'has no images or videos in it.'
+    if os.path.islink(path):
+        return f'is a link to {os.readlink(path)}, which does not exist.'
+    if path.exists():
+        return 'is neither a file nor a folder, but a device, pipe or socket.'
     if glob.has_magic(str(path)):
         return 'matches no images or videos.'
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()

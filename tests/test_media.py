@@ -166,6 +166,20 @@ def test_what_is_not_there_is_told(folder):
     assert len(problems) == 5
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='a system without FIFOs')
+def test_what_is_no_ordinary_file_is_told_and_left_out(folder):
+    os.mkfifo('pipe.jpg')
+    Path('gone.jpg').symlink_to('nowhere.jpg')
+    Path('loop').symlink_to('loop')
+    touch('a.jpg', 'sub/b.jpg')
+    Path('sub/up').symlink_to('..')
+    found, problems = names_of(['pipe.jpg', 'gone.jpg', 'loop', '*.jpg', 'sub'])
+    assert [name for name, _ in found] == ['a.jpg', 'sub/b.jpg']
+    assert 'pipe.jpg is neither a file nor a folder, but a device, pipe or socket.' in problems
+    assert 'gone.jpg is a link to nowhere.jpg, which does not exist.' in problems
+    assert 'loop is a link to loop, which does not exist.' in problems
+
+
 def test_names_that_are_no_text(folder):
     touch(os.fsdecode(b'\xff.jpg'))
     (found,) = find_media(['.'])[0]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import UserError
 from .model import Model
 from .pipeline import Prepared
 from .results import Detections
@@ -23,6 +24,11 @@ class Detector(Model):
     ) -> Detections:
         found = slice(int(outputs['num_dets'][0]))
         dets = outputs['dets'][found]
+        if not np.isfinite(dets).all():
+            raise UserError(
+                'the model gives boxes or scores that are NaN or infinite: its weights are damaged '
+                'or half precision is too small for them.'
+            )
         return Detections(
             boxes=dets[:, :4] / np.tile(prepared.scale, 2),
             scores=dets[:, 4].copy(),

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import MAX_COORDINATE
+
 
 def paste(
     cells: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float
@@ -19,7 +21,7 @@ def paste(
     Returns:
         ``(H, W)``, bool.
     """
-    left, top, right, bottom = box
+    left, top, right, bottom = box.clip(-MAX_COORDINATE, MAX_COORDINATE)
     rows, columns = _pixels(top, bottom, size[0]), _pixels(left, right, size[1])
     by_row = _weights(rows, top, bottom, cells.shape[0])
     by_column = _weights(columns, left, right, cells.shape[1])
@@ -58,7 +60,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 
 
 def label_run_lengths(labels: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Encodes a label map ``(H, W)`` as one mask for each of its labels, see :func:`run_lengths`."""
+    """Encodes a label map ``(H, W)`` as a mask for each of its labels, see :func:`run_lengths`."""
     pixels = labels.ravel(order='F')
     starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
     borders = np.stack([starts, np.append(starts[1:], pixels.size)], axis=1)

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError, did_you_mean
+from ..limits import MAX_SIDE
 from .schema import parse
-
-MAX_SIDE = 32768  # of an image behind Resize or Pad, in pixels
 
 INTERPOLATIONS = {
     'nearest': cv2.INTER_NEAREST,
