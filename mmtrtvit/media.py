@@ -21,6 +21,8 @@ from .files import whole_file
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 DEFAULT_FPS = 25.0
+MOST_FPS = 240
+WHOLE = 0.95  # share of the announced frames and seconds that a whole video has, at least
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Frame(NamedTuple):
         image: ``(H, W, 3)``, BGR.
         index: Its number, from 0.
         time: Seconds since the first one.
-        fps: Frames per second.
+        fps: Frames per second: the average, or more where the first two are closer.
     """
 
     image: np.ndarray
@@ -157,25 +159,59 @@ def _why_nothing(path: Path) -> str:
 def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame]:
     """Yields the frames of a video or a webcam, one at a time.
 
+    The times of a video are those that its file has for each frame, which need not be evenly
+    spread; where it has none, they follow from the rate.
+
     Raises:
-        UserError: If there is none.
+        UserError: If there is no frame, or, after the last one, if the file announces more.
     """
     camera = medium.is_camera
     capture = cv2.VideoCapture(medium.source if camera else str(medium.source))
     try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps <= 240 else DEFAULT_FPS  # some files tell 0, NaN or a clock's rate
-        index, start = 0, time.monotonic()
-        while max_frames is None or index < max_frames:
+        average = _usable_rate(capture)
+        fps = average if camera else max(average, _first_rate(medium))
+        count, start, seconds = 0, time.monotonic() if camera else None, 0.0
+        while max_frames is None or count < max_frames:
             there, image = capture.read()
             if not there:
                 break
-            yield Frame(image, index, time.monotonic() - start if camera else index / fps, fps)
-            index += 1
+            stamp = time.monotonic() if camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            start = stamp if start is None else start
+            if camera or stamp - start > seconds:
+                seconds = round(stamp - start, 6)
+            else:  # the first one, or a file without stamps
+                seconds = count / average
+            yield Frame(image, count, seconds, fps)
+            count += 1
+        else:
+            return
+        announced, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     finally:
         capture.release()
-    if not index:
+    if not count:
         raise UserError(f'{medium} {"does not answer" if camera else "cannot be read as a video"}.')
+    length = announced / rate if rate > 0 and not camera else 0.0
+    if count < WHOLE * announced - 1 and seconds + 1 / average < WHOLE * length:
+        raise UserError(
+            f'{medium} ends after {seconds:.1f} of {length:.1f} seconds: it was cut off or damaged '
+            f'behind frame {count}. There are results up to there.'
+        )
+
+
+def _usable_rate(capture: cv2.VideoCapture) -> float:
+    """Average frames per second; of files that tell 0, NaN or a clock's rate, the usual ones."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps <= MOST_FPS else DEFAULT_FPS
+
+
+def _first_rate(medium: Medium) -> float:
+    """Frames per second of the first two frames by their stamps, 0 if these do not tell."""
+    capture = cv2.VideoCapture(str(medium.source))
+    stamps = [capture.get(cv2.CAP_PROP_POS_MSEC) for _ in range(2) if capture.grab()]
+    capture.release()
+    apart = stamps[1] - stamps[0] if len(stamps) == 2 else 0.0
+    fps = round(1000 / apart, 3) if apart > 0 else 0.0
+    return fps if fps <= MOST_FPS else 0.0
 
 
 def write_image(path: Path, image: np.ndarray) -> Path:
