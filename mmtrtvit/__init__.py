@@ -16,4 +16,4 @@ __all__ = ['__version__', 'config_path']
 install()
 if find_spec('mmengine') is not None:
     from . import models  # noqa: F401
-    from .engine import hooks, outputs, speed  # noqa: F401
+    from .engine import finite, hooks, outputs, speed  # noqa: F401

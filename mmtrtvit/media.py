@@ -21,6 +21,7 @@ from .files import whole_file, write_whole
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 DEFAULT_FPS, MAX_FPS = 25.0, 240.0  # some files tell 0, NaN or the rate of a clock
+WHOLE = 0.95  # share of the announced frames and seconds that a whole video has, at least
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Frame(NamedTuple):
         image: ``(H, W, 3)``, BGR.
         index: Its number, from 0.
         time: Seconds since the first one.
-        fps: Frames per second.
+        fps: Frames per second: the average, or more where the first two are closer.
     """
 
     image: np.ndarray
@@ -130,9 +131,10 @@ def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
             below = file.relative_to(path)
             if file.is_file() and not any(part.startswith('.') for part in below.parts):
                 yield from ((file, below) for file, _ in _expand(file))
-    else:
+    elif glob.has_magic(str(path)) and not os.path.lexists(path):
         for match in sorted(glob.glob(str(path), recursive=True)):
-            yield from _expand(Path(match))
+            if Path(match).exists():
+                yield from _expand(Path(match))
 
 
 def _why_nothing(path: Path) -> str:
@@ -143,6 +145,10 @@ def _why_nothing(path: Path) -> str:
         )
     if path.is_dir():
         return 'has no images or videos in it.'
+    if os.path.islink(path):
+        return f'is a link to {os.readlink(path)}, which does not exist.'
+    if path.exists():
+        return 'is neither a file nor a folder, but a device, pipe or socket.'
     if glob.has_magic(str(path)):
         return 'matches no images or videos.'
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -152,25 +158,59 @@ def _why_nothing(path: Path) -> str:
 def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame]:
     """Yields the frames of a video or a webcam, one at a time.
 
+    The times of a video are those that its file has for each frame, which need not be evenly
+    spread; where it has none, they follow from the rate.
+
     Raises:
-        UserError: If there is none.
+        UserError: If there is no frame, or, after the last one, if the file announces more.
     """
     camera = medium.is_camera
     capture = cv2.VideoCapture(medium.source if camera else str(medium.source))
     try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
-        index, start = 0, time.monotonic()
-        while max_frames is None or index < max_frames:
+        average = _usable_rate(capture)
+        fps = average if camera else max(average, _first_rate(medium))
+        count, start, seconds = 0, time.monotonic() if camera else None, 0.0
+        while max_frames is None or count < max_frames:
             there, image = capture.read()
             if not there:
                 break
-            yield Frame(image, index, time.monotonic() - start if camera else index / fps, fps)
-            index += 1
+            stamp = time.monotonic() if camera else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            start = stamp if start is None else start
+            if camera or stamp - start > seconds:
+                seconds = round(stamp - start, 6)
+            else:  # the first one, or a file without stamps
+                seconds = count / average
+            yield Frame(image, count, seconds, fps)
+            count += 1
+        else:
+            return
+        announced, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     finally:
         capture.release()
-    if not index:
+    if not count:
         raise UserError(f'{medium} {"does not answer" if camera else "cannot be read as a video"}.')
+    length = announced / rate if rate > 0 and not camera else 0.0
+    if count < WHOLE * announced - 1 and seconds + 1 / average < WHOLE * length:
+        raise UserError(
+            f'{medium} ends after {seconds:.1f} of {length:.1f} seconds: it was cut off or damaged '
+            f'behind frame {count}. There are results up to there.'
+        )
+
+
+def _usable_rate(capture: cv2.VideoCapture) -> float:
+    """Average frames per second; of files that tell 0, NaN or a clock's rate, the usual ones."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
+
+
+def _first_rate(medium: Medium) -> float:
+    """Frames per second of the first two frames by their stamps, 0 if these do not tell."""
+    capture = cv2.VideoCapture(str(medium.source))
+    stamps = [capture.get(cv2.CAP_PROP_POS_MSEC) for _ in range(2) if capture.grab()]
+    capture.release()
+    apart = stamps[1] - stamps[0] if len(stamps) == 2 else 0.0
+    fps = round(1000 / apart, 3) if apart > 0 else 0.0
+    return fps if fps <= MAX_FPS else 0.0
 
 
 def write_image(path: Path, image: np.ndarray) -> Path:

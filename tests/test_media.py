@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import weakref
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -76,6 +77,9 @@ class Webcam:
     def read(self):
         self.left -= 1
         return self.left >= 0, np.full((32, 48, 3), 100, np.uint8)
+
+    def grab(self):
+        return True
 
     def release(self):
         pass
@@ -167,6 +171,20 @@ def test_what_is_not_there_is_told(folder):
     assert len(problems) == 5
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='a system without FIFOs')
+def test_what_is_no_ordinary_file_is_told_and_left_out(folder):
+    os.mkfifo('pipe.jpg')
+    Path('gone.jpg').symlink_to('nowhere.jpg')
+    Path('loop').symlink_to('loop')
+    touch('a.jpg', 'sub/b.jpg')
+    Path('sub/up').symlink_to('..')
+    found, problems = names_of(['pipe.jpg', 'gone.jpg', 'loop', '*.jpg', 'sub'])
+    assert [name for name, _ in found] == ['a.jpg', 'sub/b.jpg']
+    assert 'pipe.jpg is neither a file nor a folder, but a device, pipe or socket.' in problems
+    assert 'gone.jpg is a link to nowhere.jpg, which does not exist.' in problems
+    assert 'loop is a link to loop, which does not exist.' in problems
+
+
 def test_names_that_are_no_text(folder):
     touch(os.fsdecode(b'\xff.jpg'))
     (found,) = find_media(['.'])[0]
@@ -201,10 +219,53 @@ def test_frames_are_read_one_at_a_time(folder, monkeypatch):
     assert read == 1000 and alive
 
 
+def write_uneven_clip(path, times):
+    """A video whose frames get brighter by 20 each and stand at the given seconds."""
+    av = pytest.importorskip('av')
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for index, seconds in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index % 255, np.uint8))
+            frame.pts, frame.time_base = int(seconds * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv', '.avi'])
+def test_frames_have_the_times_of_the_file(folder, suffix):
+    times = [0, 0.1, 0.5, 0.6, 2.0, 2.1, 3.5]
+    write_uneven_clip(f'clip{suffix}', times)
+    (clip,) = find_media([f'clip{suffix}'])[0]
+    frames = list(read_frames(clip))
+    assert [frame.time for frame in frames] == pytest.approx(times)
+    assert {frame.fps for frame in frames} <= {10.0, 25.0}
+    with DrawnMedia(folder / 'out') as out:
+        for frame in frames:
+            out.write(clip, frame, frame.image)
+    (written,) = (folder / 'out').iterdir()
+    images, fps = read_clip(written)
+    for frame in frames:
+        assert abs(images[round(frame.time * fps)].mean() - frame.image.mean()) < 5
+
+
+def test_a_video_that_is_cut_off_says_so(folder):
+    write_uneven_clip('clip.mkv', [index / 10 for index in range(100)])
+    whole = Path('clip.mkv').read_bytes()
+    Path('clip.mkv').write_bytes(whole[: len(whole) // 2])
+    (clip,) = find_media(['clip.mkv'])[0]
+    frames = []
+    with pytest.raises(UserError, match=r'clip\.mkv ends after [345]\.\d of 10\.0 seconds'):
+        for frame in read_frames(clip):
+            frames.append(frame)
+    assert 30 < len(frames) < 70
+
+
 @pytest.mark.parametrize('fps', [0.0, float('nan'), 90000.0])
 def test_a_video_without_a_usable_frame_rate(folder, monkeypatch, fps):
     monkeypatch.setattr(cv2, 'VideoCapture', Webcam)
-    monkeypatch.setattr(Webcam, 'get', lambda self, key: fps)
+    monkeypatch.setattr(Webcam, 'get', lambda self, key: fps if key == cv2.CAP_PROP_FPS else 0.0)
     frames = list(read_frames(Medium(Path('clip.mp4'), Path('clip.mp4'), Path('clip'))))
     assert [(frame.fps, frame.time) for frame in frames] == [
         (25.0, 0.0),

@@ -45,9 +45,9 @@ def main(args: argparse.Namespace) -> None:
         use_scaled_lr(config)
     try:
         result = train(config, args.resume)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:  # Ctrl-C, or SIGTERM
         last = newest_checkpoint(config.work_dir)
-        raise KeyboardInterrupt(
+        raise type(stop)(
             f'--resume goes on from {last}' if last else 'there is no checkpoint yet'
         ) from None
     if is_main_process():

@@ -43,7 +43,8 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        sequence = np.random.SeedSequence([runner.seed, runner.iter, get_rank()])
+        first = getattr(runner.train_loop, 'first_iter', runner.iter)
+        sequence = np.random.SeedSequence([runner.seed, first, get_rank()])
         set_random_seed(int(sequence.generate_state(1)[0]))
 
 
@@ -136,3 +137,14 @@ class SafeCheckpointHook(CheckpointHook):
             best = [getattr(self, 'best_ckpt_path', None)]
             best += getattr(self, 'best_ckpt_path_dict', {}).values()
             backend.flush({Path(path) for path in (self.last_ckpt, *best) if path})
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        lacking = {*(getattr(self, 'key_indicators', None) or ())} - {'auto', *metrics}
+        if lacking:
+            runner.logger.warning(
+                f'The evaluation has no {", ".join(sorted(lacking))}, by which the best '
+                f'checkpoint is chosen (default_hooks.checkpoint.save_best), but '
+                f'{", ".join(metrics)}.'
+            )
+        else:
+            super()._save_best_checkpoint(runner, metrics)

@@ -23,8 +23,11 @@ from ..weights.checkpoints import (
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
 from .distributed import MeanLossHook, join_processes
+from .finite import FiniteHook
 from .hooks import CheckWeightsHook
 from .hosts import import_host
+from .interruption import InterruptionHook, use_epoch_loop
+from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
 
@@ -63,12 +66,15 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         resume_from(config, resume)
     elif _is_file(config.get('load_from')):
         require_readable(config.load_from)
+    use_epoch_loop(config)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
-    with explaining(config):
+    interruption = InterruptionHook()
+    runner.register_hook(interruption)
+    with explaining(config), interruption.listening(), locked(runner.work_dir):
         check_epoch(runner.train_loop)
         runner.train()
     log_dir = Path(runner.log_dir)
@@ -149,6 +155,8 @@ def build_runner(config: Config) -> Runner:
     check_widths(config, getattr(model, 'backbone', None))
     if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):
         runner.register_hook(CheckWeightsHook())
+    if not any(isinstance(hook, FiniteHook) for hook in runner.hooks):
+        runner.register_hook(FiniteHook())
     if runner.world_size > 1:
         runner.register_hook(MeanLossHook())
     return runner

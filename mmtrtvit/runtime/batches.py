@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import cv2
+
 from ..errors import UserError
 from .results import BadImage
 
@@ -60,8 +62,14 @@ def predict_batches(
 
 
 def or_bad(function: Callable, *arguments: Any) -> Any:
-    """Returns what a function returns, or a :class:`BadImage` where it raises a UserError."""
+    """Returns what a function returns, or a :class:`BadImage` if it cannot be done."""
     try:
         return function(*arguments)
     except UserError as error:
         return BadImage(str(error))
+    except MemoryError:
+        return BadImage('it takes more memory than there is.')
+    except cv2.error as error:
+        if error.code != cv2.Error.StsNoMem:
+            raise
+        return BadImage('it takes more memory than there is.')

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import UserError
 from .model import Model
 from .pipeline import Prepared
 from .results import Detections
 from .tiles import Tile, merge_detections
+from .work_dir import Suppression
 
 
 class Detector(Model):
@@ -22,13 +24,18 @@ class Detector(Model):
     ) -> Detections:
         found = slice(int(outputs['num_dets'][0]))
         dets = outputs['dets'][found]
+        if not np.isfinite(dets).all():
+            raise UserError(
+                'the model gives boxes or scores that are NaN or infinite: its weights are damaged '
+                'or half precision is too small for them.'
+            )
         return Detections(
             boxes=dets[:, :4] / np.tile(prepared.scale, 2),
             scores=dets[:, 4].copy(),
             labels=outputs['labels'][found].copy(),
             size=prepared.original,
             cells=outputs['masks'][found].copy() if 'masks' in outputs else None,
-            mask_threshold=self.work_dir.params.get('mask_thr_binary', 0.5),
+            mask_threshold=self.work_dir.params.mask_thr_binary,
             note=prepared.note,
         )
 
@@ -41,5 +48,5 @@ class Detector(Model):
     def merge(
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
-        nms = self.work_dir.params.get('nms') or {}
-        return merge_detections(results, tiles, size, nms.get('iou_threshold', 0.5))
+        nms = self.work_dir.params.nms or Suppression()
+        return merge_detections(results, tiles, size, nms.iou_threshold)

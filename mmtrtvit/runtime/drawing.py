@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ..limits import MAX_COORDINATE
 from .legend import Legend
 from .results import Detections, LabelMap
 
@@ -42,7 +43,7 @@ def _draw_detections(
     if found.has_masks:
         for index in order:
             _draw_mask(image, found.mask(index), colors[index], opacity)
-    boxes = found.boxes.round().astype(int).tolist()
+    boxes = found.boxes.clip(-MAX_COORDINATE, MAX_COORDINATE).round().astype(int).tolist()
     for index in order:
         left, top, right, bottom = boxes[index]
         cv2.rectangle(image, (left, top), (right, bottom), colors[index], width)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from ..limits import MAX_PIXELS
 
 ImageSource = str | Path | np.ndarray
 
@@ -42,7 +43,21 @@ def _from_file(path: Path) -> np.ndarray:
         raise UserError(f'{path} cannot be decoded: {error.err}.') from error
     if image is None:
         raise UserError(f'{path} cannot be decoded as an image.')
+    check_size(image.shape[1], image.shape[0], path)
     return image
+
+
+def check_size(width: int, height: int, source: str | Path) -> None:
+    """Refuses an image of too many pixels.
+
+    Raises:
+        UserError: If it has more than :data:`~mmtrtvit.limits.MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f'{source} has {width} x {height} pixels, but at most {MAX_PIXELS // 10**6} megapixels '
+            'are taken. Cut it into parts, or shrink it.'
+        )
 
 
 def _from_array(image: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import MAX_COORDINATE
+
 
 def paste(
     cells: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float
@@ -19,7 +21,7 @@ def paste(
     Returns:
         ``(H, W)``, bool.
     """
-    left, top, right, bottom = box
+    left, top, right, bottom = box.clip(-MAX_COORDINATE, MAX_COORDINATE)
     rows, columns = _pixels(top, bottom, size[0]), _pixels(left, right, size[1])
     by_row = _weights(rows, top, bottom, cells.shape[0])
     by_column = _weights(columns, left, right, cells.shape[1])

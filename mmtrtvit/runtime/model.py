@@ -12,6 +12,7 @@ from .batches import batches, or_bad, predict_batches
 from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
+from .results import BadImage
 from .sessions.base import Profile, Session, Tensor, require
 from .sessions.opening import open_session
 from .tiles import Tile, tiles_of
@@ -80,17 +81,18 @@ class Model(ABC):
             batch_size: Most tiles at once.
 
         Raises:
-            UserError: If the image cannot be used, see :func:`~.images.read_image`.
+            UserError: If the image cannot be used, see :func:`~.images.read_image`, or the model
+                gives numbers that are not finite.
         """
         pixels = read_image(image)
         size = pixels.shape[:2]
         tiles = self.tiles(size, tile, overlap) if tile else []
         if len(tiles) < 2:
-            return self.infer([self.prepare(pixels)])[0]
+            return _usable(self.infer([self.prepare(pixels)]))[0]
         parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
         batched = batches(parts, batch_size, shape_of=_shape)
         results = [result for batch in batched for result in self.infer(batch)]
-        return self.merge(results, tiles, size)
+        return self.merge(_usable(results), tiles, size)
 
     def predict(
         self,
@@ -152,7 +154,8 @@ class Model(ABC):
             fill = part[-1:] * (profile.least[0] - len(part))
             outputs = self.session.run(self._inputs(part + fill, shape))
             results += [
-                self.result(
+                or_bad(
+                    self.result,
                     {name: value[index] for name, value in outputs.items()},
                     prepared,
                     tuple(shape[self._sides]),
@@ -188,6 +191,13 @@ class Model(ABC):
         sizes = np.array([prepared.size for prepared in batch], np.float32)
         inputs = dict(input=values, sizes=sizes)
         return {name: inputs[name] for name in self.input_names}
+
+
+def _usable(results: list[Any]) -> list[Any]:
+    for result in results:
+        if isinstance(result, BadImage):
+            raise UserError(result.reason)
+    return results
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError, did_you_mean
+from ..limits import MAX_SIDE
+from .schema import parse
 
 INTERPOLATIONS = {
     'nearest': cv2.INTER_NEAREST,
@@ -154,8 +156,7 @@ class Pipeline:
                     self.padding = pad
             elif kind == 'Normalize':
                 normalised = True
-                self.mean, self.std = (_colour(transform, key, source) for key in ('mean', 'std'))
-                self.to_rgb = bool(transform.get('to_rgb', True))
+                self.mean, self.std, self.to_rgb = _normalise(transform, source)
         levels = np.arange(256, dtype=np.float32)[:, None]
         self.table = (levels - self.mean.astype(np.float32)) / self.std.astype(np.float32)
 
@@ -247,7 +248,7 @@ def _padded(image: np.ndarray, pad: Pad) -> np.ndarray:
 def _check(transform: Mapping[str, Any], source: str | Path) -> None:
     """Refuses what is not understood."""
     kind = transform.get('type')
-    if kind not in TRANSFORMS:
+    if not isinstance(kind, str) or kind not in TRANSFORMS:
         raise UserError(
             f'{source}: the runtime does not know the transform {kind}.'
             f'{did_you_mean(str(kind), TRANSFORMS)} It knows: {", ".join(TRANSFORMS)}.'
@@ -267,48 +268,85 @@ def _check(transform: Mapping[str, Any], source: str | Path) -> None:
             )
 
 
+@dataclass(frozen=True)
+class ResizeSettings:
+    """What ``Resize`` says of itself in ``pipeline.json``."""
+
+    size: int | tuple[int, int]
+    keep_ratio: bool = False
+    interpolation: str = 'bilinear'
+
+
+@dataclass(frozen=True)
+class PadValue:
+    """``pad_val`` by the kind of map."""
+
+    img: float | tuple[float, float, float] = 0.0
+
+
+@dataclass(frozen=True)
+class PadSettings:
+    """What ``Pad`` says of itself."""
+
+    size: int | tuple[int, int] | None = None
+    size_divisor: int | None = None
+    pad_to_square: bool = False
+    pad_val: float | tuple[float, float, float] | PadValue = 0.0
+
+
+@dataclass(frozen=True)
+class NormalizeSettings:
+    """What ``Normalize`` says of itself."""
+
+    mean: float | tuple[float] | tuple[float, float, float]
+    std: float | tuple[float] | tuple[float, float, float]
+    to_rgb: bool = True
+
+
 def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
-    interpolation = transform.get('interpolation', 'bilinear')
-    if interpolation not in INTERPOLATIONS:
+    settings = parse(transform, ResizeSettings, f'{source}:', 'Resize')
+    if settings.interpolation not in INTERPOLATIONS:
         raise UserError(
-            f'{source}: Resize.interpolation is {interpolation!r}, expected one of: '
+            f'{source}: Resize.interpolation is {settings.interpolation!r}, expected one of: '
             f'{", ".join(INTERPOLATIONS)}.'
         )
-    return Resize(
-        _size(transform.get('size'), 'Resize.size', source),
-        bool(transform.get('keep_ratio', False)),
-        interpolation,
-    )
+    size = _size(settings.size, 'Resize.size', source)
+    return Resize(size, settings.keep_ratio, settings.interpolation)
 
 
 def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
-    size = transform.get('size')
-    value = transform.get('pad_val', 0)
-    value = value.get('img', 0) if isinstance(value, Mapping) else value
+    settings = parse(transform, PadSettings, f'{source}:', 'Pad')
+    divisor = settings.size_divisor or 1
+    if not 1 <= divisor <= MAX_SIDE:
+        raise UserError(f'{source}: Pad.size_divisor is {divisor}, expected 1 to {MAX_SIDE}.')
+    value = settings.pad_val
     return Pad(
-        size=None if size is None else _size(size, 'Pad.size', source),
-        divisor=int(transform.get('size_divisor') or 1),
-        square=bool(transform.get('pad_to_square', False)),
-        value=value if isinstance(value, int | float) else tuple(value),
+        size=None if settings.size is None else _size(settings.size, 'Pad.size', source),
+        divisor=divisor,
+        square=settings.pad_to_square,
+        value=value.img if isinstance(value, PadValue) else value,
     )
 
 
-def _size(value: Any, key: str, source: str | Path) -> tuple[int, int]:
-    """Width and height, from both or from one number."""
-    value = (value, value) if isinstance(value, int) else value
-    if (
-        not isinstance(value, list | tuple)
-        or len(value) != 2
-        or not all(isinstance(side, int) and side > 0 for side in value)
-    ):
-        raise UserError(f'{source}: {key} is {value!r}, expected [WIDTH, HEIGHT].')
-    return value[0], value[1]
-
-
-def _colour(transform: Mapping[str, Any], key: str, source: str | Path) -> np.ndarray:
-    try:
-        return np.broadcast_to(np.array(transform[key], np.float32), 3)
-    except (KeyError, TypeError, ValueError):
+def _normalise(transform: Mapping[str, Any], source: str | Path) -> tuple[np.ndarray, ...]:
+    """Mean, standard deviation and whether channels are swapped."""
+    settings = parse(transform, NormalizeSettings, f'{source}:', 'Normalize')
+    mean, std = (
+        np.broadcast_to(np.array(value, np.float32), 3) for value in (settings.mean, settings.std)
+    )
+    if not std.all() or not np.isfinite([mean, std]).all():
         raise UserError(
-            f'{source}: Normalize.{key} is {transform.get(key)!r}, expected three numbers.'
-        ) from None
+            f'{source}: Normalize has the mean {settings.mean} and the standard deviation '
+            f'{settings.std}, expected finite numbers, and no deviation of 0.'
+        )
+    return mean, std, settings.to_rgb
+
+
+def _size(value: int | tuple[int, int], key: str, source: str | Path) -> tuple[int, int]:
+    """Width and height, from both or from one number."""
+    width, height = (value, value) if isinstance(value, int) else value
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UserError(
+            f'{source}: {key} is {value!r}, expected [WIDTH, HEIGHT] of 1 to {MAX_SIDE} pixels.'
+        )
+    return width, height

@@ -21,6 +21,7 @@ from ..media import (
 )
 from ..tables import format_table
 from .annotations import Annotations
+from .batches import or_bad
 from .coco import CocoFile
 from .drawing import draw
 from .legend import Legend
@@ -176,8 +177,12 @@ def run(
                 if record:
                     record(medium, frame, found)
                 result.count(found, model.legend)
-                if drawn or show_image:
-                    image = draw(frame.image, found, model.legend)
+                if not (drawn or show_image):
+                    continue
+                image = or_bad(draw, frame.image, found, model.legend)
+                if isinstance(image, BadImage):
+                    skipped.append(f'{medium} is predicted, but not drawn: {image.reason}')
+                    continue
                 if drawn:
                     drawn.write(medium, frame, image)
                 if show_image and not show_image(image):

@@ -40,8 +40,8 @@ class Segmentor(Model):
     ) -> LabelMap:
         params = self.work_dir.params
         output = outputs['output']
-        align_corners = bool(params.get('align_corners', False))
-        count = len(output) if output.ndim == 3 else params.get('num_classes', output.max() + 1)
+        align_corners = params.align_corners
+        count = len(output) if output.ndim == 3 else params.num_classes or int(output.max()) + 1
         labels = np.zeros(prepared.original, np.uint8 if count <= 256 else np.uint16)
         best = None
         for label, logits in _planes(output):
@@ -49,7 +49,7 @@ class Segmentor(Model):
             logits = logits[: prepared.size[0], : prepared.size[1]]
             logits = resize(logits, prepared.original, align_corners)
             if output.ndim == 3 and count == 1:
-                threshold = params.get('threshold', 0.3)
+                threshold = params.threshold
                 labels[1 / (1 + np.exp(-logits)) > threshold] = 1
             elif best is None:
                 best = logits.copy()

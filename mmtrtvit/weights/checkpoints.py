@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError, did_you_mean
 from . import hub
+from .finite import require_finite
 
 SAFETENSORS = '.safetensors'
 
@@ -67,7 +68,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         path: A file of MMEngine, one of plain weights or one in the safetensors format.
 
     Raises:
-        UserError: If the file is missing, damaged, or not a checkpoint.
+        UserError: If the file is missing, damaged or not a checkpoint, or holds NaN or infinity.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -76,7 +77,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     if path.suffix == SAFETENSORS and find_spec('safetensors') is None:
         raise UserError(f'{path}: safetensors is not installed: pip install safetensors')
     try:
-        return _load(path)
+        checkpoint = _load(path)
     except Exception as error:
         readable = ', '.join(
             str(other)
@@ -85,6 +86,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         )
         advice = f' These can be read: {readable}.' if readable else ''
         raise UserError(f'{path.absolute()} {_defect(path, error)}.{advice}') from error
+    require_finite(state_dict_of(checkpoint), str(path))
+    return checkpoint
 
 
 def require_readable(checkpoint: str | Path) -> None:

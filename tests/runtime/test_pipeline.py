@@ -150,7 +150,10 @@ def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, images
             "Resize.backend is 'pillow', but the",
         ),
         (dict(type='Resize', scale=(9, 9), interpolation='best'), "Resize.interpolation is 'best'"),
-        (dict(type='Resize', scale=(9, 9, 9)), r'Resize.size is .*, expected \[WIDTH, HEIGHT\]'),
+        (
+            dict(type='Resize', scale=(9, 9, 9)),
+            r'Resize.size is .*, expected a whole number or a list of 2',
+        ),
         (dict(type='Resize', scale_factor=0.5), 'Resize.scale_factor is 0.5'),
         (dict(type='Pad', size=(9, 9), padding_mode='reflect'), "Pad.padding_mode is 'reflect'"),
         (dict(type='Pad', size=(9, 9), colour=3), 'does not know Pad.colour'),
