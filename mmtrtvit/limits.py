@@ -3,5 +3,3 @@
 MAX_PIXELS = 1 << 29  # of an image: 537 megapixels, 1.6 GB in memory
 MAX_COORDINATE = 1e6  # of a polygon or box, in pixels from the image's corner
 MAX_SIDE = 32768  # of an image after Resize or Pad, in pixels
-MAX_FRAMES_WAITING = 4  # of a video, that were read and wait for the model
-MAX_YAML_ALIASES = 100  # in one file
