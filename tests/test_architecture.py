@@ -17,7 +17,7 @@ FLOORS = (
     ('files',),
     ('errors', 'version'),
 )
-RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'media'}
+RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'media', 'tables'}
 NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
 BESIDE_THE_PACKAGE = {'tools', 'benchmarks', 'tests', 'configs'}
 
