@@ -54,7 +54,9 @@ def main(args: argparse.Namespace) -> None:
 
     config = read_config(args.config, args.cfg_options)
     out = args.out_dir or Path(config.work_dir, 'data')
-    inspection = inspect_data(config, args.workers, partial(tqdm, unit='image', leave=False))
+    inspection = inspect_data(
+        config, args.workers, partial(tqdm, unit='image', leave=False, disable=None)
+    )
     written = [write_findings(inspection, out / 'findings.json')]
     print(format_counts(inspection.splits), end='\n\n')
     for line in format_findings(inspection.findings, SHOWN):

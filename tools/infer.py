@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> None:
         images=args.images,
         predictions=args.predictions,
         show=args.show,
-        track=partial(tqdm, unit='image', leave=False),
+        track=partial(tqdm, unit='image', leave=False, disable=None),
     )
     print(result.summary(args.score_thr))
     if result.stopped:

@@ -66,7 +66,7 @@ def print_summary(summary: dict) -> None:
 def main(args: argparse.Namespace) -> None:
     size = args.size[0] if len(args.size) == 1 else args.size
     try:
-        with tqdm(total=args.train + args.val, unit='image', leave=False) as bar:
+        with tqdm(total=args.train + args.val, unit='image', leave=False, disable=None) as bar:
             summary = make_shapes(
                 args.root,
                 args.train,

@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
         args.timing_cache,
     )
     profiles = read_profiles(args.min_shapes, args.opt_shapes, args.max_shapes)
-    bar = tqdm(bar_format='{desc} {elapsed}', leave=False)
+    bar = tqdm(bar_format='{desc} {elapsed}', leave=False, disable=None)
     try:
         with bar:
             report = build_engine(

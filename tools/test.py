@@ -41,6 +41,8 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.errors import UserError
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.log_level:
+        config.log_level = args.log_level
     if Path(args.checkpoint).suffix in GRAPHS:
         if args.fuse:
             raise UserError('--fuse is for weights; what is exported stays as it is.')

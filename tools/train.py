@@ -39,6 +39,8 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.weights.checkpoints import newest_checkpoint
 
     config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.log_level:
+        config.log_level = args.log_level
     if args.amp:
         use_amp(config)
     if args.auto_scale_lr:

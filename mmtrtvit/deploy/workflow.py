@@ -235,7 +235,9 @@ def export_int8(
         source = Path(folder, path.name)
         exported = export_model(predictor.model, settings, source, device, metadata)
         shape = OnnxRunner(source).shapes['input']
-        inputs = graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False))
+        inputs = graph_inputs(
+            predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None)
+        )
         quantization = quantize(
             source,
             path,

@@ -56,6 +56,12 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--work-dir', metavar='DIR', help='folder of the run (default: work_dirs/<config name>)'
     )
+    parser.add_argument(
+        '--log-level',
+        choices=('DEBUG', 'INFO', 'WARNING'),
+        help='what the terminal shows: DEBUG all that the log file has, INFO a summary and the '
+        "progress, WARNING only what may be wrong (default: the config's log_level)",
+    )
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',

@@ -5,27 +5,28 @@ import importlib
 import importlib.util
 import io
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 
 from ..errors import UserError
 
 # printed by the onedl packages, to stdout and whatever the log level, when they are imported
-NOTICES = ('Could not import OneDL. Skipping OneDL datasets.', 'Could not import OneDL')
+NOTICES = ('Could not import OneDL',)
 DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation'}
 
 
 class _LineFilter(io.TextIOBase):
-    """Passes complete lines on, but for some."""
+    """Passes complete lines on, but for those with certain beginnings."""
 
-    def __init__(self, target: io.TextIOBase, dropped: tuple[str, ...]) -> None:
+    def __init__(self, target: io.TextIOBase, dropped: Sequence[str]) -> None:
         self._target = target
-        self._dropped = dropped
+        self._dropped = tuple(dropped)
         self._rest = ''
 
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).split('\n')
         for line in lines:
-            if line not in self._dropped:
+            if not line.startswith(self._dropped):
                 self._target.write(line + '\n')
         return len(text)
 
@@ -37,14 +38,19 @@ class _LineFilter(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def without_onedl_notice() -> Iterator[None]:
-    """Drops the notices about the OneDL package from stdout, and nothing else."""
-    lines = _LineFilter(sys.stdout, NOTICES)
+def without_lines(beginnings: Sequence[str]) -> Iterator[None]:
+    """Drops lines that begin in one of these ways from stdout, and nothing else."""
+    lines = _LineFilter(sys.stdout, beginnings)
     try:
         with contextlib.redirect_stdout(lines):
             yield
     finally:
         lines.finish()
+
+
+def without_onedl_notice() -> contextlib.AbstractContextManager[None]:
+    """Drops the notices about the OneDL package from stdout."""
+    return without_lines(NOTICES)
 
 
 def import_host(scope: str | None) -> None:
@@ -60,5 +66,6 @@ def import_host(scope: str | None) -> None:
             f'the config has default_scope={scope!r}, and {scope} is not installed. '
             f'Install it with: pip install {DISTRIBUTIONS[scope]}'
         )
-    with without_onedl_notice():
+    with without_onedl_notice(), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
         importlib.import_module(f'{scope}.datasets')

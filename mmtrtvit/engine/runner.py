@@ -1,5 +1,6 @@
 """Trains and evaluates what a config describes, for detection, segmentation and classification."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from .interruption import InterruptionHook, use_epoch_loop
 from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
+from .screen import ProgressHook, ScreenRunner, calm, screen, summary
 
 
 @dataclass
@@ -74,8 +76,9 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     runner.logger.info(describe_learning_rate(config, runner.world_size))
     interruption = InterruptionHook()
     runner.register_hook(interruption)
-    with explaining(config), interruption.listening(), locked(runner.work_dir):
+    with explaining(config), interruption.listening(), locked(runner.work_dir), screen():
         check_epoch(runner.train_loop)
+        runner.logger.info(f'{summary(runner, config, training=True)}\n')
         runner.train()
     log_dir = Path(runner.log_dir)
     return TrainResult(
@@ -136,7 +139,8 @@ def evaluate(
         runner.test_evaluator.metrics.append(make_dump(kind, out))
     for hook in hooks:
         runner.register_hook(hook)
-    with explaining(config):
+    with explaining(config), screen():
+        runner.logger.info(f'{summary(runner, config, training=False)}\n')
         metrics = runner.test()
     if not metrics:
         raise UserError(
@@ -150,13 +154,18 @@ def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
     join_processes(config)
     with explaining(config):
-        runner = RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+        if 'runner_type' in config:
+            runner = RUNNERS.build(config)
+            calm(runner.logger, logging._checkLevel(config.get('log_level') or 'INFO'))
+        else:
+            runner = ScreenRunner.from_cfg(config)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_widths(config, getattr(model, 'backbone', None))
     if not any(isinstance(hook, CheckWeightsHook) for hook in runner.hooks):
         runner.register_hook(CheckWeightsHook())
     if not any(isinstance(hook, FiniteHook) for hook in runner.hooks):
         runner.register_hook(FiniteHook())
+    runner.register_hook(ProgressHook())
     if runner.world_size > 1:
         runner.register_hook(MeanLossHook())
     return runner
