@@ -55,7 +55,11 @@ def main(args: argparse.Namespace) -> None:
         )
     files = find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes)
     converted = convert(
-        files, args.out, args.copy, args.overwrite, partial(tqdm, unit='image', leave=False)
+        files,
+        args.out,
+        copy=args.copy,
+        overwrite=args.overwrite,
+        track=partial(tqdm, unit='image', leave=False),
     )
     splits = converted.splits
     below = {

@@ -92,7 +92,7 @@ def infer(
     result = InferenceResult(out_dir, skipped=skipped)
     with ExitStack() as stack:
         show_image = stack.enter_context(open_window('mmtrtvit')) if show else None
-        predictor = load(config, checkpoint, device)
+        predictor = load(config, checkpoint, device=device)
         header = dict(
             config=str(config.filename), checkpoint=str(checkpoint), classes=predictor.classes
         )

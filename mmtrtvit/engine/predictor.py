@@ -35,6 +35,7 @@ VISUALIZERS_BY_SCOPE = {
 def load(
     config: str | Path | Config,
     checkpoint: str | Path,
+    *,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> 'Predictor':
@@ -71,12 +72,12 @@ def load(
         model = revert_sync_batchnorm(MODELS.build(config.model))
         weights = state_dict_of(state)
         require_match(
-            compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta')
+            compare_weights(model.state_dict(), weights), str(checkpoint), meta=state.get('meta')
         )
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
         visualizer = _build_visualizer(config, state)
-    return Predictor(model.to(device).eval(), loader, transforms, visualizer)
+    return Predictor(model.to(device).eval(), loader, transforms=transforms, visualizer=visualizer)
 
 
 class Predictor:
@@ -93,7 +94,7 @@ class Predictor:
     """
 
     def __init__(
-        self, model: nn.Module, loader: Callable, transforms: Callable, visualizer: Any
+        self, model: nn.Module, loader: Callable, *, transforms: Callable, visualizer: Any
     ) -> None:
         self.model = model
         self.visualizer = visualizer

@@ -42,4 +42,6 @@ class Detector(Model):
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
         nms = self.work_dir.params.get('nms') or {}
-        return merge_detections(results, tiles, size, nms.get('iou_threshold', 0.5))
+        return merge_detections(
+            results, tiles, size=size, iou_threshold=nms.get('iou_threshold', 0.5)
+        )

@@ -13,7 +13,7 @@ NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn wit
 
 
 def draw(
-    image: np.ndarray, result: Detections | LabelMap, names: WorkDir, opacity: float = 0.5
+    image: np.ndarray, result: Detections | LabelMap, *, names: WorkDir, opacity: float = 0.5
 ) -> np.ndarray:
     """Draws a result onto its image.
 

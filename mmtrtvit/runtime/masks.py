@@ -6,7 +6,7 @@ import numpy as np
 
 
 def paste(
-    cells: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float
+    cells: np.ndarray, box: np.ndarray, *, size: tuple[int, int], threshold: float
 ) -> np.ndarray:
     """Pastes the mask of a box into an image, as MMDetection does.
 

@@ -50,7 +50,9 @@ class Detections:
 
     def mask(self, index: int) -> np.ndarray:
         """Mask of one detection in the whole image, ``(H, W)``, bool."""
-        return paste(self.cells[index], self.boxes[index], self.size, self.mask_threshold)
+        return paste(
+            self.cells[index], self.boxes[index], size=self.size, threshold=self.mask_threshold
+        )
 
     @property
     def masks(self) -> np.ndarray:

@@ -95,7 +95,7 @@ def run(
                 else:
                     write_image(out_dir / 'label_maps' / _map_name(medium, frame), found.labels)
                 if drawn:
-                    drawn.write(medium, frame, draw(frame.image, found, model.work_dir))
+                    drawn.write(medium, frame, draw(frame.image, found, names=model.work_dir))
         except KeyboardInterrupt:
             result.stopped = not medium.is_camera
         finally:
@@ -133,7 +133,7 @@ def _results(
             begun.append((medium, frame))
             yield frame.image
 
-    for found in model.predict(images(), batch_size, tile, overlap):
+    for found in model.predict(images(), batch_size, tile=tile, overlap=overlap):
         medium, frame = begun.popleft()
         if isinstance(found, BadImage):
             skipped.append(f'{medium}: {found.reason}')

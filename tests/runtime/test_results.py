@@ -55,7 +55,7 @@ def test_masks_are_pasted_like_mmdet_does(box):
     part, place = _do_paste_mask(cells[None, None], box[None], 60, 80, skip_empty=True)
     expected = np.zeros((60, 80), bool)
     expected[place] = (part[0] >= 0.5).numpy()
-    mask = paste(cells.numpy(), box.numpy(), (60, 80), 0.5)
+    mask = paste(cells.numpy(), box.numpy(), size=(60, 80), threshold=0.5)
     assert (mask != expected).sum() <= 1 and expected.any()
 
 
@@ -147,7 +147,7 @@ def test_a_coco_file_of_nothing_and_one_that_failed(tmp_path):
 def test_drawn_boxes_and_masks():
     image = np.full((60, 80, 3), 100, np.uint8)
     found = replace(some(1), boxes=np.float32([[20, 25, 60, 50]]))
-    drawn = draw(image, found, NAMES)
+    drawn = draw(image, found, names=NAMES)
     assert (image == 100).all() and drawn.shape == image.shape
     left, top, right, bottom = found.boxes[0].round().astype(int)
     assert drawn[bottom, (left + right) // 2].tolist() == [0, 0, 255]  # red, as BGR
@@ -157,13 +157,13 @@ def test_drawn_boxes_and_masks():
     )
     assert inside.any() and (drawn[inside] == [50, 50, 177]).all()
     assert (drawn[-1, -1] == 100).all()
-    assert draw(image, some(2), WorkDir(None, 'Detector', None, [], {})).shape == image.shape
+    assert draw(image, some(2), names=WorkDir(None, 'Detector', None, [], {})).shape == image.shape
 
 
 def test_drawn_label_maps():
     labels = np.zeros((60, 200), np.uint8)
     labels[:, 100:] = 1
-    drawn = draw(np.full((60, 200, 3), 100, np.uint8), LabelMap(labels), NAMES)
+    drawn = draw(np.full((60, 200, 3), 100, np.uint8), LabelMap(labels), names=NAMES)
     assert drawn[0, 0].tolist() == [50, 50, 177] and drawn[0, -1].tolist() == [50, 177, 50]
     assert (drawn[20:40, 20:180] > 200).all(axis=2).any()  # the names
     assert list(LabelMap(labels).shares().items()) == [(0, 0.5), (1, 0.5)]
