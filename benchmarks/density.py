@@ -108,7 +108,7 @@ def densities(
             model = fuse(model) if name in OURS else model
             if mode == 'onnx':
                 file = Path(folder) / f'{name}.onnx'
-                export(model, dict(image=x), file, ['map'])
+                export(model, dict(image=x), path=file, output_names=['map'])
                 functions[name] = onnx_session(file, x, settings)
             else:
                 functions[name] = settings.inference(settings.place(model), x)

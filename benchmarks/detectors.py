@@ -176,7 +176,7 @@ def training(
             model.backbone.compile()
         functions[name] = lambda model=model: step(model)
     with threads(settings.threads):
-        timings = time_side_by_side(functions, settings.rounds, 1, settings.device)
+        timings = time_side_by_side(functions, settings.rounds, warmup=1, device=settings.device)
     for name, timing in timings.items():
         yield dict(
             model=name,

@@ -83,13 +83,13 @@ def compare(
     from mmtrtvit.deploy.verify.runners import OnnxRunner
     from mmtrtvit.engine.predictor import load
 
-    predictor = load(config, checkpoint, 'cpu')
+    predictor = load(config, checkpoint, device='cpu')
     calls, nodes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         plain, ours = Path(folder) / 'plain.onnx', Path(folder) / 'end2end.onnx'
         feeds = _inputs(predictor, image, size)
         start = time.perf_counter()
-        export_model(predictor.model, DeploySettings(), ours)
+        export_model(predictor.model, DeploySettings(), path=ours)
         seconds = time.perf_counter() - start
         export_plain(predictor.model, torch.from_numpy(feeds['input']), plain)
         for path in (plain, ours):

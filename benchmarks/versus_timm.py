@@ -167,7 +167,7 @@ def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:
             for name in ('image', *names)
         }
         x = torch.randn(2, 3, 480, 512)
-    export(model, dict(image=x), file, names, axes, slimmed=False)
+    export(model, dict(image=x), path=file, output_names=names, dynamic_axes=axes, slimmed=False)
 
 
 def count_nodes(file: Path) -> dict[str, int]:

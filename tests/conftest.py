@@ -141,7 +141,7 @@ def small_models(tmp_path_factory):
     from mmtrtvit.datasets import make_shapes
 
     folder = tmp_path_factory.mktemp('small_models')
-    make_shapes(folder / 'data/shapes', 1, 3, (64, 96))
+    make_shapes(folder / 'data/shapes', 1, val=3, size=(64, 96))
     for name, text in SMALL_MODELS.items():
         (folder / f'{name}.py').write_text(text)
         write_checkpoint(folder / f'{name}.py', folder / f'{name}.pth')

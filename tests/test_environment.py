@@ -29,4 +29,10 @@ def test_what_an_old_one_cannot_do_is_refused_first(monkeypatch, tmp_path):
     with pytest.raises(UserError, match='default_hooks.speed.compile needs PyTorch 2.6'):
         SpeedHook(compile=['backbone'])
     with pytest.raises(UserError, match='onnx_config.exporter=.dynamo. needs PyTorch 2.7'):
-        deploy(DeploySettings(exporter='dynamo'), None, 'none.pth', [], tmp_path)
+        deploy(
+            DeploySettings(exporter='dynamo'),
+            None,
+            checkpoint='none.pth',
+            images=[],
+            work_dir=tmp_path,
+        )

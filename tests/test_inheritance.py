@@ -86,7 +86,7 @@ default_hooks = dict(checkpoint=dict(interval=2))
 def project(tmp_path_factory):
     """The folder of another project: data and configs."""
     folder = tmp_path_factory.mktemp('project')
-    make_shapes(folder / 'data/shapes', 4, 2, 64)
+    make_shapes(folder / 'data/shapes', 4, val=2, size=64)
     files = dict(detector=DETECTOR, by_path=BY_PATH, segmentor=SEGMENTOR, **BACKBONES)
     for name, text in files.items():
         (folder / f'{name}.py').write_text(text)

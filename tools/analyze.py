@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
         out = draw_sheet(
             pick_images(folder, args.count),
             args.out or folder.with_suffix('.png'),
-            'ground truth (left) and prediction (right)',
+            title='ground truth (left) and prediction (right)',
         )
     print(f'written: {out}')
 

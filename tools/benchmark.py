@@ -89,13 +89,13 @@ def main(args: argparse.Namespace) -> None:
     result = benchmark(
         args.models,
         args.config,
-        args.shape,
-        args.batch,
-        args.rounds,
-        args.warmup,
-        args.device,
-        args.threads,
-        args.layers,
+        size=args.shape,
+        batches=args.batch,
+        rounds=args.rounds,
+        warmup=args.warmup,
+        device=args.device,
+        threads=args.threads,
+        layers=args.layers,
     )
     print(format_latencies(result))
     for name, layers in result.layers.items():

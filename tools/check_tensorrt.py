@@ -60,11 +60,11 @@ def main(args: argparse.Namespace) -> None:
         report = check_engines(
             args.work_dir,
             args.images,
-            options,
-            folder,
-            args.device,
-            args.rounds,
-            make_evaluate(args.config) if args.config else None,
+            options=options,
+            folder=folder,
+            device=args.device,
+            rounds=args.rounds,
+            evaluate=make_evaluate(args.config) if args.config else None,
         )
     except EngineUnavailable as error:
         print(error)

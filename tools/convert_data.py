@@ -57,9 +57,9 @@ def main(args: argparse.Namespace) -> None:
     converted = convert(
         files,
         args.out,
-        args.copy,
-        args.overwrite,
-        partial(tqdm, unit='image', leave=False, disable=None),
+        copy=args.copy,
+        overwrite=args.overwrite,
+        track=partial(tqdm, unit='image', leave=False, disable=None),
     )
     splits = converted.splits
     below = {

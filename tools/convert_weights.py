@@ -41,10 +41,10 @@ def main(args: argparse.Namespace) -> None:
     done = convert_weights(
         args.source,
         args.out,
-        args.arch,
-        args.to,
-        sides[0] if sides and len(sides) == 1 else sides,
-        args.allow_partial,
+        arch=args.arch,
+        to=args.to,
+        window_size=sides[0] if sides and len(sides) == 1 else sides,
+        allow_partial=args.allow_partial,
     )
     print(f'{args.source}: EfficientViT-{done.arch} in the layout {done.layout}\n')
     print(done.report.table())

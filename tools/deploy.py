@@ -76,12 +76,12 @@ def main(args: argparse.Namespace) -> None:
     result = deploy(
         settings,
         config,
-        args.checkpoint,
-        [*filter(None, [args.img]), *args.test_img],
-        args.work_dir or Path(config.work_dir, 'deploy'),
-        args.device,
-        args.verify,
-        read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
+        checkpoint=args.checkpoint,
+        images=[*filter(None, [args.img]), *args.test_img],
+        work_dir=args.work_dir or Path(config.work_dir, 'deploy'),
+        device=args.device,
+        verify=args.verify,
+        calib_config=read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
     )
     print(f'\n{format_result(result)}')
     if result.differences:

@@ -62,7 +62,13 @@ def main(args: argparse.Namespace) -> None:
     engine = read_work_dir(args.work_dir).net.suffix in ENGINES
     gpus = tuple(args.gpus or ((0,) if engine else ()))
     serving = Serving(args.max_batch_size, args.instances, gpus, args.queue_delay)
-    folders = export_triton(args.work_dir, args.repository, args.name, serving, args.preprocessing)
+    folders = export_triton(
+        args.work_dir,
+        args.repository,
+        name=args.name,
+        serving=serving,
+        preprocessing=args.preprocessing,
+    )
     for folder in folders:
         print(folder)
 

@@ -70,11 +70,11 @@ def main(args: argparse.Namespace) -> None:
             summary = make_shapes(
                 args.root,
                 args.train,
-                args.val,
-                size,
-                args.seed,
-                args.objects,
-                args.overwrite,
+                val=args.val,
+                size=size,
+                seed=args.seed,
+                objects=args.objects,
+                overwrite=args.overwrite,
                 progress=bar.update,
             )
     except (ValueError, FileExistsError) as error:

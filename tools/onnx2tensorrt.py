@@ -99,7 +99,12 @@ def main(args: argparse.Namespace) -> None:
     try:
         with bar:
             report = build_engine(
-                args.onnx, args.engine, options, profiles, bar.set_description_str, args.verbose
+                args.onnx,
+                args.engine,
+                options=options,
+                profiles=profiles,
+                progress=bar.set_description_str,
+                verbose=args.verbose,
             )
     except EngineUnavailable as error:
         print(error)

@@ -40,7 +40,9 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.speed import FuseHook
     from mmtrtvit.errors import UserError
 
-    config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    config = read_config(
+        args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
+    )
     if args.log_level:
         config.log_level = args.log_level
     if Path(args.checkpoint).suffix in GRAPHS:

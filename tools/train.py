@@ -38,7 +38,9 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
     from mmtrtvit.weights.checkpoints import newest_checkpoint
 
-    config = read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    config = read_config(
+        args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
+    )
     if args.log_level:
         config.log_level = args.log_level
     if args.amp:

@@ -27,6 +27,7 @@ def pick_images(folder: str | Path, count: int) -> list[Path]:
 def draw_sheet(
     images: Sequence[Path],
     out: str | Path,
+    *,
     title: str,
     columns: int = 2,
     captions: Sequence[str] | None = None,

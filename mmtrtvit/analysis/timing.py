@@ -36,6 +36,7 @@ class Timing:
 def time_side_by_side(
     functions: Mapping[str, Callable[[], Any]],
     rounds: int = 15,
+    *,
     warmup: int = 2,
     device: str | torch.device = 'cpu',
 ) -> dict[str, Timing]:
@@ -47,13 +48,14 @@ def time_side_by_side(
         warmup: Calls of each before the first that counts.
         device: Where they compute; the clock stops when that has finished.
     """
-    times = times_side_by_side(functions, rounds, warmup, device)
+    times = times_side_by_side(functions, rounds, warmup=warmup, device=device)
     return {name: _summary(values) for name, values in times.items()}
 
 
 def times_side_by_side(
     functions: Mapping[str, Callable[[], Any]],
     rounds: int,
+    *,
     warmup: int,
     device: str | torch.device = 'cpu',
 ) -> dict[str, list[float]]:

@@ -87,7 +87,7 @@ class Use:
     evaluation: bool = False
 
 
-def read_annotations(key: str, config: Mapping, scope: str | None, use: Use) -> DataSet:
+def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) -> DataSet:
     """Reads the annotations of one data set, without its images.
 
     Args:

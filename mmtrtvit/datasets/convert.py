@@ -87,7 +87,7 @@ class Converted:
 
 
 def coco_object(
-    name: str, box: np.ndarray, size: Size, polygon: np.ndarray | None = None, crowd: int = 0
+    name: str, box: np.ndarray, *, size: Size, polygon: np.ndarray | None = None, crowd: int = 0
 ) -> dict[str, Any]:
     """Returns an annotation in COCO format, but for its ids and with the name of the class.
 
@@ -116,6 +116,7 @@ def coco_object(
 def convert(
     files: LabelFiles,
     out: str | Path,
+    *,
     copy: bool = False,
     overwrite: bool = False,
     track: Callable[..., Iterable] = lambda items, **_: items,

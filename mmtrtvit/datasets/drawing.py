@@ -61,7 +61,7 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
             draw_sheet(
                 drawn,
                 Path(folder, f'{split.name}.png'),
-                f'{split.name}: {len(drawn)} of {len(split.images)} images',
+                title=f'{split.name}: {len(drawn)} of {len(split.images)} images',
                 columns=min(4, len(drawn)),
                 captions=captions,
             )

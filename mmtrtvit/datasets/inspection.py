@@ -145,7 +145,7 @@ def _read_splits(
             identity = f'{sorted(options.items())} {use}'
             try:
                 if identity not in read:
-                    read[identity] = read_annotations(key, options, scope, use)
+                    read[identity] = read_annotations(key, options, scope=scope, use=use)
                     _read_images(read[identity], pool, functools.partial(track, desc=name))
                 split.data.append(read[identity])
             except UserError as error:

@@ -44,6 +44,7 @@ ATTEMPTS = 60  # to place one object
 def make_shapes(
     root: str | os.PathLike,
     train: int = 640,
+    *,
     val: int = 200,
     size: int | Sequence[int] = 192,
     seed: int = 0,

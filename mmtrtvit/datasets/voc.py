@@ -75,6 +75,6 @@ def _read(label: Path, size: Size) -> list[dict[str, Any]]:
     found, names = detections_from_xml_obj(root, [], size)
     difficult = [int(item.findtext('difficult') or 0) for item in root.findall('object')]
     return [
-        coco_object(names[index], box, size, crowd=crowd)
+        coco_object(names[index], box, size=size, crowd=crowd)
         for index, box, crowd in zip(found.class_id, found.xyxy, difficult)
     ]

@@ -148,5 +148,5 @@ def _read(classes: list[str], label: Path, size: Size) -> list[dict[str, Any]]:
                 'be fractions of the image, from 0 to 1'
             )
         polygon = points * size if pairs > 2 else None
-        objects.append(coco_object(classes[index], found.xyxy[0], size, polygon))
+        objects.append(coco_object(classes[index], found.xyxy[0], size=size, polygon=polygon))
     return objects

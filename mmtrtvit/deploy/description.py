@@ -31,6 +31,7 @@ TOOLS = 'numpy', 'opencv-python', 'opencv-python-headless', 'onnx', 'onnxruntime
 def describe(
     config: Config,
     settings: DeploySettings,
+    *,
     net: str,
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],

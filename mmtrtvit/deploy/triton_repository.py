@@ -77,6 +77,7 @@ class Serving:
 def export_triton(
     work_dir: str | Path,
     repository: str | Path,
+    *,
     name: str | None = None,
     serving: Serving | None = None,
     preprocessing: bool = False,

@@ -84,6 +84,7 @@ class DeployResult:
 def deploy(
     settings: DeploySettings,
     config: Config,
+    *,
     checkpoint: str | Path,
     images: Sequence[str | Path],
     work_dir: str | Path,
@@ -113,33 +114,42 @@ def deploy(
     work_dir = Path(work_dir)
     result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
     with _step('load', f'loading {checkpoint}', result):
-        predictor = load(config, checkpoint, device)
+        predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
         loaded = [predictor.read(image) for image in images]
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if settings.precision == 'int8':
             result.exported, quantization = export_int8(
-                predictor, settings, result.onnx, calib_config or config, device, about
+                predictor,
+                settings,
+                path=result.onnx,
+                config=calib_config or config,
+                device=device,
+                metadata=about,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
                 f'were left out; {quantization.batches} images gave the ranges.'
             )
         else:
-            result.exported = export_model(predictor.model, settings, result.onnx, device, about)
+            result.exported = export_model(
+                predictor.model, settings, path=result.onnx, device=device, metadata=about
+            )
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
-            result.add(*verify_on(predictor, onnx_runner(result, device), loaded, work_dir))
+            result.add(
+                *verify_on(predictor, onnx_runner(result, device), images=loaded, work_dir=work_dir)
+            )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 runner = TensorRTRunner(result.engine, device)
-                result.add(*verify_on(predictor, runner, loaded, work_dir))
-    describe_into(result, config, settings, predictor, checkpoint)
+                result.add(*verify_on(predictor, runner, images=loaded, work_dir=work_dir))
+    describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
 
@@ -171,7 +181,9 @@ def add_engine(result: DeployResult, settings: DeploySettings) -> None:
     options, profiles = read_options(settings)
     path = result.onnx.with_suffix('.engine')
     try:
-        report = build_engine(result.onnx, path, options, profiles, logger.info)
+        report = build_engine(
+            result.onnx, path, options=options, profiles=profiles, progress=logger.info
+        )
     except EngineUnavailable as error:
         result.no_engine = str(error)
     else:
@@ -182,6 +194,7 @@ def add_engine(result: DeployResult, settings: DeploySettings) -> None:
 def describe_into(
     result: DeployResult,
     config: Config,
+    *,
     settings: DeploySettings,
     predictor: Predictor,
     checkpoint: str | Path,
@@ -191,10 +204,10 @@ def describe_into(
         description = describe(
             config,
             settings,
-            (result.engine or result.onnx).name,
-            predictor.classes,
-            predictor.legend.palette,
-            checkpoint,
+            net=(result.engine or result.onnx).name,
+            classes=predictor.classes,
+            palette=predictor.legend.palette,
+            checkpoint=checkpoint,
         )
     except UserError as error:
         result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
@@ -224,6 +237,7 @@ def read_deploy_config(
 def export_int8(
     predictor: Predictor,
     settings: DeploySettings,
+    *,
     path: Path,
     config: Config,
     device: str,
@@ -233,7 +247,9 @@ def export_int8(
     files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
-        exported = export_model(predictor.model, settings, source, device, metadata)
+        exported = export_model(
+            predictor.model, settings, path=source, device=device, metadata=metadata
+        )
         shape = OnnxRunner(source).shapes['input']
         inputs = graph_inputs(
             predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None)
@@ -241,9 +257,9 @@ def export_int8(
         quantization = quantize(
             source,
             path,
-            inputs,
-            settings.calibration,
-            settings.calibration.exclude_worst,
+            batches=inputs,
+            calibration=settings.calibration,
+            exclude_worst=settings.calibration.exclude_worst,
             float_weights=settings.backend == 'tensorrt',
         )
     return replace(
@@ -252,7 +268,7 @@ def export_int8(
 
 
 def verify_on(
-    predictor: Predictor, runner: Runner, images: Sequence[np.ndarray], work_dir: Path
+    predictor: Predictor, runner: Runner, *, images: Sequence[np.ndarray], work_dir: Path
 ) -> tuple[list[Difference], list[Path]]:
     """Compares a graph with PyTorch, and draws both on the first image.
 

@@ -19,6 +19,7 @@ KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'me
 def read_config(
     path: str | Path,
     options: Mapping[str, Any] | None = None,
+    *,
     work_dir: str | Path | None = None,
     launcher: str = 'none',
 ) -> Config:

@@ -75,7 +75,7 @@ class CheckWeightsHook(Hook):
             'resume'
         )
         others = class_layers(report, model) if starts_training else set()
-        require_match(report, name, checkpoint.get('meta'), allowed=others)
+        require_match(report, name, meta=checkpoint.get('meta'), allowed=others)
         if others:
             runner.logger.warning(
                 f'{name} is for other classes; these layers start untrained:\n{report}'

@@ -47,6 +47,7 @@ class Backbone(BaseModule):
         self,
         stem: nn.Module,
         stages: Sequence[nn.Sequential],
+        *,
         channels: Sequence[int] | Mapping[int, int],
         strides: Sequence[int] | Mapping[int, int],
         out_indices: Sequence[int],
@@ -104,7 +105,7 @@ class Backbone(BaseModule):
             self._initialising = False
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        adapt_weights(self, state_dict, prefix, self._initialising)
+        adapt_weights(self, state_dict, prefix=prefix, initialising=self._initialising)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> 'Backbone':

@@ -48,6 +48,7 @@ class Conversion:
 def convert_weights(
     source: str | Path,
     out: str | Path,
+    *,
     arch: str | None = None,
     to: str = OURS,
     window_size: int | Sequence[int] | None = None,

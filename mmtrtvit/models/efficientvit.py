@@ -55,7 +55,8 @@ class LocalMixing(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.interaction = Residual(
-            ConvNorm(channels, channels, 3, groups=channels, norm_weight=0.0), inplace=True
+            ConvNorm(channels, channels, kernel_size=3, groups=channels, norm_weight=0.0),
+            inplace=True,
         )
         self.ffn = Residual(
             nn.Sequential(
@@ -78,7 +79,9 @@ class AttentionHead(nn.Module):
         super().__init__()
         self.widths = KEY_CHANNELS, KEY_CHANNELS, channels
         self.qkv = ConvNorm(channels, sum(self.widths))
-        self.query_conv = ConvNorm(KEY_CHANNELS, KEY_CHANNELS, kernel_size, groups=KEY_CHANNELS)
+        self.query_conv = ConvNorm(
+            KEY_CHANNELS, KEY_CHANNELS, kernel_size=kernel_size, groups=KEY_CHANNELS
+        )
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
@@ -178,7 +181,12 @@ class PatchMerging(nn.Sequential):
         super().__init__()
         self.expand = ConvNorm(in_channels, hidden_channels, act=True)
         self.reduce = ConvNorm(
-            hidden_channels, hidden_channels, 3, stride=2, groups=hidden_channels, act=True
+            hidden_channels,
+            hidden_channels,
+            kernel_size=3,
+            stride=2,
+            groups=hidden_channels,
+            act=True,
         )
         self.squeeze_excite = SqueezeExcitation(hidden_channels, hidden_channels // 4)
         self.project = ConvNorm(hidden_channels, out_channels)
@@ -236,6 +244,7 @@ class EfficientViT(Backbone):
         self,
         arch: str | dict = 'm4',
         window_size: int | Sequence[int] = 7,
+        *,
         out_indices: Sequence[int] = (0, 1, 2),
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -250,10 +259,10 @@ class EfficientViT(Backbone):
 
         width = channels[0]
         stem = nn.Sequential(
-            ConvNorm(3, width // 8, 3, stride=2, act=True),
-            ConvNorm(width // 8, width // 4, 3, stride=2, act=True),
-            ConvNorm(width // 4, width // 2, 3, stride=2, act=True),
-            ConvNorm(width // 2, width, 3, stride=2),
+            ConvNorm(3, width // 8, kernel_size=3, stride=2, act=True),
+            ConvNorm(width // 8, width // 4, kernel_size=3, stride=2, act=True),
+            ConvNorm(width // 4, width // 2, kernel_size=3, stride=2, act=True),
+            ConvNorm(width // 2, width, kernel_size=3, stride=2),
         )
         stages = []
         for index, (next_width, depth) in enumerate(zip(channels, depths)):
@@ -271,13 +280,13 @@ class EfficientViT(Backbone):
         super().__init__(
             stem,
             stages,
-            channels,
-            (16, 32, 64),
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            with_cp,
-            init_cfg,
+            channels=channels,
+            strides=(16, 32, 64),
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
         )
         self.apply(init_weights)
 

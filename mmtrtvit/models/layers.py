@@ -26,6 +26,7 @@ class ConvNorm(nn.Sequential):
         self,
         in_channels: int,
         out_channels: int,
+        *,
         kernel_size: int = 1,
         stride: int = 1,
         groups: int = 1,

@@ -55,6 +55,7 @@ class EfficientViTFPN(BaseModule):
         self,
         in_channels: Sequence[int],
         out_channels: int = 256,
+        *,
         num_outs: int = 5,
         num_extra_trans_convs: int = 0,
         add_extra_convs: str | bool = False,

@@ -31,7 +31,7 @@ class BottleNeck(nn.Module):
         super().__init__()
         self.branch = nn.Sequential(
             ConvNorm(channels, inner_channels, act=True),
-            ConvNorm(inner_channels, inner_channels, 3, act=True),
+            ConvNorm(inner_channels, inner_channels, kernel_size=3, act=True),
             ConvNorm(inner_channels, channels),
         )
         self.drop_path = StochasticDepth(drop_path, 'row')
@@ -72,7 +72,7 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self, channels: int, head_dim: int = 32, mlp_ratio: float = 3.0, drop_path: float = 0.0
+        self, channels: int, head_dim: int = 32, *, mlp_ratio: float = 3.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         hidden_channels = int(channels * mlp_ratio)
@@ -108,7 +108,7 @@ class MixBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, mix_ratio: float, head_dim: int, mlp_ratio: float, drop_path: float
+        self, channels: int, mix_ratio: float, *, head_dim: int, mlp_ratio: float, drop_path: float
     ) -> None:
         super().__init__()
         global_channels = round(mix_ratio * channels / head_dim) * head_dim
@@ -121,7 +121,9 @@ class MixBlock(nn.Module):
         first, second = self.path(global_channels, local_channels)
         self.reduce = ConvNorm(channels, first)
         self.bridge = nn.Identity() if first == second else ConvNorm(first, second)
-        self.transformer = Transformer(global_channels, head_dim, mlp_ratio, drop_path)
+        self.transformer = Transformer(
+            global_channels, head_dim, mlp_ratio=mlp_ratio, drop_path=drop_path
+        )
         self.bottleneck = BottleNeck(local_channels, local_channels // 2 or 1, drop_path)
         self.merge = ConvNorm(channels, channels)
 
@@ -206,6 +208,7 @@ class TRTViT(Backbone):
         self,
         arch: str | dict = 'b',
         pattern: str = 'C-C-C-M',
+        *,
         mix_ratio: float = 0.5,
         head_dim: int = 32,
         mlp_ratio: float = 3.0,
@@ -234,19 +237,21 @@ class TRTViT(Backbone):
                         f'a Transformer stage of {width} channels is no multiple of '
                         f'head_dim={head_dim}'
                     )
-                return Transformer(width, head_dim, mlp_ratio, drop_path)
+                return Transformer(width, head_dim, mlp_ratio=mlp_ratio, drop_path=drop_path)
             if kind in MIX_BLOCKS:
-                return MIX_BLOCKS[kind](width, mix_ratio, head_dim, mlp_ratio, drop_path)
+                return MIX_BLOCKS[kind](
+                    width, mix_ratio, head_dim=head_dim, mlp_ratio=mlp_ratio, drop_path=drop_path
+                )
             raise UserError(
                 f'pattern={pattern!r}: block {kind!r} is unknown, expected C, T, '
                 f'{", ".join(MIX_BLOCKS)}'
             )
 
         stem = nn.Sequential(
-            ConvNorm(3, 64, 3, stride=2, act=True),
-            ConvNorm(64, 32, 3, act=True),
-            ConvNorm(32, 64, 3, act=True),
-            ConvNorm(64, 64, 3, stride=2, act=True),
+            ConvNorm(3, 64, kernel_size=3, stride=2, act=True),
+            ConvNorm(64, 32, kernel_size=3, act=True),
+            ConvNorm(32, 64, kernel_size=3, act=True),
+            ConvNorm(64, 64, kernel_size=3, stride=2, act=True),
         )
         last = max(sum(depths) - 1, 1)
         drop_paths = (drop_path_rate * index / last for index in range(last + 1))
@@ -259,13 +264,13 @@ class TRTViT(Backbone):
         super().__init__(
             stem,
             stages,
-            channels,
-            (4, 8, 16, 32),
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            with_cp,
-            init_cfg,
+            channels=channels,
+            strides=(4, 8, 16, 32),
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
         )
         self.apply(init_weights)
 

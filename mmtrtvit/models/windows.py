@@ -38,7 +38,9 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
     """
     tokens = windows.flatten(2).transpose(1, 2)
     channels, window_size = windows.shape[1:3]
-    return merge_tokens(tokens, window_size, height, width, channels).permute(0, 3, 1, 2)
+    return merge_tokens(tokens, window_size, height=height, width=width, channels=channels).permute(
+        0, 3, 1, 2
+    )
 
 
 def split_tokens(x: Tensor, window_size: int, channels: int) -> Tensor:
@@ -60,7 +62,7 @@ def split_tokens(x: Tensor, window_size: int, channels: int) -> Tensor:
 
 
 def merge_tokens(
-    tokens: Tensor, window_size: int, height: int, width: int, channels: int
+    tokens: Tensor, window_size: int, *, height: int, width: int, channels: int
 ) -> Tensor:
     """Puts the windows of :func:`split_tokens` together again and crops the padding.
 

@@ -128,7 +128,7 @@ def open_model(args: argparse.Namespace) -> Model:
         from .sessions.triton import TritonSession
 
         session = TritonSession(args.server, args.model_name or Path(args.model_dir).resolve().name)
-    return kind(args.model_dir, args.device, args.threads, session)
+    return kind(args.model_dir, args.device, threads=args.threads, session=session)
 
 
 def main(args: argparse.Namespace) -> None:

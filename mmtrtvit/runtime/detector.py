@@ -49,4 +49,4 @@ class Detector(Model):
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
         nms = self.work_dir.params.nms or Suppression()
-        return merge_detections(results, tiles, size, nms.iou_threshold)
+        return merge_detections(results, tiles, size=size, iou_threshold=nms.iou_threshold)

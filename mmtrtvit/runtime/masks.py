@@ -8,7 +8,7 @@ from ..limits import MAX_COORDINATE
 
 
 def paste(
-    cells: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float
+    cells: np.ndarray, box: np.ndarray, *, size: tuple[int, int], threshold: float
 ) -> np.ndarray:
     """Pastes the mask of a box into an image, as MMDetection does.
 

@@ -46,6 +46,7 @@ class Model(ABC):
         self,
         work_dir: str | Path,
         device: str | None = None,
+        *,
         threads: int = 0,
         session: Session | None = None,
     ) -> None:
@@ -98,6 +99,7 @@ class Model(ABC):
         self,
         images: Iterable[ImageSource],
         batch_size: int = 1,
+        *,
         tile: tuple[int, int] | None = None,
         overlap: float = 0.2,
     ) -> Iterator[Any]:

@@ -68,7 +68,9 @@ class Detections:
         """Mask of one detection in the whole image, ``(H, W)``, bool."""
         if self.whole_masks is not None:
             return self.whole_masks[index]
-        return paste(self.cells[index], self.boxes[index], self.size, self.mask_threshold)
+        return paste(
+            self.cells[index], self.boxes[index], size=self.size, threshold=self.mask_threshold
+        )
 
     @property
     def masks(self) -> np.ndarray:

@@ -24,10 +24,11 @@ class Segmentor(Model):
         self,
         work_dir: str | Path,
         device: str | None = None,
+        *,
         threads: int = 0,
         session: Session | None = None,
     ) -> None:
-        super().__init__(work_dir, device, threads, session)
+        super().__init__(work_dir, device, threads=threads, session=session)
         output = next(each for each in self.session.outputs if each.name == 'output')
         if len(output.shape) not in (3, 4):
             raise UserError(

@@ -51,6 +51,7 @@ def _starts(side: int, part: int, overlap: float) -> list[int]:
 def merge_detections(
     results: Sequence[Detections],
     tiles: Sequence[Tile],
+    *,
     size: tuple[int, int],
     iou_threshold: float,
 ) -> Detections:

@@ -149,6 +149,7 @@ def compare_weights(
 def require_match(
     report: WeightsReport,
     name: str,
+    *,
     meta: Mapping[str, Any] | None = None,
     allowed: Collection[str] = (),
 ) -> None:

@@ -14,7 +14,7 @@ from .matching import fit_weights
 
 
 def adapt_weights(
-    backbone: nn.Module, state_dict: dict[str, Any], prefix: str, initialising: bool
+    backbone: nn.Module, state_dict: dict[str, Any], *, prefix: str, initialising: bool
 ) -> None:
     """Turns weights in any layout into those of the backbone that is about to load them, in place.
 

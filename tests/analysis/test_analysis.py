@@ -79,7 +79,7 @@ def test_sheet_of_images(tmp_path):
     (tmp_path / 'notes.txt').touch()
     images = pick_images(tmp_path, 5)
     assert [path.name for path in images] == ['0.jpg', '2.jpg', '4.jpg', '6.jpg', '8.jpg']
-    sheet = cv2.imread(str(draw_sheet(images, tmp_path / 'out' / 'sheet.png', 'title')))
+    sheet = cv2.imread(str(draw_sheet(images, tmp_path / 'out' / 'sheet.png', title='title')))
     assert {0, 50, 100, 150, 200} <= set(np.unique(sheet[..., 0]))
 
 

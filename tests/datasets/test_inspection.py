@@ -27,7 +27,7 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
     root = tmp_path_factory.mktemp('inspected') / 'shapes'
-    make_shapes(root, 12, 5, 64, seed=2)
+    make_shapes(root, 12, val=5, size=64, seed=2)
     return root
 
 
@@ -374,7 +374,9 @@ def test_label_maps_are_drawn_in_the_colours_of_the_config(copied, tmp_path):
 def test_captions_stand_on_the_sheet(shapes, tmp_path):
     images = sorted((shapes / 'images/validation').iterdir())[:2]
     plain, captioned = (
-        cv2.imread(str(draw_sheet(images, tmp_path / 'sheet.png', 'title', captions=captions)))
+        cv2.imread(
+            str(draw_sheet(images, tmp_path / 'sheet.png', title='title', captions=captions))
+        )
         for captions in (None, ['one', 'two\nlines'])
     )
     assert plain.shape == captioned.shape and (plain != captioned).any()

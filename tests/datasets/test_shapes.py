@@ -178,9 +178,9 @@ def test_all_images_differ(made, tmp_path):
 
 def test_complete_data_set_is_left_alone(tmp_path):
     root, calls = tmp_path / 'shapes', []
-    first = make_shapes(root, 2, 1, 64, progress=lambda: calls.append(1))
+    first = make_shapes(root, 2, val=1, size=64, progress=lambda: calls.append(1))
     times = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
-    second = make_shapes(root, 2, 1, 64, overwrite=True, progress=lambda: calls.append(1))
+    second = make_shapes(root, 2, val=1, size=64, overwrite=True, progress=lambda: calls.append(1))
     assert len(calls) == 3
     assert times == {path: path.stat().st_mtime_ns for path in root.rglob('*')}
     assert second == first | {'written': False}
@@ -188,29 +188,29 @@ def test_complete_data_set_is_left_alone(tmp_path):
 
 def test_incomplete_data_set_is_mended(tmp_path):
     root = tmp_path / 'shapes'
-    make_shapes(root, 2, 1, 64)
+    make_shapes(root, 2, val=1, size=64)
     before = digests(root)
     (root / 'annotations/training/00000001.png').unlink()
-    assert make_shapes(root, 2, 1, 64)['written']
+    assert make_shapes(root, 2, val=1, size=64)['written']
     assert digests(root) == before
 
 
 def test_other_arguments_need_overwrite(tmp_path):
     root = tmp_path / 'shapes'
-    make_shapes(root, 3, 2, 64)
+    make_shapes(root, 3, val=2, size=64)
     foreign = [root / 'notes.txt', root / 'images/training/mine.jpg', root / 'work_dirs/a/log.json']
     for path in foreign:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('mine')
     before = digests(root)
     with pytest.raises(FileExistsError, match='overwrite=True'):
-        make_shapes(root, 2, 1, 64, seed=1)
+        make_shapes(root, 2, val=1, size=64, seed=1)
     assert digests(root) == before
-    make_shapes(root, 2, 1, 64, seed=1, overwrite=True)
+    make_shapes(root, 2, val=1, size=64, seed=1, overwrite=True)
     assert [path.read_text() for path in foreign] == ['mine'] * 3
     for path in foreign:
         path.unlink()
-    make_shapes(tmp_path / 'fresh', 2, 1, 64, seed=1)
+    make_shapes(tmp_path / 'fresh', 2, val=1, size=64, seed=1)
     assert digests(root) == digests(tmp_path / 'fresh')
 
 
@@ -230,9 +230,9 @@ def test_foreign_folder_is_refused(tmp_path, marker):
         (tmp_path / 'shapes.json').write_text(marker)
     before = digests(tmp_path)
     with pytest.raises(FileExistsError, match=str(tmp_path)):
-        make_shapes(tmp_path, 1, 1, 64, overwrite=True)
+        make_shapes(tmp_path, 1, val=1, size=64, overwrite=True)
     with pytest.raises(FileExistsError, match='mine.txt'):
-        make_shapes(tmp_path / 'mine.txt', 1, 1, 64)
+        make_shapes(tmp_path / 'mine.txt', 1, val=1, size=64)
     assert digests(tmp_path) == before
 
 
@@ -240,7 +240,7 @@ def test_foreign_folder_is_refused(tmp_path, marker):
 def test_interrupted_run_leaves_nothing_half_done(tmp_path, existing):
     root = tmp_path / 'data/shapes'
     if existing:
-        make_shapes(root, 2, 1, 64)
+        make_shapes(root, 2, val=1, size=64)
     before = digests(tmp_path)
     calls = []
 
@@ -250,18 +250,18 @@ def test_interrupted_run_leaves_nothing_half_done(tmp_path, existing):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_shapes(root, 2, 2, 64, overwrite=True, progress=interrupt)
+        make_shapes(root, 2, val=2, size=64, overwrite=True, progress=interrupt)
     assert digests(tmp_path) == before
     assert root.exists() == existing
-    assert make_shapes(root, 2, 2, 64, overwrite=True)['written']
+    assert make_shapes(root, 2, val=2, size=64, overwrite=True)['written']
 
 
 def test_replacement_stopped_anywhere_is_never_complete(monkeypatch, tmp_path):
-    make_shapes(tmp_path / 'fresh', 2, 2, 64, seed=1)
+    make_shapes(tmp_path / 'fresh', 2, val=2, size=64, seed=1)
     replace = shapes.os.replace
     for stop in range(11):
         root = tmp_path / f'{stop}'
-        make_shapes(root, 2, 1, 64)
+        make_shapes(root, 2, val=1, size=64)
         moves = []
 
         def stopping(source, target, moves=moves, stop=stop):
@@ -272,9 +272,9 @@ def test_replacement_stopped_anywhere_is_never_complete(monkeypatch, tmp_path):
 
         monkeypatch.setattr(shapes.os, 'replace', stopping)
         with pytest.raises(OSError, match='stopped'):
-            make_shapes(root, 2, 2, 64, seed=1, overwrite=True)
+            make_shapes(root, 2, val=2, size=64, seed=1, overwrite=True)
         monkeypatch.undo()
-        assert make_shapes(root, 2, 2, 64, seed=1, overwrite=True)['written']
+        assert make_shapes(root, 2, val=2, size=64, seed=1, overwrite=True)['written']
         assert digests(root) == digests(tmp_path / 'fresh')
 
 

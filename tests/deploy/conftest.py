@@ -65,7 +65,15 @@ def export_any_size(images):
         axes['input'] = {0: 'batch', 2: 'height', 3: 'width'}
         if 'output' in axes:
             axes['output'] = {0: 'batch', 2: 'rows', 3: 'columns'}
-        return export(module, inputs, path, module.output_names, axes, exporter, **options)
+        return export(
+            module,
+            inputs,
+            path=path,
+            output_names=module.output_names,
+            dynamic_axes=axes,
+            exporter=exporter,
+            **options,
+        )
 
     return export_to
 

@@ -31,7 +31,14 @@ def weights(tmp_path):
 
 def described(name, weights, net='end2end.onnx', **settings):
     config = read_config(ROOT / 'configs' / name)
-    return describe(config, DeploySettings(**settings), net, CLASSES, PALETTE, weights)
+    return describe(
+        config,
+        DeploySettings(**settings),
+        net=net,
+        classes=CLASSES,
+        palette=PALETTE,
+        checkpoint=weights,
+    )
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -126,7 +133,14 @@ def test_an_unknown_transform_is_refused_by_name(weights):
     config = read_config(ROOT / 'configs/demo/retinanet_trtvit_b.py')
     config.test_dataloader.dataset.pipeline.insert(1, dict(type='YOLOXHSVRandomAug'))
     with pytest.raises(UserError, match='retinanet_trtvit_b.py: the runtime does not know the tr'):
-        describe(config, DeploySettings(), 'x.onnx', CLASSES, PALETTE, weights)
+        describe(
+            config,
+            DeploySettings(),
+            net='x.onnx',
+            classes=CLASSES,
+            palette=PALETTE,
+            checkpoint=weights,
+        )
 
 
 def test_a_config_without_a_test_pipeline_is_refused():

@@ -189,7 +189,9 @@ def same(found, expected):
 
 
 def test_a_repository_of_a_detector(made, tmp_path):
-    (folder,) = export_triton(made(), tmp_path / 'models', 'shapes', Serving(16, 3, (0, 2), 500))
+    (folder,) = export_triton(
+        made(), tmp_path / 'models', name='shapes', serving=Serving(16, 3, (0, 2), 500)
+    )
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')) == [
         '1',
         '1/model.onnx',
@@ -229,13 +231,13 @@ def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_pr
     (work_dir / 'detail.json').write_text(
         json.dumps(dict(settings=dict(profiles=[dict(max_shape=[4, 3, 800, 800])])))
     )
-    (folder,) = export_triton(work_dir, tmp_path / 'models', 'shapes')
+    (folder,) = export_triton(work_dir, tmp_path / 'models', name='shapes')
     config = config_of(folder)
     assert (config.backend, config.max_batch_size) == ('tensorrt', 4)
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
     assert (folder / '1/model.plan').read_bytes() == b'an engine'
     with pytest.raises(UserError, match='end2end.engine is an engine, which runs on a GPU only'):
-        export_triton(work_dir, tmp_path / 'models', 'shapes', Serving())
+        export_triton(work_dir, tmp_path / 'models', name='shapes', serving=Serving())
 
 
 def test_a_graph_of_one_image_has_no_dynamic_batches(made, tmp_path, serve, images):
@@ -261,7 +263,7 @@ def client(work_dir, address, name, kind=Detector):
 
 def test_the_client_finds_what_the_file_finds(made, tmp_path, serve, images):
     work_dir = made()
-    export_triton(work_dir, tmp_path / 'models', 'shapes', Serving(max_batch_size=2))
+    export_triton(work_dir, tmp_path / 'models', name='shapes', serving=Serving(max_batch_size=2))
     servicer, address = serve(tmp_path / 'models')
     local = Detector(work_dir)
     (work_dir / 'end2end.onnx').unlink()  # the client has no need of it
@@ -276,7 +278,7 @@ def test_the_client_finds_what_the_file_finds(made, tmp_path, serve, images):
 )
 def test_an_ensemble_takes_pixels(transforms, made, tmp_path, serve, images):
     work_dir = made(transforms=transforms)
-    folders = export_triton(work_dir, tmp_path / 'models', 'shapes', preprocessing=True)
+    folders = export_triton(work_dir, tmp_path / 'models', name='shapes', preprocessing=True)
     assert [folder.name for folder in folders] == [
         'shapes',
         'shapes_preprocessing',
@@ -304,7 +306,7 @@ def test_an_ensemble_takes_pixels(transforms, made, tmp_path, serve, images):
 
 def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
     work_dir = made('Segmentor', transforms=TRANSFORMS)
-    export_triton(work_dir, tmp_path / 'models', 'maps', preprocessing=True)
+    export_triton(work_dir, tmp_path / 'models', name='maps', preprocessing=True)
     _, address = serve(tmp_path / 'models')
     remote = client(work_dir, address, 'maps', Segmentor)
     for found, expected in zip(remote.predict(images, 3), Segmentor(work_dir).predict(images)):
@@ -325,7 +327,7 @@ def test_what_no_server_can_normalise(options, message, made, tmp_path):
 
 def test_a_server_that_is_not_there_and_a_model_that_it_does_not_know(made, tmp_path, serve):
     work_dir = made()
-    export_triton(work_dir, tmp_path / 'models', 'shapes')
+    export_triton(work_dir, tmp_path / 'models', name='shapes')
     _, address = serve(tmp_path / 'models')
     with pytest.raises(UserError, match='localhost:.* says about the model other: unknown model: '):
         client(work_dir, address, 'other')

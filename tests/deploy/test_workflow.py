@@ -64,7 +64,11 @@ def exported(request, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         result = deploy(
-            DeploySettings(), read_config(f'{name}.py'), f'{name}.pth', images(), f'deployed {name}'
+            DeploySettings(),
+            read_config(f'{name}.py'),
+            checkpoint=f'{name}.pth',
+            images=images(),
+            work_dir=f'deployed {name}',
         )
     return name, result
 
@@ -98,7 +102,9 @@ def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
 
     monkeypatch.setattr(workflow.Predictor, '__call__', call)
     config, before = read_config('retinanet.py'), torch.backends.cudnn.allow_tf32
-    deploy(DeploySettings(), config, 'retinanet.pth', images()[:1], tmp_path)
+    deploy(
+        DeploySettings(), config, checkpoint='retinanet.pth', images=images()[:1], work_dir=tmp_path
+    )
     assert seen[0] is False and torch.backends.cudnn.allow_tf32 is before
 
 
@@ -116,8 +122,10 @@ def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
 
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
-    predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
-    differences, _ = verify_on(predictor, OnnxRunner(result.onnx), odd_images(), tmp_path)
+    predictor = load(f'{name}.py', f'{name}.pth', device='cpu')
+    differences, _ = verify_on(
+        predictor, OnnxRunner(result.onnx), images=odd_images(), work_dir=tmp_path
+    )
     assert all(difference.within for difference in differences)
 
 
@@ -133,14 +141,14 @@ def test_the_file_has_the_metric_of_the_weights(exported):
 def test_a_graph_of_one_size_takes_smaller_images_too(name, tmp_path):
     settings = DeploySettings(input_shape=(128, 160), dynamic_size=False, dynamic_batch=False)
     config = read_config(f'{name}.py')
-    result = deploy(settings, config, f'{name}.pth', images(), tmp_path)
+    result = deploy(settings, config, checkpoint=f'{name}.pth', images=images(), work_dir=tmp_path)
     assert result.verified
     runner = OnnxRunner(result.onnx)
     assert runner.shapes['input'] == (1, 3, 128, 160)
     config.test_dataloader.dataset.pipeline[1].scale = (200, 200)
-    predictor = load(config, f'{name}.pth', 'cpu')
+    predictor = load(config, f'{name}.pth', device='cpu')
     with pytest.raises(UserError, match=r'takes images of 128 x 160 \(H x W\); one has'):
-        verify_on(predictor, runner, odd_images(), tmp_path)
+        verify_on(predictor, runner, images=odd_images(), work_dir=tmp_path)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
@@ -149,14 +157,16 @@ def test_a_image_without_detections(name, tmp_path):
     config.merge_from_dict(
         {f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': 0.9999}
     )
-    result = deploy(DeploySettings(), config, f'{name}.pth', images(), tmp_path)
+    result = deploy(
+        DeploySettings(), config, checkpoint=f'{name}.pth', images=images(), work_dir=tmp_path
+    )
     assert result.verified and result.differences[0].count == 0
 
 
 def test_label_maps_out_of_the_graph(tmp_path):
     config = read_config('fpn.py')
     settings = DeploySettings(with_argmax=True)
-    result = deploy(settings, config, 'fpn.pth', images(), tmp_path)
+    result = deploy(settings, config, checkpoint='fpn.pth', images=images(), work_dir=tmp_path)
     runner = OnnxRunner(result.onnx)
     (output,) = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
@@ -180,7 +190,9 @@ def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
     modules = []
     monkeypatch.setattr(workflow, 'export', lambda module, *args: modules.append(module))
     settings = DeploySettings(backend=backend, precision=precision)
-    export_model(load('fpn.py', 'fpn.pth', 'cpu').model, settings, tmp_path / 'end2end.onnx')
+    export_model(
+        load('fpn.py', 'fpn.pth', device='cpu').model, settings, path=tmp_path / 'end2end.onnx'
+    )
     (module,) = modules
     assert isinstance(module.backbone, OnnxBackbone) == expected
 
@@ -189,7 +201,13 @@ def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
 def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
     settings = DeploySettings(precision=precision, calibration=Calibration(num_images=2))
-    result = deploy(settings, read_config(f'{name}.py'), f'{name}.pth', images(), tmp_path)
+    result = deploy(
+        settings,
+        read_config(f'{name}.py'),
+        checkpoint=f'{name}.pth',
+        images=images(),
+        work_dir=tmp_path,
+    )
     assert result.verified and not all(each.within for each in result.differences)
     if name == 'fpn':
         assert result.differences[0].mean < 0.1
@@ -231,7 +249,13 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
         torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.05)
     meta = dict(dataset_meta=dict(classes=tuple(map(str, range(80)))))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'stock.pth')
-    result = deploy(DeploySettings(), config, tmp_path / 'stock.pth', images()[:2], tmp_path)
+    result = deploy(
+        DeploySettings(),
+        config,
+        checkpoint=tmp_path / 'stock.pth',
+        images=images()[:2],
+        work_dir=tmp_path,
+    )
     assert result.verified, result.differences
     assert result.differences[0].count > 0
 
@@ -314,9 +338,9 @@ def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
         deploy(
             DeploySettings(backend='tensorrt'),
             read_config('fpn.py'),
-            'fpn.pth',
-            [],
-            tmp_path,
+            checkpoint='fpn.pth',
+            images=[],
+            work_dir=tmp_path,
             verify=False,
         )
 

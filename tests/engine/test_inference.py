@@ -220,7 +220,8 @@ def test_drawn_label_maps_have_the_palette(predictors):
 
 def test_a_detector_and_a_segmentor_side_by_side(folder):
     first, second, third = (
-        load(f'{name}.py', f'{name}.pth', 'cpu') for name in ('retinanet', 'fpn', 'retinanet')
+        load(f'{name}.py', f'{name}.pth', device='cpu')
+        for name in ('retinanet', 'fpn', 'retinanet')
     )
     assert first.classes == CLASSES[1:] and second.classes == CLASSES
     assert_equal(tensors(first(shapes())), tensors(third(shapes())))
@@ -229,27 +230,27 @@ def test_a_detector_and_a_segmentor_side_by_side(folder):
 def test_classes_without_a_record_in_the_checkpoint(folder):
     state = torch.load('retinanet.pth', weights_only=True)
     torch.save(state['state_dict'], 'plain.pth')
-    assert load('retinanet.py', 'plain.pth', 'cpu').classes == CLASSES[1:]
+    assert load('retinanet.py', 'plain.pth', device='cpu').classes == CLASSES[1:]
     names = dict.fromkeys(['test_dataloader.dataset.metainfo'], None)
     with pytest.raises(
         UserError,
         match=('num_classes is 3, but test_dataloader.dataset names 80 classes. Set metainfo'),
     ):
-        load('retinanet.py', 'plain.pth', 'cpu', options=names)
+        load('retinanet.py', 'plain.pth', device='cpu', options=names)
 
 
 def test_classes_in_the_checkpoint_that_do_not_fit(folder):
     state = torch.load('retinanet.pth', weights_only=True)
     state['meta']['dataset_meta']['classes'] = ('thing',)
     torch.save(state, 'thing.pth')
-    assert load('retinanet.py', 'thing.pth', 'cpu').classes == CLASSES[1:]
+    assert load('retinanet.py', 'thing.pth', device='cpu').classes == CLASSES[1:]
 
 
 def test_a_palette_that_is_too_short(folder):
     state = torch.load('fpn.pth', weights_only=True)
     state['meta']['dataset_meta']['palette'] = [[1, 2, 3]]
     torch.save(state, 'short.pth')
-    palette = load('fpn.py', 'short.pth', 'cpu').legend.palette
+    palette = load('fpn.py', 'short.pth', device='cpu').legend.palette
     assert len(palette) == len({*palette}) == 4
 
 
@@ -275,13 +276,13 @@ def test_the_newest_checkpoint_of_a_work_dir(folder, run, tmp_path):
 )
 def test_what_does_not_fit_is_refused(config, checkpoint, message):
     with pytest.raises(UserError, match=message):
-        load(config, checkpoint, 'cpu')
+        load(config, checkpoint, device='cpu')
 
 
 @pytest.mark.parametrize('device', ['cuda:99', 'gpu', 'meta'])
 def test_a_wrong_device_is_named(device):
     with pytest.raises(UserError, match=f"the device '{device}' cannot be used. There are: cpu"):
-        load('retinanet.py', 'retinanet.pth', device)
+        load('retinanet.py', 'retinanet.pth', device=device)
 
 
 def test_other_scopes_are_refused(folder):

@@ -114,7 +114,7 @@ def test_every_parameter_learns():
 
 def test_behind_the_backbone_at_an_odd_size():
     backbone = EfficientViT('m0').eval()
-    neck = EfficientViTFPN(backbone.out_channels, 8, 6, 2)
+    neck = EfficientViTFPN(backbone.out_channels, 8, num_outs=6, num_extra_trans_convs=2)
     outputs = neck(backbone(torch.randn(1, 3, 100, 67)))
     sizes = [tuple(output.shape[2:]) for output in outputs]
     assert sizes == [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2), (1, 1)]

@@ -33,7 +33,7 @@ def count(model: nn.Module) -> int:
 
 
 def mix_block(kind: str, mix_ratio: float = 0.5, channels: int = 128) -> nn.Module:
-    return MIX_BLOCKS[kind](channels, mix_ratio, 32, 3.0, 0.0)
+    return MIX_BLOCKS[kind](channels, mix_ratio, head_dim=32, mlp_ratio=3.0, drop_path=0.0)
 
 
 # The whole

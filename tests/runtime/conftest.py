@@ -37,8 +37,15 @@ def exported(small_models, tmp_path_factory):
         work_dir = tmp_path_factory.mktemp(name)
         config = read_config(small_models / f'{name}.py')
         weights = small_models / f'{name}.pth'
-        path = deploy(DeploySettings(**settings), config, weights, [], work_dir, verify=False).onnx
-        host = load(config, weights, 'cpu')
+        path = deploy(
+            DeploySettings(**settings),
+            config,
+            checkpoint=weights,
+            images=[],
+            work_dir=work_dir,
+            verify=False,
+        ).onnx
+        host = load(config, weights, device='cpu')
         host.model = deployed(host.model, OnnxRunner(path))
         return SimpleNamespace(work_dir=work_dir, host=host)
 

@@ -46,7 +46,7 @@ def boxes(*rows, size=(100, 100)):
 
 
 def merged(*parts, tiles):
-    found = merge_detections(parts, tiles, (100, 160), 0.5)
+    found = merge_detections(parts, tiles, size=(100, 160), iou_threshold=0.5)
     return [
         (*map(float, box), round(float(score), 2), int(label))
         for box, score, label in zip(found.boxes, found.scores, found.labels)
@@ -113,7 +113,7 @@ def test_masks_and_notes_come_along():
         0.5,
         'shrunk',
     )
-    found = merge_detections([first, second], [LEFT, RIGHT], (100, 160), 0.5)
+    found = merge_detections([first, second], [LEFT, RIGHT], size=(100, 160), iou_threshold=0.5)
     assert found.note == 'shrunk' and found.size == (100, 160)
     assert found.masks.sum(axis=(1, 2)).tolist() == [0, 64] and found.masks[1, 1:9, 1:9].all()
 

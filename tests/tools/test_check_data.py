@@ -45,7 +45,7 @@ CONFIGS = {
 def shapes(tmp_path_factory):
     """The generated shapes; their training boxes as VOC files, too."""
     root = tmp_path_factory.mktemp('shapes') / 'shapes'
-    make_shapes(root, 6, 3, 64, seed=4)
+    make_shapes(root, 6, val=3, size=64, seed=4)
     for split, name in (('training', 'train'), ('validation', 'val')):
         content = json.loads((root / f'annotations/instances_{split}.json').read_text())
         names = {item['id']: item['name'] for item in content['categories']}

@@ -167,7 +167,7 @@ def folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp('user')
     data = folder / 'data/shapes'
-    make_shapes(data, 12, 5, 64)
+    make_shapes(data, 12, val=5, size=64)
     file = data / 'annotations/instances_training.json'
     coco = json.loads(file.read_text())
     first = [box for box in coco['annotations'] if box['image_id'] == coco['images'][0]['id']]
@@ -273,7 +273,7 @@ def one_thread():
 def train_here(folder, config, work_dir):
     """Trains in this process, with the double batch."""
     options = {'train_dataloader.batch_size': 4, 'visualizer.name': work_dir}
-    return train(read_config(folder / config, options, folder / work_dir))
+    return train(read_config(folder / config, options, work_dir=folder / work_dir))
 
 
 @pytest.fixture(scope='module')

@@ -21,7 +21,7 @@ def folder(small_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp('gpu')
     for path in small_models.glob('*.p*'):
         (folder / path.name).symlink_to(path)
-    make_shapes(folder / 'data/shapes', 16, 3, (64, 96))
+    make_shapes(folder / 'data/shapes', 16, val=3, size=(64, 96))
     return folder
 
 

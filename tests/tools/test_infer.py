@@ -37,7 +37,7 @@ SHAPES = 'data/shapes/images/validation'
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('user')
-    make_shapes(folder / 'data/shapes', 1, 2, 64)
+    make_shapes(folder / 'data/shapes', 1, val=2, size=64)
     (folder / 'detector.py').write_text(DETECTOR)
     config = read_config(folder / 'detector.py')
     import_host('mmdet')

@@ -157,7 +157,7 @@ custom_hooks = [dict(type='EpochSeedHook'), dict(type='KillHook')]
 def folder(tmp_path_factory):
     """A user's folder: data, configs, a module."""
     folder = tmp_path_factory.mktemp('user')
-    make_shapes(folder / 'data/shapes', 12, 4, 64)
+    make_shapes(folder / 'data/shapes', 12, val=4, size=64)
     files = {
         'detector.py': DETECTOR,
         'killed.py': KILLED,

@@ -193,7 +193,7 @@ def test_another_model_is_refused_with_what_is_known_of_it():
     assert report.share == pytest.approx(6 / sum(v.numel() for v in state.values() if v.ndim))
     meta = dict(experiment_name='upernet_a_20260102_030405', dataset_meta=dict(classes=list('xyz')))
     with pytest.raises(UserError) as caught:
-        require_match(report, '/runs/x.pth', meta)
+        require_match(report, '/runs/x.pth', meta=meta)
     message = str(caught.value)
     assert '/runs/x.pth looks like the checkpoint of another model or config' in message
     assert '8 not in the file: conv.weight, norm.bias, norm.running_mean' in message

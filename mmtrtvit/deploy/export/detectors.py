@@ -60,6 +60,7 @@ class ExportedDetector(nn.Module):
         self,
         scores: Tensor,
         boxes: Tensor,
+        *,
         labels: Tensor,
         score_thr: float,
         iou_thr: float,
@@ -115,14 +116,19 @@ class ExportedOneStageDetector(ExportedDetector):
         levels = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
-                self.head, index, logits, deltas, count
+                self.head, index, logits=logits, deltas=deltas, count=count
             )
-            boxes = decode_boxes(anchors, level_deltas, *normalisation(self.head), sizes)
+            boxes = decode_boxes(anchors, level_deltas, **normalisation(self.head), sizes=sizes)
             levels.append(best_pairs(scores, boxes, count))
         scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         return self.results(
-            scores, boxes, labels, cfg.score_thr, cfg.nms.iou_threshold, cfg.max_per_img
+            scores,
+            boxes,
+            labels=labels,
+            score_thr=cfg.score_thr,
+            iou_thr=cfg.nms.iou_threshold,
+            count=cfg.max_per_img,
         )
 
 
@@ -151,7 +157,8 @@ class ExportedTwoStageDetector(ExportedDetector):
             self.output_names = (*ExportedDetector.output_names, 'masks')
 
     def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """See :meth:`ExportedDetector.results`; masks are probabilities, ``(B, K, 28, 28)``, float32.
+        """See :meth:`ExportedDetector.results`; masks are probabilities, ``(B, K, 28, 28)``,
+        float32.
 
         Args:
             input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
@@ -172,15 +179,18 @@ class ExportedTwoStageDetector(ExportedDetector):
         boxes = decode_boxes(
             anchors.reshape(-1, count * boxes_per_proposal, 4),
             deltas.reshape(-1, count * boxes_per_proposal, 4),
-            *normalisation(self.bbox_head),
-            sizes,
+            **normalisation(self.bbox_head),
+            sizes=sizes,
         )
         count = min(MAX_TOP_K, count * classes)
+        scores, boxes, labels = best_pairs(scores, boxes, count)
         results = self.results(
-            *best_pairs(scores, boxes, count),
-            cfg.rcnn.score_thr,
-            cfg.rcnn.nms.iou_threshold,
-            cfg.rcnn.max_per_img,
+            scores,
+            boxes,
+            labels=labels,
+            score_thr=cfg.rcnn.score_thr,
+            iou_thr=cfg.rcnn.nms.iou_threshold,
+            count=cfg.rcnn.max_per_img,
         )
         return results if self.mask_head is None else (*results, self.masks(maps, *results[1:]))
 
@@ -192,9 +202,9 @@ class ExportedTwoStageDetector(ExportedDetector):
         levels = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
-                self.rpn_head, index, logits, deltas, count
+                self.rpn_head, index, logits=logits, deltas=deltas, count=count
             )
-            boxes = decode_boxes(anchors, level_deltas, *normalisation(self.rpn_head), sizes)
+            boxes = decode_boxes(anchors, level_deltas, **normalisation(self.rpn_head), sizes=sizes)
             levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
         scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
@@ -224,7 +234,7 @@ ONE_PIXEL = (0.0, 0.0, 1.0, 1.0)
 
 
 def best_level_anchors(
-    head: nn.Module, level: int, logits: list[Tensor], deltas: list[Tensor], count: int
+    head: nn.Module, level: int, *, logits: list[Tensor], deltas: list[Tensor], count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
     generator = head.prior_generator
@@ -247,9 +257,9 @@ def usable(scores: Tensor, boxes: Tensor, min_size: float) -> Tensor:
     return torch.where((sides > min_size).all(dim=-1), scores, NOTHING)
 
 
-def normalisation(head: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Means and standard deviations of a head's deltas."""
-    return tuple(head.bbox_coder.means), tuple(head.bbox_coder.stds)
+def normalisation(head: nn.Module) -> dict[str, tuple[float, ...]]:
+    """Means and standard deviations of a head's deltas, as :func:`.ops.decode_boxes` takes them."""
+    return dict(means=tuple(head.bbox_coder.means), stds=tuple(head.bbox_coder.stds))
 
 
 def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, Any]:

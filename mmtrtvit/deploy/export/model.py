@@ -23,6 +23,7 @@ EXAMPLE_SIZES = {TORCHSCRIPT: (96, 128), DYNAMO: (480, 640)}
 def export_model(
     model: nn.Module,
     settings: DeploySettings,
+    *,
     path: Path,
     device: str = 'cpu',
     metadata: Mapping[str, Any] | None = None,
@@ -43,12 +44,12 @@ def export_model(
     return export(
         module,
         inputs,
-        path,
-        module.output_names,
-        dynamic_axes(module, settings),
-        settings.exporter,
-        settings.slim,
-        metadata,
+        path=path,
+        output_names=module.output_names,
+        dynamic_axes=dynamic_axes(module, settings),
+        exporter=settings.exporter,
+        slimmed=settings.slim,
+        metadata=metadata,
     )
 
 

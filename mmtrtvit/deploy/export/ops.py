@@ -160,6 +160,7 @@ def grid_anchors(base_anchors: Tensor, x: Tensor, stride: Sequence[int]) -> Tens
 def decode_boxes(
     anchors: Tensor,
     deltas: Tensor,
+    *,
     means: Sequence[float],
     stds: Sequence[float],
     sizes: Tensor,
@@ -196,6 +197,7 @@ def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
 def pool_by_roi_align(
     x: Tensor,
     boxes: Tensor,
+    *,
     output_size: Sequence[int],
     scale: float,
     sampling_ratio: int,
@@ -223,6 +225,7 @@ def pool_by_roi_align(
 def pool_by_grid(
     x: Tensor,
     boxes: Tensor,
+    *,
     output_size: Sequence[int],
     scale: float,
     sampling_ratio: int,
@@ -257,6 +260,7 @@ def pool_by_grid(
 def pooled_rois(
     maps: Sequence[Tensor],
     boxes: Tensor,
+    *,
     strides: Sequence[int],
     finest_scale: float,
     output_size: Sequence[int],
@@ -294,7 +298,12 @@ def pooled_rois(
         cell = boxes.new_tensor([0.0, 0.0, stride, stride]).expand_as(boxes)
         x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
         features = pool(
-            x, torch.where(here, boxes, cell), output_size, 1 / stride, sampling_ratio, aligned
+            x,
+            torch.where(here, boxes, cell),
+            output_size=output_size,
+            scale=1 / stride,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
         )
         pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.0)
     return pooled

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...models import fuse
 
-# The parts of an exported detector or segmentor that run in half. What stands behind them (top-k, boxes, NMS,
-# RoIAlign) does not bear the rounding.
+# The parts of an exported detector or segmentor that run in half. What stands behind them (top-k,
+# boxes, NMS, RoIAlign) does not bear the rounding.
 DENSE = ('backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head')
 BEHIND_FLOAT = ('backbone', 'bbox_head', 'mask_head')
 BEFORE_FLOAT = ('bbox_head', 'mask_head')  # behind the others post-processing casts by itself

@@ -16,8 +16,7 @@ class WithPreprocessing(nn.Module):
     network sees are exactly those of MMDetection and MMSegmentation.
 
     Args:
-        module: :class:`.detectors.ExportedDetector` or :class:`.segmentors.ExportedSegmentor`, also in half
-            precision.
+        module: What :func:`.support.module_to_export` returns, also in half precision.
         preprocessor: The model's ``data_preprocessor``.
 
     Attributes:

@@ -41,6 +41,7 @@ class Exported:
 def export(
     module: nn.Module,
     inputs: Mapping[str, Tensor],
+    *,
     path: str | Path,
     output_names: Sequence[str],
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,

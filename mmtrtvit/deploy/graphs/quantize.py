@@ -81,6 +81,7 @@ class Quantization:
 def quantize(
     source: str | Path,
     target: str | Path,
+    *,
     batches: Iterable[Batch],
     calibration: Calibration,
     exclude_worst: int = 0,

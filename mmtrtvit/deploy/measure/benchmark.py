@@ -33,6 +33,7 @@ class BenchmarkResult:
 def benchmark(
     models: Sequence[str | Path],
     config: str | Path | None = None,
+    *,
     size: tuple[int, int] = (480, 640),
     batches: Sequence[int] = (1,),
     rounds: int = 50,
@@ -61,15 +62,17 @@ def benchmark(
     result = BenchmarkResult()
     for batch in batches:
         calls = {
-            name: partial(runner.infer, random_inputs(runner.shapes, batch, size))
+            name: partial(runner.infer, random_inputs(runner.shapes, batch, size=size))
             for name, runner in runners.items()
         }
         with torch_threads(threads or None):
-            result.latencies[batch] = measure_latency(calls, batch, rounds, warmup)
+            result.latencies[batch] = measure_latency(calls, batch, rounds=rounds, warmup=warmup)
     for name, runner in runners.items() if layers else ():
-        inputs = random_inputs(runner.shapes, batches[0], size)
+        inputs = random_inputs(runner.shapes, batches[0], size=size)
         if isinstance(runner, OnnxRunner):
-            result.layers[name] = onnx_layers(name, inputs, PROFILED_ROUNDS, warmup, threads)
+            result.layers[name] = onnx_layers(
+                name, inputs, rounds=PROFILED_ROUNDS, warmup=warmup, threads=threads
+            )
         elif isinstance(runner, TensorRTRunner):
             times = runner.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
             result.layers[name] = engine_layers(times, runner.layers())

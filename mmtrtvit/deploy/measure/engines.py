@@ -32,6 +32,7 @@ WARMUP = 5
 def check_engines(
     work_dir: str | Path,
     images: Sequence[str | Path],
+    *,
     options: Sequence[EngineOptions],
     folder: str | Path,
     device: str = 'cuda:0',
@@ -87,10 +88,17 @@ def check_engines(
         entry = dict(options=asdict(each))
         report['engines'].append(entry)
         try:
-            built = build_engine(onnx, Path(folder, name), each, profiles)
+            built = build_engine(onnx, Path(folder, name), options=each, profiles=profiles)
             entry['build'] = {**asdict(built), 'path': str(built.path)}
             runner = TensorRTRunner(built.path, device)
-            entry |= compare_and_time(work_dir, runner, reference, prepared, expected, rounds)
+            entry |= compare_and_time(
+                work_dir,
+                runner,
+                reference=reference,
+                prepared=prepared,
+                expected=expected,
+                rounds=rounds,
+            )
             if evaluate:
                 entry['metrics'] = evaluate(built.path)
         except EngineUnavailable:
@@ -156,6 +164,7 @@ class RunnerSession:
 def compare_and_time(
     work_dir: str | Path,
     runner: TensorRTRunner,
+    *,
     reference: Model,
     prepared: Sequence[Any],
     expected: Sequence[Detections | LabelMap],
@@ -172,8 +181,8 @@ def compare_and_time(
             'onnxruntime on the CPU': partial(reference.session.run, session.last),
         },
         1,
-        rounds,
-        WARMUP,
+        rounds=rounds,
+        warmup=WARMUP,
     )
     times = runner.time_layers(session.last, WARMUP + PROFILED_ROUNDS)[WARMUP:]
     layers = engine_layers(times, runner.layers())

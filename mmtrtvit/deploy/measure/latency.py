@@ -28,7 +28,7 @@ class Latency:
 
 
 def measure_latency(
-    functions: Mapping[str, Callable[[], Any]], batch: int, rounds: int = 50, warmup: int = 5
+    functions: Mapping[str, Callable[[], Any]], batch: int, *, rounds: int = 50, warmup: int = 5
 ) -> dict[str, Latency]:
     """Times functions in turn, so that whatever slows the machine down slows all of them.
 
@@ -38,7 +38,7 @@ def measure_latency(
         rounds: Rounds that count; each calls every function once.
         warmup: Calls of each before them.
     """
-    times = times_side_by_side(functions, rounds, warmup)
+    times = times_side_by_side(functions, rounds, warmup=warmup)
     return {
         name: Latency(
             float(np.median(values)),
@@ -51,7 +51,11 @@ def measure_latency(
 
 
 def random_inputs(
-    shapes: Mapping[str, tuple[int | None, ...]], batch: int, size: tuple[int, int], seed: int = 0
+    shapes: Mapping[str, tuple[int | None, ...]],
+    batch: int,
+    *,
+    size: tuple[int, int],
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Noise in the place of images.
 

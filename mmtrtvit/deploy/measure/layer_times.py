@@ -90,6 +90,7 @@ def engine_layers(
 def onnx_layers(
     path: str | Path,
     inputs: Mapping[str, np.ndarray],
+    *,
     rounds: int = 10,
     warmup: int = 2,
     threads: int = 0,

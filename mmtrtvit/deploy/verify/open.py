@@ -50,7 +50,7 @@ def open_checkpoint(config: str | Path, checkpoint: str | Path, device: str = 'c
     from ...models import fuse
     from ..export import support
 
-    model = load(config, checkpoint, device).model
+    model = load(config, checkpoint, device=device).model
     settings = DeploySettings()
     support.check(model, settings)
     module = support.module_to_export(fuse(model), settings)

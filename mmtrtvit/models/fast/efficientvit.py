@@ -65,7 +65,9 @@ class FastAttentionHead(nn.Module):
         offset: What the output lacks of that of ``head``, ``(C,)``.
     """
 
-    def __init__(self, head: AttentionHead, bias: Tensor, window_size: int, offset: Tensor) -> None:
+    def __init__(
+        self, head: AttentionHead, bias: Tensor, *, window_size: int, offset: Tensor
+    ) -> None:
         super().__init__()
         qkv = folded(head.qkv)
         weight = qkv.weight.flatten(1)
@@ -129,7 +131,9 @@ class FastWindowAttention(nn.Module):
         offsets = [biases.new_zeros(self.widths[0])]
         self.heads = nn.ModuleList()
         for head, bias in zip(attention.heads, biases):
-            self.heads.append(FastAttentionHead(head, bias, self.window_size, offsets[-1]))
+            self.heads.append(
+                FastAttentionHead(head, bias, window_size=self.window_size, offset=offsets[-1])
+            )
             offsets.append(self.heads[-1].offset)
         offsets = torch.cat(offsets[1:])
         # relu(x + offset) = max(x, -offset) + offset
@@ -149,7 +153,9 @@ class FastWindowAttention(nn.Module):
         height, width = tokens.shape[1:3]
         tokens = split_tokens(tokens, self.window_size, channels)
         tokens = cascade(self.heads, tokens.split(self.widths, dim=2))
-        tokens = merge_tokens(tokens, self.window_size, height, width, channels)
+        tokens = merge_tokens(
+            tokens, self.window_size, height=height, width=width, channels=channels
+        )
         return torch.maximum(tokens, self.floor)
 
     def _by_one_kernel(self, tokens: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)

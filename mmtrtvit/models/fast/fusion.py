@@ -36,9 +36,9 @@ class FusedBackbone(Backbone):
         super().__init__(
             FastStem(*backbone.stem),
             backbone.stages[: last + 1],
-            dict(zip(backbone.out_indices, backbone.out_channels)),
-            dict(zip(backbone.out_indices, backbone.out_strides)),
-            backbone.out_indices,
+            channels=dict(zip(backbone.out_indices, backbone.out_channels)),
+            strides=dict(zip(backbone.out_indices, backbone.out_strides)),
+            out_indices=backbone.out_indices,
         )
         _replace_blocks(self)
 

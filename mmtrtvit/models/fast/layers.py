@@ -67,7 +67,7 @@ class FastLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if onednn.takes(x, self.weight):
-            return onednn.product(x, self.weight, self.bias, self.packed)
+            return onednn.product(x, self.weight, bias=self.bias, packed=self.packed)
         return super().forward(x)
 
 

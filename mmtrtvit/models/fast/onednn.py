@@ -69,7 +69,12 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     if conv.pointwise:  # a linear layer over tokens does less around the same product
         tokens = None if other is None else other.permute(0, 2, 3, 1)
         x = product(
-            x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias, conv.packed, tokens, conv.relu
+            x.permute(0, 2, 3, 1),
+            conv.weight.flatten(1),
+            bias=conv.bias,
+            packed=conv.packed,
+            other=tokens,
+            relu=conv.relu,
         )
         return x.permute(0, 3, 1, 2)
     settings = conv.padding, conv.stride, conv.dilation, conv.groups
@@ -88,6 +93,7 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
 def product(
     x: Tensor,
     weight: Tensor,
+    *,
     bias: Tensor | None,
     packed: Packed,
     other: Tensor | None = None,

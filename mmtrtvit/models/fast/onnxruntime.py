@@ -68,9 +68,9 @@ class OnnxBackbone(FusedBackbone):
         attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
         grids = {}
         for each in attentions:
-            kind = each.stride, each.window_size, len(each.heads)
+            stride, side, heads = kind = each.stride, each.window_size, len(each.heads)
             if kind not in grids:
-                grids[kind] = Grid.of(x, *kind)
+                grids[kind] = Grid.of(x, stride, window_size=side, heads=heads)
             each.grid = grids[kind]
         try:
             return super().forward(x)
@@ -98,7 +98,7 @@ class Grid:
     merge: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, stride: int, window_size: int, heads: int) -> 'Grid':
+    def of(cls, x: Tensor, stride: int, *, window_size: int, heads: int) -> 'Grid':
         """The grid of the maps of a stride, in pixels of the images ``x``, (B, C, H', W')."""
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
@@ -140,7 +140,7 @@ class OnnxWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         heads, channels = len(self.heads), self.proj.in_channels
-        grid = self.grid or Grid.of(x, 1, self.window_size, heads)
+        grid = self.grid or Grid.of(x, 1, window_size=self.window_size, heads=heads)
         tokens = self.border(x).permute(0, 2, 3, 1)
         rows = (grid.height + 2) * (grid.width + 2) * heads
         groups = tokens.reshape(-1, rows, channels // heads)

@@ -66,7 +66,9 @@ def test_pooling_by_a_grid_is_roi_align(size, samples, aligned):
     images = torch.arange(2.0).reshape(2, 1, 1).expand(2, 30, 1)
     rois = torch.cat([images, boxes], dim=2).flatten(0, 1)
     expected = roi_align(x, rois, (5, 3), 1 / 8, samples, aligned)
-    found = pool_by_grid(x, boxes, (5, 3), 1 / 8, samples, aligned)
+    found = pool_by_grid(
+        x, boxes, output_size=(5, 3), scale=1 / 8, sampling_ratio=samples, aligned=aligned
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

@@ -133,7 +133,7 @@ def test_a_failed_export_leaves_an_old_file_alone(tmp_path, monkeypatch):
     old = tmp_path / 'end2end.onnx'
     old.write_bytes(b'old')
     with pytest.raises(RuntimeError, match='broken'):
-        export(torch.nn.Identity(), dict(x=torch.zeros(1)), old, ['y'])
+        export(torch.nn.Identity(), dict(x=torch.zeros(1)), path=old, output_names=['y'])
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
 
 

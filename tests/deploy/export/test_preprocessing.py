@@ -102,7 +102,14 @@ def test_one_graph_for_images_of_any_size(exporter, tmp_path):
         output={0: 'batch', 2: 'rows', 3: 'columns'},
     )
     path = tmp_path / 'end2end.onnx'
-    export(module, dict(input=example, sizes=sizes), path, ['output'], axes, exporter)
+    export(
+        module,
+        dict(input=example, sizes=sizes),
+        path=path,
+        output_names=['output'],
+        dynamic_axes=axes,
+        exporter=exporter,
+    )
     session = onnxruntime.InferenceSession(str(path))
     assert [value.type for value in session.get_inputs()] == ['tensor(uint8)', 'tensor(float)']
     for shapes in ([(64, 96)], [(33, 41), (61, 47), (50, 50)]):

@@ -31,7 +31,11 @@ def run(path, batch):
 def pair(request, exported, images, tmp_path_factory):
     source = exported(request.param).path
     target = tmp_path_factory.mktemp('quantized') / 'end2end.onnx'
-    return source, quantize(source, target, batches(images), Calibration()), request.param
+    return (
+        source,
+        quantize(source, target, batches=batches(images), calibration=Calibration()),
+        request.param,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -78,10 +82,16 @@ def test_the_file_is_small_and_every_younger_release_takes_it(pair):
 
 def test_weights_may_stay_float_for_older_releases(source, images, tmp_path):
     result = quantize(
-        source, tmp_path / 'a.onnx', batches(images), Calibration(), float_weights=True
+        source,
+        tmp_path / 'a.onnx',
+        batches=batches(images),
+        calibration=Calibration(),
+        float_weights=True,
     )
     assert check_graph(result.path, '8.6') == []
-    other = quantize(source, tmp_path / 'b.onnx', batches(images), Calibration())
+    other = quantize(
+        source, tmp_path / 'b.onnx', batches=batches(images), calibration=Calibration()
+    )
     (batch,) = batches(images, 1)
     np.testing.assert_allclose(
         run(result.path, batch)[0], run(other.path, batch)[0], rtol=0, atol=1e-3
@@ -117,7 +127,9 @@ def test_every_method_works_on_many_batches_with_flat_memory(source, images, tmp
             del batch
             most = max(most, sum(each() is not None for each in alive))
 
-    result = quantize(source, tmp_path / 'a.onnx', watched(), Calibration(method=method))
+    result = quantize(
+        source, tmp_path / 'a.onnx', batches=watched(), calibration=Calibration(method=method)
+    )
     assert result.batches == 14 and most <= 9  # the first 8 show which layers suffer most
     (batch,) = batches(images, 1)
     assert relative_error(run(result.path, batch)[0], run(source, batch)[0]) < 0.2
@@ -125,7 +137,10 @@ def test_every_method_works_on_many_batches_with_flat_memory(source, images, tmp
 
 def test_layers_are_left_out_by_name(source, images, tmp_path):
     result = quantize(
-        source, tmp_path / 'a.onnx', batches(images), Calibration(exclude=('conv_seg', 'stem'))
+        source,
+        tmp_path / 'a.onnx',
+        batches=batches(images),
+        calibration=Calibration(exclude=('conv_seg', 'stem')),
     )
     assert {name.split('/')[2] for name in result.left_out} == {'conv_seg', 'stem'}
     graph = onnx.load(result.path).graph
@@ -140,7 +155,13 @@ def test_layers_are_left_out_by_name(source, images, tmp_path):
 def test_the_noisiest_layers_are_left_out(source, images, tmp_path):
     rows = sensitivity(source, batches(images), Calibration())
     assert [row.decibels for row in rows] == sorted(row.decibels for row in rows)
-    result = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(), exclude_worst=3)
+    result = quantize(
+        source,
+        tmp_path / 'a.onnx',
+        batches=batches(images),
+        calibration=Calibration(),
+        exclude_worst=3,
+    )
     assert set(result.left_out) == {row.layer for row in rows[:3]}
     assert len(result.layers) == len(rows) - 3
 
@@ -192,12 +213,17 @@ def test_decibels_are_those_of_rounding_by_hand(tmp_path, outlier):
 def test_a_name_that_no_layer_has_is_refused(source, images, tmp_path):
     calibration = Calibration(exclude=('decode_heat',))
     with pytest.raises(UserError, match="'decode_heat' in its name. Did you mean decode_head"):
-        quantize(source, tmp_path / 'a.onnx', batches(images), calibration)
+        quantize(source, tmp_path / 'a.onnx', batches=batches(images), calibration=calibration)
 
 
 def test_all_layers_cannot_be_left_out(source, images, tmp_path):
     with pytest.raises(UserError, match='leaves no layer'):
-        quantize(source, tmp_path / 'a.onnx', batches(images), Calibration(exclude=('Conv', '/')))
+        quantize(
+            source,
+            tmp_path / 'a.onnx',
+            batches=batches(images),
+            calibration=Calibration(exclude=('Conv', '/')),
+        )
 
 
 def test_a_failure_leaves_an_old_file_alone(source, images, tmp_path):
@@ -205,24 +231,31 @@ def test_a_failure_leaves_an_old_file_alone(source, images, tmp_path):
     old.write_bytes(b'old')
     wrong = [*batches(images, 1), dict(input=np.zeros((1, 5, 64, 64), np.float32))]
     with pytest.raises(UserError, match='calibration batch 2 does not go through the graph'):
-        quantize(source, old, wrong, Calibration())
+        quantize(source, old, batches=wrong, calibration=Calibration())
     with pytest.raises(UserError, match='there is no image'):
-        quantize(source, old, [], Calibration())
+        quantize(source, old, batches=[], calibration=Calibration())
     broken = dict(input=np.full((1, 3, 64, 64), np.nan, np.float32))
     with pytest.raises(UserError, match='is infinite or no number'):
-        quantize(source, old, [broken], Calibration())
+        quantize(source, old, batches=[broken], calibration=Calibration())
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
 
 
 def test_what_cannot_be_quantized_is_refused(source, images, tmp_path):
-    done = quantize(source, tmp_path / 'a.onnx', batches(images), Calibration()).path
+    done = quantize(
+        source, tmp_path / 'a.onnx', batches=batches(images), calibration=Calibration()
+    ).path
     with pytest.raises(UserError, match='is quantized already'):
-        quantize(done, tmp_path / 'b.onnx', batches(images), Calibration())
+        quantize(done, tmp_path / 'b.onnx', batches=batches(images), calibration=Calibration())
     model = onnx.load(source)
     del model.graph.node[:]
     onnx.save(model, tmp_path / 'empty.onnx')
     with pytest.raises(UserError, match='no layer with float32 weights'):
-        quantize(tmp_path / 'empty.onnx', tmp_path / 'b.onnx', batches(images), Calibration())
+        quantize(
+            tmp_path / 'empty.onnx',
+            tmp_path / 'b.onnx',
+            batches=batches(images),
+            calibration=Calibration(),
+        )
     (tmp_path / 'text.onnx').write_text('text')
     with pytest.raises(UserError, match='no ONNX file'):
         sensitivity(tmp_path / 'text.onnx', batches(images), Calibration())

@@ -27,9 +27,9 @@ def deployed(request, small_models, tmp_path_factory):
     deploy(
         DeploySettings(),
         read_config(config),
-        small_models / f'{request.param}.pth',
-        [],
-        folder,
+        checkpoint=small_models / f'{request.param}.pth',
+        images=[],
+        work_dir=folder,
         verify=False,
     )
     images = sorted((small_models / 'data/shapes/images/validation').iterdir())
@@ -101,7 +101,7 @@ def test_an_engine_that_differs(deployed, stand_in, on_cpu, monkeypatch, tmp_pat
         return execute(self, stream_handle)
 
     monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', wrong)
-    report = check_engines(folder, images, [EngineOptions()], tmp_path, rounds=1)
+    report = check_engines(folder, images, options=[EngineOptions()], folder=tmp_path, rounds=1)
     assert not all(each['within'] for each in report['engines'][0]['differences'])
     assert report['metrics'] == {} and summary(report)[0].startswith('fp32: ')
     assert ' ms, differs (largest difference: ' in summary(report)[0]
@@ -124,4 +124,4 @@ def test_a_folder_without_a_graph(tmp_path):
     with pytest.raises(UserError, match='but there is: a.onnx, b.onnx'):
         onnx_file(tmp_path)
     with pytest.raises(UserError, match='no image'):
-        check_engines(tmp_path, [], [EngineOptions()], tmp_path)
+        check_engines(tmp_path, [], options=[EngineOptions()], folder=tmp_path)

@@ -106,7 +106,7 @@ def test_layers_of_an_onnx_file(tmp_path):
         tmp_path / 'a.onnx',
     )
     x = np.random.default_rng(0).standard_normal((500, 500), np.float32)
-    layers = onnx_layers(tmp_path / 'a.onnx', dict(x=x), 5, 1, threads=1)
+    layers = onnx_layers(tmp_path / 'a.onnx', dict(x=x), rounds=5, warmup=1, threads=1)
     assert [(layer.name, layer.module) for layer in layers] == [
         ('/backbone/stages.0/stages.0.1/MatMul', 'backbone.stages.0.1'),
         ('/neck/Softmax', 'neck'),
@@ -138,11 +138,11 @@ def test_latency_is_of_the_rounds_that_count(monkeypatch):
 
 
 def test_noise_of_the_right_kind():
-    inputs = random_inputs(dict(input=(None, 3, None, None), sizes=(None, 2)), 2, (64, 96))
+    inputs = random_inputs(dict(input=(None, 3, None, None), sizes=(None, 2)), 2, size=(64, 96))
     assert inputs['input'].shape == (2, 3, 64, 96) and inputs['input'].dtype == np.float32
     assert inputs['sizes'].tolist() == [[64, 96]] * 2 and inputs['sizes'].dtype == np.float32
-    inputs = random_inputs(dict(input=(1, None, None, 3)), 1, (64, 96))
+    inputs = random_inputs(dict(input=(1, None, None, 3)), 1, size=(64, 96))
     assert inputs['input'].shape == (1, 64, 96, 3) and inputs['input'].dtype == np.uint8
     assert list(inputs) == ['input']
     with pytest.raises(UserError, match='takes images of 1x3x64x64, not 2x3x64x96'):
-        random_inputs(dict(input=(1, 3, 64, 64)), 2, (64, 96))
+        random_inputs(dict(input=(1, 3, 64, 64)), 2, size=(64, 96))

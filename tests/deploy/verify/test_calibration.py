@@ -16,7 +16,7 @@ from mmtrtvit.errors import UserError
 @pytest.fixture(scope='module')
 def folder(small_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp('calibration')
-    make_shapes(folder / 'data/shapes', 9, 1, (64, 96))
+    make_shapes(folder / 'data/shapes', 9, val=1, size=(64, 96))
     for name in ('retinanet', 'fpn'):
         for suffix in ('.py', '.pth'):
             shutil.copy(small_models / f'{name}{suffix}', folder)
@@ -47,7 +47,7 @@ def test_a_config_without_training_data():
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
 def test_inputs_are_those_of_the_test_pipeline(name):
     config = read_config(f'{name}.py')
-    predictor = load(config, f'{name}.pth', 'cpu')
+    predictor = load(config, f'{name}.pth', device='cpu')
     (file,) = training_images(config, 1)
     (batch,) = graph_inputs(predictor, (None, 3, None, None), [file])
     image = predictor.prepare(predictor.read(file))
@@ -64,7 +64,7 @@ def test_inputs_are_those_of_the_test_pipeline(name):
 
 
 def test_inputs_of_a_graph_that_takes_images():
-    predictor = load(read_config('retinanet.py'), 'retinanet.pth', 'cpu')
+    predictor = load(read_config('retinanet.py'), 'retinanet.pth', device='cpu')
     file = next(Path('data/shapes/images/training').iterdir())
     (batch,) = graph_inputs(predictor, (1, 160, 192, 3), [str(file)])
     image = predictor.prepare(predictor.read(file))['inputs'].numpy()

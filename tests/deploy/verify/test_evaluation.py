@@ -36,7 +36,7 @@ def sample(kind, size, scale=(1.0, 1.0)):
 
 
 def predict(small_models, kind, graph, size, count=1, scale=(1.0, 1.0)):
-    model = load(small_models / f'{kind}.py', small_models / f'{kind}.pth', 'cpu').model
+    model = load(small_models / f'{kind}.py', small_models / f'{kind}.pth', device='cpu').model
     data = dict(
         inputs=[torch.full((3, *size), 7, dtype=torch.uint8)] * count,
         data_samples=[sample(kind, size, scale) for _ in range(count)],
@@ -94,13 +94,15 @@ def test_a_image_larger_than_the_graph(small_models):
 
 
 def test_a_graph_cannot_be_trained(small_models):
-    model = load(small_models / 'fpn.py', small_models / 'fpn.pth', 'cpu').model
+    model = load(small_models / 'fpn.py', small_models / 'fpn.pth', device='cpu').model
     graph = KnownGraph((1, 3, 32, 32), output=np.zeros((1, 4, 8, 8), np.float32))
     with pytest.raises(UserError, match='a deployed model can predict, but not loss'):
         deployed(model, graph)(torch.zeros(1, 3, 32, 32), [], mode='loss')
 
 
 def test_the_models_own_preprocessor_stays_as_it_is(small_models):
-    own = load(small_models / 'fpn.py', small_models / 'fpn.pth', 'cpu').model.data_preprocessor
+    own = load(
+        small_models / 'fpn.py', small_models / 'fpn.pth', device='cpu'
+    ).model.data_preprocessor
     HostPreprocessor(own, (1, 64, 96, 3))
     assert own._enable_normalize and own._channel_conversion

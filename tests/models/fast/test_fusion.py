@@ -222,8 +222,8 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
     [
         (24, lambda: SandwichBlock(24, (5, 3), 7)),
         (16, lambda: PatchMerging(16, 24)),
-        (128, lambda: MixBlockC(128, 0.25, 32, 3.0, 0.0)),
-        (8, lambda: ConvNorm(8, 16, 3, 2, act=True)),
+        (128, lambda: MixBlockC(128, 0.25, head_dim=32, mlp_ratio=3.0, drop_path=0.0)),
+        (8, lambda: ConvNorm(8, 16, kernel_size=3, stride=2, act=True)),
     ],
 )
 @torch.no_grad()
@@ -241,7 +241,9 @@ def test_tokens_are_those_of_the_windows(size):
     windows = split_windows(x, 7)
     assert torch.equal(tokens, windows.flatten(2).transpose(1, 2))
     merged = merge_windows(windows, *size).permute(0, 2, 3, 1)
-    assert torch.equal(merge_tokens(tokens, 7, *size, x.shape[1]), merged)
+    height, width = size
+    found = merge_tokens(tokens, 7, height=height, width=width, channels=x.shape[1])
+    assert torch.equal(found, merged)
 
 
 # Pairs of convolution and norm
@@ -435,7 +437,13 @@ def test_a_fused_model_is_exported(name, tmp_path, randomise):
     fused = Kind(fuse(model)).eval()
     inputs = dict(input=torch.randn(2, 3, 96, 128), sizes=torch.tensor([[90.0, 120.0]] * 2))
     inputs = {key: value for key, value in inputs.items() if key in axes}
-    export(fused, inputs, tmp_path / 'model.onnx', fused.output_names, axes)
+    export(
+        fused,
+        inputs,
+        path=tmp_path / 'model.onnx',
+        output_names=fused.output_names,
+        dynamic_axes=axes,
+    )
     session = onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'))
     for height, width in ((96, 128), (160, 64)):
         inputs['input'] = torch.randn(1, 3, height, width)

@@ -104,7 +104,14 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
         pytest.importorskip('torch', minversion='2.7')
     model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
     image = dict(image=torch.randn(2, 3, *traced))
-    export(for_onnxruntime(fuse(model)), image, path, NAMES, AXES, exporter)
+    export(
+        for_onnxruntime(fuse(model)),
+        image,
+        path=path,
+        output_names=NAMES,
+        dynamic_axes=AXES,
+        exporter=exporter,
+    )
     for size in ((2, 96, 160), (1, 75, 101), (3, 33, 47), (1, 32, 32), (1, 513, 490)):
         x = torch.randn(size[0], 3, *size[1:])
         assert_equal(run(path, x), model(x), 1e-4)
@@ -114,7 +121,7 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
 def test_a_graph_of_one_size(randomise, tmp_path):
     model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
     x = torch.randn(1, 3, 75, 130)
-    export(for_onnxruntime(fuse(model)), dict(image=x), path, NAMES)
+    export(for_onnxruntime(fuse(model)), dict(image=x), path=path, output_names=NAMES)
     assert_equal(run(path, x), model(x), 1e-4)
     kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
     assert not kinds.keys() & {'Shape', 'Range'}
@@ -127,7 +134,13 @@ def optimised(request, randomise, tmp_path):
     if request.param:
         model = for_onnxruntime(model)
     path = tmp_path / 'model.onnx'
-    export(model, dict(image=torch.randn(2, 3, 480, 512)), path, NAMES, AXES)
+    export(
+        model,
+        dict(image=torch.randn(2, 3, 480, 512)),
+        path=path,
+        output_names=NAMES,
+        dynamic_axes=AXES,
+    )
     session(path, tmp_path / 'optimised.onnx')
     nodes = onnx.load(tmp_path / 'optimised.onnx').graph.node
     kinds = Counter(node.op_type for node in nodes)
@@ -149,10 +162,10 @@ def test_a_grid_has_the_tokens_of_the_windows(size):
     height, width = size
     tokens = torch.randn(2, height, width, 4)
     windows = split_tokens(tokens, 7, 4)
-    grid = Grid.of(torch.empty(2, 3, height * 16 - 5, width * 16 - 15), 16, 7, 2)
+    grid = Grid.of(torch.empty(2, 3, height * 16 - 5, width * 16 - 15), 16, window_size=7, heads=2)
     assert (grid.height, grid.width) == size
     groups = nn.functional.pad(tokens, (0, 0, 1, 1, 1, 1)).reshape(2, -1, 2)
     for index, group in zip(grid.split, windows.split(2, dim=2), strict=True):
         assert torch.equal(groups[:, index].reshape(group.shape), group)
     merged = windows.reshape(2, -1, 4)[:, grid.merge].reshape(tokens.shape)
-    assert torch.equal(merged, merge_tokens(windows, 7, height, width, 4))
+    assert torch.equal(merged, merge_tokens(windows, 7, height=height, width=width, channels=4))

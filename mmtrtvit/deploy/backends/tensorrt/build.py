@@ -73,6 +73,7 @@ class EngineReport:
 def build_engine(
     onnx_path: str | Path,
     engine_path: str | Path,
+    *,
     options: EngineOptions | None = None,
     profiles: Sequence[Profile] = (),
     progress: Callable[[str], None] | None = None,
@@ -103,7 +104,9 @@ def build_engine(
         builder = create(trt.Builder, logger)
     except NoTensorRT as error:
         raise EngineUnavailable(
-            unavailable(str(error), graph, engine_path, options, profiles)
+            unavailable(
+                str(error), graph, engine_path=engine_path, options=options, profiles=profiles
+            )
         ) from error
     start = time.perf_counter()
     notes: list[str] = []
@@ -147,17 +150,22 @@ def build_engine(
 def unavailable(
     reason: str,
     graph: OnnxGraph,
+    *,
     engine_path: str | Path,
     options: EngineOptions,
     profiles: Sequence[Profile],
 ) -> str:
     """Returns why there is no engine and which commands build it where there is a GPU."""
     known = EngineOptions(**{**vars(options), 'precision': check_precision(options, graph)})
+    tool = tool_command(graph.path, engine_path, options=options, profiles=profiles)
+    trtexec = trtexec_command(
+        graph.path, engine_path, options=known, profiles=profiles, half=graph.half
+    )
     return (
         f'there is no engine: {reason}\n'
         'On the machine that has TensorRT and the GPU, one of these builds it:\n'
-        f'  {tool_command(graph.path, engine_path, options, profiles)}\n'
-        f'  {trtexec_command(graph.path, engine_path, known, profiles, graph.half)}'
+        f'  {tool}\n'
+        f'  {trtexec}'
     )
 
 

@@ -241,6 +241,7 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 def tool_command(
     onnx_path: str | Path,
     engine_path: str | Path,
+    *,
     options: EngineOptions,
     profiles: Sequence[Profile],
 ) -> str:
@@ -269,6 +270,7 @@ def tool_command(
 def trtexec_command(
     onnx_path: str | Path,
     engine_path: str | Path,
+    *,
     options: EngineOptions,
     profiles: Sequence[Profile],
     half: bool = False,

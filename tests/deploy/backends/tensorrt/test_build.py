@@ -65,14 +65,14 @@ def test_every_version_builds_every_kind_of_file(stand_in, graph, tmp_path, vers
 def test_tf32_is_off_unless_asked_for(stand_in, paths, version):
     stand_in(version)
     for precision, flags in (('fp32', set()), ('tf32', {'TF32'})):
-        build_engine(*paths, EngineOptions(precision), [dict(input=RANGE)])
+        build_engine(*paths, options=EngineOptions(precision), profiles=[dict(input=RANGE)])
         assert plan_of(paths[1])['flags'] == flags
 
 
 @pytest.mark.parametrize('version', ['8.6.1', '10.0.1', '10.16.1.11'])
 def test_half_layers_of_a_single_precision_file_end_behind_the_heads(stand_in, paths, version):
     stand_in(version)
-    report = build_engine(*paths, EngineOptions('fp16'), [dict(input=RANGE)])
+    report = build_engine(*paths, options=EngineOptions('fp16'), profiles=[dict(input=RANGE)])
     plan = plan_of(paths[1])
     assert plan['flags'] == {'FP16', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'} and not plan['typed']
     assert plan['held'] == ['/Sum', '/Add']
@@ -90,7 +90,10 @@ def test_a_file_without_names_of_modules_is_told(stand_in, graph, tmp_path):
     stand_in('8.6.1')
     path = graph(tmp_path / 'end2end.onnx', names=False)
     report = build_engine(
-        path, tmp_path / 'end2end.engine', EngineOptions('fp16'), [dict(input=RANGE)]
+        path,
+        tmp_path / 'end2end.engine',
+        options=EngineOptions('fp16'),
+        profiles=[dict(input=RANGE)],
     )
     assert not plan_of(report.path)['held'] and 'boxes in half precision' in report.notes[0]
 
@@ -116,7 +119,12 @@ def test_what_cannot_be_is_told(stand_in, graph, tmp_path, version, kind, option
     stand_in(version)
     path = graph(tmp_path / 'end2end.onnx', kind)
     with pytest.raises(UserError, match=message):
-        build_engine(path, tmp_path / 'new.engine', EngineOptions(**options), [dict(input=RANGE)])
+        build_engine(
+            path,
+            tmp_path / 'new.engine',
+            options=EngineOptions(**options),
+            profiles=[dict(input=RANGE)],
+        )
     assert not (tmp_path / 'new.engine').exists()
 
 
@@ -125,14 +133,14 @@ def test_options_arrive(stand_in, paths, version):
     stand_in(version)
     build_engine(
         *paths,
-        EngineOptions(
+        options=EngineOptions(
             workspace=1 << 30,
             optimization_level=5,
             hardware_compatibility='ampere_plus',
             version_compatible=True,
             timing_cache=False,
         ),
-        [dict(input=RANGE)] * 2,
+        profiles=[dict(input=RANGE)] * 2,
     )
     plan = plan_of(paths[1])
     assert plan['pools'] == {'WORKSPACE': 1 << 30} and len(plan['profiles']) == 2
@@ -360,7 +368,7 @@ def test_the_command_that_is_shown_builds_the_engine(
     profiles = [dict(input=RANGE), dict(input=((1, 3, 64, 64),) * 3)]
     stand_in('10.16.1.11', gpu=None)
     with pytest.raises(EngineUnavailable) as error:
-        build_engine(path, engine, options, profiles)
+        build_engine(path, engine, options=options, profiles=profiles)
     reason, _, ours, theirs = str(error.value).splitlines()
     assert reason.startswith('there is no engine: TensorRT finds no GPU here')
     words = shlex.split(ours)
@@ -370,7 +378,7 @@ def test_the_command_that_is_shown_builds_the_engine(
     stand_in('10.16.1.11')
     assert run_tool(monkeypatch, words[2:]) == 0
     from_command = plan_of(engine)
-    build_engine(path, engine, options, profiles)
+    build_engine(path, engine, options=options, profiles=profiles)
     assert plan_of(engine) == from_command
     words = shlex.split(theirs)
     assert words[0] == 'trtexec' and f'--onnx={path}' in words and '--profile=1' in words
@@ -404,7 +412,7 @@ def test_the_line_for_tensorrts_own_tool(
     path = graph(tmp_path / 'end2end.onnx', kind)
     stand_in('11.4.0.106', gpu=None)
     with pytest.raises(EngineUnavailable) as error:
-        build_engine(path, 'end2end.engine', options, [dict(input=RANGE)])
+        build_engine(path, 'end2end.engine', options=options, profiles=[dict(input=RANGE)])
     words = set(shlex.split(str(error.value).splitlines()[-1]))
     assert expected <= words and not missing & words
     assert {

@@ -88,7 +88,12 @@ def test_every_head_becomes_an_engine_of_int8(file, images, tmp_path, head):
 
     x, sizes = images(1, (64, 96), (64, 96))
     path = tmp_path / 'int8.onnx'
-    quantize(file(head), path, [dict(input=x.numpy(), sizes=sizes.numpy())], Calibration())
+    quantize(
+        file(head),
+        path,
+        batches=[dict(input=x.numpy(), sizes=sizes.numpy())],
+        calibration=Calibration(),
+    )
     check_engine(path, tmp_path, 'int8')
 
 
