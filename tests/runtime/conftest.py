@@ -10,10 +10,10 @@ import pytest
 
 from mmtrtvit.deploy.settings import DeploySettings
 from mmtrtvit.deploy.verify.evaluation import deployed
-from mmtrtvit.deploy.verify.runners import OnnxRunner
 from mmtrtvit.deploy.workflow import deploy
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
+from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 SIZES = [(100, 130), (130, 100), (256, 256), (301, 77), (40, 40)]
 
@@ -39,7 +39,7 @@ def exported(small_models, tmp_path_factory):
         weights = small_models / f'{name}.pth'
         path = deploy(DeploySettings(**settings), config, weights, [], work_dir, verify=False).onnx
         host = load(config, weights, 'cpu')
-        host.model = deployed(host.model, OnnxRunner(path))
+        host.model = deployed(host.model, OnnxSession(path))
         return SimpleNamespace(work_dir=work_dir, host=host)
 
     return export
