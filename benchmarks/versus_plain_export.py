@@ -52,7 +52,7 @@ def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
         torch.onnx.export(
             PlainNetwork(model).eval(),
             (example,),
-            str(path),
+            path=str(path),
             input_names=['input'],
             dynamic_axes=dict(input=axes),
             opset_version=17,
@@ -80,8 +80,8 @@ def compare(
 
     from mmtrtvit.deploy.export.model import export_model
     from mmtrtvit.deploy.settings import DeploySettings
-    from mmtrtvit.deploy.verify.runners import OnnxRunner
     from mmtrtvit.engine.predictor import load
+    from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
     predictor = load(config, checkpoint, device='cpu')
     calls, nodes = {}, {}
@@ -93,7 +93,7 @@ def compare(
         seconds = time.perf_counter() - start
         export_plain(predictor.model, torch.from_numpy(feeds['input']), plain)
         for path in (plain, ours):
-            calls[path.stem] = partial(OnnxRunner(path, threads=threads).infer, feeds)
+            calls[path.stem] = partial(OnnxSession(path, threads=threads).run, feeds)
             nodes[path.stem] = len(onnx.load(path).graph.node)
         return time_side_by_side(calls, runs, warmup=5), nodes, seconds
 

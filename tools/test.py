@@ -34,11 +34,11 @@ def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmtrtvit.deploy.verify.evaluation import evaluate_graph
-    from mmtrtvit.deploy.verify.open import GRAPHS
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import evaluate
     from mmtrtvit.engine.speed import FuseHook
     from mmtrtvit.errors import UserError
+    from mmtrtvit.runtime.sessions.opening import GRAPHS
 
     config = read_config(
         args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher

@@ -70,8 +70,8 @@ METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
 @dataclass
-class Profile:
-    """Shapes ``(B, 3, H, W)`` that an engine takes: least, best and most."""
+class InputShapes:
+    """Shapes ``(B, 3, H, W)`` of the images that an engine takes: least, usual and greatest."""
 
     min_shape: tuple[int, ...]
     opt_shape: tuple[int, ...]
@@ -130,7 +130,7 @@ class DeploySettings:
     with_argmax: bool = False
     precision: str = 'fp32'
     calibration: Calibration = field(default_factory=Calibration)
-    profiles: list[Profile] = field(default_factory=list)
+    profiles: list[InputShapes] = field(default_factory=list)
     common: dict[str, Any] = field(default_factory=dict)
 
 
@@ -278,7 +278,7 @@ def _calibration(config: dict) -> Calibration:
     return calibration
 
 
-def _profile(index: int, model_input: Any) -> Profile:
+def _profile(index: int, model_input: Any) -> InputShapes:
     where = f'backend_config.model_inputs.{index}.input_shapes.input'
     shapes = ((model_input or {}).get('input_shapes') or {}).get('input') or {}
     names = ('min_shape', 'opt_shape', 'max_shape')
@@ -291,4 +291,4 @@ def _profile(index: int, model_input: Any) -> Profile:
             f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '
             'shrink in any number.'
         )
-    return Profile(least, best, most)
+    return InputShapes(least, best, most)

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import torch
 from mmengine.config import Config
 from tqdm import tqdm
@@ -21,21 +20,22 @@ from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_image
-from ..runtime.sessions.onnx import has_cuda
+from ..runtime.sessions.base import Session, image_input
+from ..runtime.sessions.onnx import OnnxSession, has_cuda
 from .backends.tensorrt.build import EngineUnavailable, build_engine
 from .backends.tensorrt.options import read_options
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
 from .export.to_onnx import Exported, require_exporter
+from .graphs.graph import load_onnx
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, compare
 from .verify.evaluation import HostPreprocessor, deployed
-from .verify.runners import OnnxRunner, Runner
-from .verify.tensorrt_runner import TensorRTRunner
+from .verify.open import open_graph
 
 logger = logging.getLogger(__name__)
 
@@ -140,20 +140,22 @@ def deploy(
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
             result.add(
-                *verify_on(predictor, onnx_runner(result, device), images=loaded, work_dir=work_dir)
+                *verify_on(
+                    predictor, onnx_session(result, device), images=loaded, work_dir=work_dir
+                )
             )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
-                runner = TensorRTRunner(result.engine, device)
-                result.add(*verify_on(predictor, runner, images=loaded, work_dir=work_dir))
+                session = open_graph(result.engine, device)
+                result.add(*verify_on(predictor, session, images=loaded, work_dir=work_dir))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
 
-def onnx_runner(result: DeployResult, device: str) -> OnnxRunner:
+def onnx_session(result: DeployResult, device: str) -> OnnxSession:
     """The ONNX file on a device, or on the CPU where ONNX Runtime has no CUDA, which is noted."""
     if device != 'cpu' and not has_cuda():
         result.notes.append(
@@ -161,7 +163,7 @@ def onnx_runner(result: DeployResult, device: str) -> OnnxRunner:
             '(onnxruntime-gpu has).'
         )
         device = 'cpu'
-    return OnnxRunner(result.onnx, device)
+    return OnnxSession(result.onnx, device)
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
@@ -250,7 +252,7 @@ def export_int8(
         exported = export_model(
             predictor.model, settings, path=source, device=device, metadata=metadata
         )
-        shape = OnnxRunner(source).shapes['input']
+        shape = image_input(OnnxSession(source)).shape
         inputs = graph_inputs(
             predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None)
         )
@@ -262,19 +264,19 @@ def export_int8(
             exclude_worst=settings.calibration.exclude_worst,
             float_weights=settings.backend == 'tensorrt',
         )
-    return replace(
-        exported, path=path, megabytes=quantization.megabytes, nodes=len(onnx.load(path).graph.node)
-    ), quantization
+    nodes = len(load_onnx(path, weights=False).graph.node)
+    exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
+    return exported, quantization
 
 
 def verify_on(
-    predictor: Predictor, runner: Runner, *, images: Sequence[np.ndarray], work_dir: Path
+    predictor: Predictor, session: Session, *, images: Sequence[np.ndarray], work_dir: Path
 ) -> tuple[list[Difference], list[Path]]:
     """Compares a graph with PyTorch, and draws both on the first image.
 
     Args:
         predictor: The model in PyTorch.
-        runner: The graph.
+        session: The graph.
         images: Images as OpenCV reads them.
         work_dir: Folder for ``output_pytorch.jpg``, ``output_onnxruntime.jpg`` and both side by
             side in ``output.jpg``.
@@ -283,7 +285,7 @@ def verify_on(
         The differences, and the files.
     """
     reference, exported = copy.copy(predictor), copy.copy(predictor)
-    exported.model = deployed(predictor.model, runner)
+    exported.model = deployed(predictor.model, session)
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
         predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size)
@@ -293,7 +295,7 @@ def verify_on(
     found = exported(images)
     drawn = {
         name: predictor.draw(images[0], samples[0], SCORE_THRESHOLD)
-        for name, samples in (('pytorch', expected), (runner.name, found))
+        for name, samples in (('pytorch', expected), (session.backend, found))
     }
     files = {f'output_{name}.jpg': image for name, image in drawn.items()}
     files['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))

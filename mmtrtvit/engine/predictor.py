@@ -71,7 +71,7 @@ def load(
         model = revert_sync_batchnorm(MODELS.build(config.model))
         weights = state_dict_of(state)
         require_match(
-            compare_weights(model.state_dict(), weights), str(checkpoint), state.get('meta')
+            compare_weights(model.state_dict(), weights), str(checkpoint), meta=state.get('meta')
         )
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)

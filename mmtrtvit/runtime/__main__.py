@@ -125,7 +125,7 @@ def open_model(args: argparse.Namespace) -> Model:
     kind = {each.task: each for each in (Detector, Segmentor)}[read_work_dir(args.model_dir).task]
     session = None
     if args.server:
-        from .sessions.triton import TritonSession
+        from .sessions.triton_server import TritonSession
 
         session = TritonSession(args.server, args.model_name or Path(args.model_dir).resolve().name)
     return kind(args.model_dir, args.device, threads=args.threads, session=session)

@@ -13,7 +13,7 @@ from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .results import BadImage
-from .sessions.base import Profile, Session, Tensor, require
+from .sessions.base import Session, ShapeLimits, Tensor, image_input, require
 from .sessions.opening import open_session
 from .tiles import Tile, tiles_of
 from .work_dir import read_work_dir
@@ -57,10 +57,9 @@ class Model(ABC):
         source = self.work_dir.net
         require(self.session.inputs, self.input_names, 'inputs', source)
         require(self.session.outputs, self.output_names, 'outputs', source)
-        image = next(each for each in self.session.inputs if each.name == 'input')
-        uint8 = _takes_uint8(image, source)
+        uint8 = _takes_uint8(image_input(self.session), source)
         self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of an image's shape
-        self._limits = _limits(self.session.profiles, self._sides)
+        self._limits = _limits(_of_images(self.session), self._sides)
         self.pipeline = Pipeline(
             self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8
         )
@@ -146,25 +145,39 @@ class Model(ABC):
         """Runs the graph on images of one size, in parts of what it takes at once."""
         if not batch:
             return []
-        shape = batch[0].image.shape
-        profile = next(each for each in self.session.profiles if _fits(shape, each.most[1:]))
-        shape = [max(side, least) for side, least in zip(shape, profile.least[1:])]
-        step = profile.most[0] or len(batch)
+        step = self._limits_for(batch[0]).most[0] or len(batch)
         results = []
         for start in range(0, len(batch), step):
-            part = list(batch[start : start + step])
-            fill = part[-1:] * (profile.least[0] - len(part))
-            outputs = self.session.run(self._inputs(part + fill, shape))
+            part = batch[start : start + step]
+            inputs = self.graph_inputs(part)
+            outputs = self.session.run(inputs)
+            size = inputs['input'].shape[1:][self._sides]
             results += [
                 or_bad(
                     self.result,
                     {name: value[index] for name, value in outputs.items()},
                     prepared,
-                    tuple(shape[self._sides]),
+                    size,
                 )
                 for index, prepared in enumerate(part)
             ]
         return results
+
+    def graph_inputs(self, batch: Sequence[Prepared]) -> dict[str, np.ndarray]:
+        """Arrays by name for one run of the graph, filled up to the least that it takes.
+
+        Args:
+            batch: Images of one size, no more than the graph takes at once.
+        """
+        image, limits = batch[0].image, self._limits_for(batch[0])
+        batch = [*batch, *[batch[-1]] * (limits.least[0] - len(batch))]
+        shape = [max(side, least) for side, least in zip(image.shape, limits.least[1:])]
+        values = np.zeros((len(batch), *shape), image.dtype)
+        for value, prepared in zip(values, batch):
+            value[tuple(map(slice, prepared.image.shape))] = prepared.image
+        sizes = np.array([prepared.size for prepared in batch], np.float32)
+        inputs = dict(input=values, sizes=sizes)
+        return {name: inputs[name] for name in self.input_names}
 
     @abstractmethod
     def result(
@@ -186,13 +199,9 @@ class Model(ABC):
     def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
         """Makes one result of those of all tiles of an image."""
 
-    def _inputs(self, batch: Sequence[Prepared], shape: Sequence[int]) -> dict[str, np.ndarray]:
-        values = np.zeros((len(batch), *shape), batch[0].image.dtype)
-        for value, prepared in zip(values, batch):
-            value[tuple(map(slice, prepared.image.shape))] = prepared.image
-        sizes = np.array([prepared.size for prepared in batch], np.float32)
-        inputs = dict(input=values, sizes=sizes)
-        return {name: inputs[name] for name in self.input_names}
+    def _limits_for(self, prepared: Prepared) -> ShapeLimits:
+        shape = prepared.image.shape
+        return next(each for each in _of_images(self.session) if _fits(shape, each.most[1:]))
 
 
 def _usable(results: list[Any]) -> list[Any]:
@@ -222,9 +231,13 @@ def _fits(shape: Sequence[int], most: Sequence[int | None]) -> bool:
     return all(limit is None or side <= limit for side, limit in zip(shape, most))
 
 
-def _limits(profiles: Sequence[Profile], sides: slice) -> list[tuple[int, int]]:
-    """Largest heights and widths; none if there is a profile without a limit."""
-    limits = [profile.most[1:][sides] for profile in profiles]
+def _of_images(session: Session) -> list[ShapeLimits]:
+    return [profile['input'] for profile in session.profiles]
+
+
+def _limits(shapes: Sequence[ShapeLimits], sides: slice) -> list[tuple[int, int]]:
+    """Largest heights and widths; none if there are some without a limit."""
+    limits = [each.most[1:][sides] for each in shapes]
     if any(side is None for limit in limits for side in limit):
         return []
     return limits

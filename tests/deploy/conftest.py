@@ -2,17 +2,13 @@
 
 import functools
 import importlib
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
-from onnx import TensorProto, helper, numpy_helper
 
 from mmtrtvit.engine.hosts import import_host
 
@@ -115,78 +111,3 @@ def _images(batch, size, padded):
     x[..., size[0] :, :] = 0
     x[..., size[1] :] = 0
     return x, torch.tensor([size] * batch, dtype=torch.float32)
-
-
-def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=True):
-    """A convolution in a module and a sum behind it, in single precision, half or with QDQ."""
-    batch, height, width = (side or name for side, name in zip(size, ('batch', 'height', 'width')))
-    nodes = []
-    weight = np.resize(np.linspace(-1, 1, 36, dtype=np.float32), (4, 3, 3, 1))
-    weights = [numpy_helper.from_array(weight, 'weight')]
-    source, maps = 'input', '/backbone/conv/Conv_output_0'
-    if kind == 'fp16':
-        weights = [numpy_helper.from_array(weight.astype(np.float16), 'weight')]
-        nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
-        source = 'half'
-    if kind == 'int8':
-        weights += [
-            numpy_helper.from_array(np.array(0.1, np.float32), 'scale'),
-            numpy_helper.from_array(np.array(0, np.int8), 'zero'),
-        ]
-        nodes += [
-            helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
-            helper.make_node('DequantizeLinear', ['q', 'scale', 'zero'], ['dq'], '/Dequant'),
-        ]
-        source = 'dq'
-    nodes.append(
-        helper.make_node(
-            'Conv', [source, 'weight'], [maps], '/backbone/conv/Conv', pads=[1, 0, 1, 0]
-        )
-    )
-    nodes += [
-        helper.make_node('Cast', [maps], ['single'], '/Cast_1', to=TensorProto.FLOAT),
-        helper.make_node('ReduceSum', ['single'], ['sums'], '/Sum'),
-        helper.make_node('Add', ['sizes', 'sums'], ['output'], '/Add'),
-        *extra,
-    ]
-    if not names:
-        for index, node in enumerate(nodes):
-            node.name = f'node_{index}'
-    graph = helper.make_graph(
-        nodes,
-        'graph',
-        [
-            helper.make_tensor_value_info('input', TensorProto.FLOAT, [batch, 3, height, width]),
-            helper.make_tensor_value_info('sizes', TensorProto.FLOAT, [batch, 2]),
-        ],
-        [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
-
-
-@pytest.fixture(scope='session')
-def graph():
-    """Writes a small ONNX file."""
-    return _write_graph
-
-
-class CpuStream:
-    """What the runner needs of a GPU, in the CPU's memory."""
-
-    def __init__(self, device):
-        self.device, self.name, self.handle = torch.device('cpu'), 'a CPU', 0
-
-    @contextmanager
-    def active(self):
-        yield
-
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    """Lets engines of the stand-ins run, which have their memory in the CPU's."""
-    from mmtrtvit.deploy.verify import tensorrt_runner
-
-    monkeypatch.setattr(tensorrt_runner, 'GpuStream', CpuStream)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtrtvit.deploy.settings import Profile
+from mmtrtvit.deploy.settings import InputShapes
 from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.errors import UserError
 
@@ -71,7 +71,7 @@ def test_mmdeploys_own_configs_work(tmp_path):
     settings = read(tmp_path, **MMDEPLOY)
     assert (settings.backend, settings.precision) == ('tensorrt', 'fp16')
     assert settings.dynamic_batch and settings.dynamic_size and settings.input_shape is None
-    assert settings.profiles == [Profile(*(tuple(shape) for shape in SHAPES.values()))]
+    assert settings.profiles == [InputShapes(*(tuple(shape) for shape in SHAPES.values()))]
     assert settings.common == dict(max_workspace_size=1 << 30)
 
 

@@ -256,7 +256,7 @@ def test_a_graph_of_one_image_has_no_dynamic_batches(made, tmp_path, serve, imag
 
 
 def client(work_dir, address, name, kind=Detector):
-    from mmtrtvit.runtime.sessions.triton import TritonSession
+    from mmtrtvit.runtime.sessions.triton_server import TritonSession
 
     return kind(work_dir, session=TritonSession(address, name))
 

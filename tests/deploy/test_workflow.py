@@ -15,17 +15,19 @@ import torch
 
 from mmtrtvit import media
 from mmtrtvit.deploy import workflow
+from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
 from mmtrtvit.deploy.verify.evaluation import evaluate_graph
 from mmtrtvit.deploy.verify.open import open_graph
-from mmtrtvit.deploy.verify.runners import OnnxRunner
 from mmtrtvit.deploy.workflow import deploy, verify_on
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate
 from mmtrtvit.errors import UserError
 from mmtrtvit.models.fast.onnxruntime import OnnxBackbone
+from mmtrtvit.runtime.sessions.base import image_input
+from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 ROOT = Path(__file__).parents[2]
 PRESET = ROOT / 'configs/deploy/onnxruntime.py'
@@ -111,8 +113,8 @@ def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
 def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
     name, _ = exported
     result = workflow.DeployResult(Path(f'deployed {name}/end2end.onnx'))
-    assert workflow.onnx_runner(result, 'cpu').inputs and not result.notes
-    assert workflow.onnx_runner(result, 'cuda:0').inputs
+    assert workflow.onnx_session(result, 'cpu').inputs and not result.notes
+    assert workflow.onnx_session(result, 'cuda:0').inputs
     assert 'compared on the CPU' in result.notes[0]
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert open_graph(result.onnx).inputs
@@ -122,9 +124,9 @@ def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
 
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
-    predictor = load(f'{name}.py', f'{name}.pth', device='cpu')
+    predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
     differences, _ = verify_on(
-        predictor, OnnxRunner(result.onnx), images=odd_images(), work_dir=tmp_path
+        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path
     )
     assert all(difference.within for difference in differences)
 
@@ -143,12 +145,12 @@ def test_a_graph_of_one_size_takes_smaller_images_too(name, tmp_path):
     config = read_config(f'{name}.py')
     result = deploy(settings, config, checkpoint=f'{name}.pth', images=images(), work_dir=tmp_path)
     assert result.verified
-    runner = OnnxRunner(result.onnx)
-    assert runner.shapes['input'] == (1, 3, 128, 160)
+    session = OnnxSession(result.onnx)
+    assert image_input(session).shape == (1, 3, 128, 160)
     config.test_dataloader.dataset.pipeline[1].scale = (200, 200)
     predictor = load(config, f'{name}.pth', device='cpu')
     with pytest.raises(UserError, match=r'takes images of 128 x 160 \(H x W\); one has'):
-        verify_on(predictor, runner, images=odd_images(), work_dir=tmp_path)
+        verify_on(predictor, session, images=odd_images(), work_dir=tmp_path)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
@@ -167,8 +169,8 @@ def test_label_maps_out_of_the_graph(tmp_path):
     config = read_config('fpn.py')
     settings = DeploySettings(with_argmax=True)
     result = deploy(settings, config, checkpoint='fpn.pth', images=images(), work_dir=tmp_path)
-    runner = OnnxRunner(result.onnx)
-    (output,) = runner.infer(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
+    session = OnnxSession(result.onnx)
+    (output,) = session.run(dict(input=np.zeros((2, 3, 64, 96), np.float32))).values()
     assert output.shape == (2, 64, 96) and output.dtype == np.int32
     dims = onnx.load(result.onnx).graph.output[0].type.tensor_type.shape.dim
     assert [dim.dim_param for dim in dims] == ['batch', 'rows', 'columns']
@@ -188,7 +190,7 @@ def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
     backend, precision, expected, monkeypatch, tmp_path
 ):
     modules = []
-    monkeypatch.setattr(workflow, 'export', lambda module, *args: modules.append(module))
+    monkeypatch.setattr(exporting, 'export', lambda module, *args: modules.append(module))
     settings = DeploySettings(backend=backend, precision=precision)
     export_model(
         load('fpn.py', 'fpn.pth', device='cpu').model, settings, path=tmp_path / 'end2end.onnx'
@@ -326,7 +328,7 @@ def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
     out = capsys.readouterr().out
     assert code == 3
     assert 'there is no engine' in out and f'trtexec --onnx={tmp_path / "end2end.onnx"}' in out
-    assert OnnxRunner(tmp_path / 'end2end.onnx').outputs == ('output',)
+    assert [each.name for each in OnnxSession(tmp_path / 'end2end.onnx').outputs] == ['output']
 
 
 def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
@@ -346,14 +348,14 @@ def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
 
 
 def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
-    infer = OnnxRunner.infer
+    run_graph = OnnxSession.run
 
     def wrong(self, inputs):
-        outputs = infer(self, inputs)
+        outputs = run_graph(self, inputs)
         outputs['dets'][..., 0] += 0.5
         return outputs
 
-    monkeypatch.setattr(OnnxRunner, 'infer', wrong)
+    monkeypatch.setattr(OnnxSession, 'run', wrong)
     code = run(
         monkeypatch,
         PRESET,

@@ -10,10 +10,10 @@ import pytest
 
 from mmtrtvit.deploy.settings import DeploySettings
 from mmtrtvit.deploy.verify.evaluation import deployed
-from mmtrtvit.deploy.verify.runners import OnnxRunner
 from mmtrtvit.deploy.workflow import deploy
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
+from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 SIZES = [(100, 130), (130, 100), (256, 256), (301, 77), (40, 40)]
 
@@ -45,8 +45,8 @@ def exported(small_models, tmp_path_factory):
             work_dir=work_dir,
             verify=False,
         ).onnx
-        host = load(config, weights, device='cpu')
-        host.model = deployed(host.model, OnnxRunner(path))
+        host = load(config, weights, 'cpu')
+        host.model = deployed(host.model, OnnxSession(path))
         return SimpleNamespace(work_dir=work_dir, host=host)
 
     return export

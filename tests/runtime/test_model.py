@@ -12,8 +12,8 @@ import pytest
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import BadImage, Detector, Segmentor
-from mmtrtvit.runtime.sessions import base as sessions
-from mmtrtvit.runtime.sessions.onnx import Profile
+from mmtrtvit.runtime.sessions import onnx as onnx_session
+from mmtrtvit.runtime.sessions.base import ShapeLimits
 from mmtrtvit.runtime.sessions.opening import open_session
 
 SIGNATURE = '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)'
@@ -97,8 +97,8 @@ def test_the_sizes_that_the_graph_gets(shape, rows, bright):
 def test_profiles_of_an_engine(bright):
     detector = Detector(bright())
     detector.session.profiles = (
-        Profile((2, 3, 32, 32), (2, 3, 64, 128)),
-        Profile((1, 3, 64, 32), (4, 3, 128, 64)),
+        dict(input=ShapeLimits((2, 3, 32, 32), (2, 3, 64, 128))),
+        dict(input=ShapeLimits((1, 3, 64, 32), (4, 3, 128, 64))),
     )
     detector = Detector(detector.work_dir.path, session=detector.session)
     shapes = []
@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there(device, message, bright):
 
 def test_a_gpu_computes_in_full_precision(bright, monkeypatch):
     asked, session = [], onnxruntime.InferenceSession
-    monkeypatch.setattr(sessions, 'has_cuda', lambda: True)
+    monkeypatch.setattr(onnx_session, 'has_cuda', lambda: True)
     monkeypatch.setattr(
         onnxruntime,
         'InferenceSession',

@@ -55,7 +55,7 @@ def test_masks_are_pasted_like_mmdet_does(box):
     part, place = _do_paste_mask(cells[None, None], box[None], 60, 80, skip_empty=True)
     expected = np.zeros((60, 80), bool)
     expected[place] = (part[0] >= 0.5).numpy()
-    mask = paste(cells.numpy(), box.numpy(), (60, 80), 0.5)
+    mask = paste(cells.numpy(), box.numpy(), size=(60, 80), threshold=0.5)
     assert (mask != expected).sum() <= 1 and expected.any()
 
 

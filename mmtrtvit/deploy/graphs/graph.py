@@ -2,11 +2,35 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from ...errors import UserError
+
+
+def load_onnx(path: str | Path, weights: bool = True) -> onnx.ModelProto:
+    """Reads an ONNX file.
+
+    Args:
+        path: The file.
+        weights: Whether to read weights that lie in other files, too.
+
+    Raises:
+        UserError: If there is no such file, or it is no ONNX file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'there is no file {path}.')
+    try:
+        model = onnx.load(path, load_external_data=weights)
+    except Exception as error:  # protobuf has errors of its own
+        raise UserError(f'cannot read {path} as ONNX: {error}') from error
+    if not model.HasField('graph'):  # an empty file
+        raise UserError(f'cannot read {path} as ONNX: it has no graph.')
+    return model
 
 
 class Graph:

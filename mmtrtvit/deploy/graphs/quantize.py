@@ -31,6 +31,7 @@ from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from ...errors import UserError, did_you_mean
 from ...files import whole_file
 from ..settings import ENTROPY, MINMAX, PERCENTILE, Calibration
+from .graph import load_onnx
 from .slim import add_metadata
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
@@ -171,10 +172,7 @@ def quantizable_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _read(source: str | Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(source))
-    except Exception as error:  # protobuf has errors of its own
-        raise UserError(f'{source} is no ONNX file that can be read: {error}') from error
+    model = load_onnx(source)
     if any(node.op_type == 'QuantizeLinear' for node in model.graph.node):
         raise UserError(f'{source} is quantized already. Quantize the float32 file.')
     if not quantizable_layers(model):

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from ...errors import UserError
 from ..backends.tensorrt.limits import MAX_NMS_CANDIDATES, MAX_TOP_K
 from ..settings import EXPORTERS, TORCHSCRIPT
-from .graph import Graph
+from .graph import Graph, load_onnx
 
 Release = tuple[int, int]
 
@@ -137,7 +137,7 @@ def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> l
         UserError: If the file is no ONNX model, or the version is older than 8.6.
     """
     release = _release(tensorrt)
-    model = _load(model)
+    model = model if isinstance(model, onnx.ModelProto) else load_onnx(model)
     problems = list(_check_model(model, release))
     if model.functions:
         from onnx.inliner import inline_local_functions
@@ -421,12 +421,3 @@ def _release(version: str) -> Release:
     if not (major.isdecimal() and minor.isdecimal()) or (int(major), int(minor)) < (8, 6):
         raise UserError(f'TensorRT {version!r} is unknown; expected 8.6 or newer, e.g. 10.3.')
     return int(major), int(minor)
-
-
-def _load(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
-    if isinstance(model, onnx.ModelProto):
-        return model
-    try:
-        return onnx.load(str(model))
-    except Exception as error:  # protobuf has errors of its own
-        raise UserError(f'{model} is no ONNX file that can be read: {error}') from error

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ...analysis.timing import threads as torch_threads
 from ...errors import UserError
+from ...runtime.sessions.base import Session
+from ...runtime.sessions.onnx import OnnxSession
+from ...runtime.sessions.opening import GRAPHS
+from ...runtime.sessions.tensorrt import TensorRTSession
 from ...tables import format_rows
-from ..verify.open import GRAPHS, open_checkpoint, open_graph
-from ..verify.runners import OnnxRunner, Runner
-from ..verify.tensorrt_runner import TensorRTRunner
+from ..verify.open import open_checkpoint, open_graph
 from .latency import Latency, measure_latency, random_inputs
 from .layer_times import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 
@@ -58,28 +60,28 @@ def benchmark(
     Raises:
         UserError: If a model cannot be opened or does not take images of that size.
     """
-    runners = {str(path): _open(path, config, device, threads) for path in models}
+    sessions = {str(path): _open(path, config, device, threads) for path in models}
     result = BenchmarkResult()
     for batch in batches:
         calls = {
-            name: partial(runner.infer, random_inputs(runner.shapes, batch, size=size))
-            for name, runner in runners.items()
+            name: partial(session.run, random_inputs(session, batch, size=size))
+            for name, session in sessions.items()
         }
         with torch_threads(threads or None):
             result.latencies[batch] = measure_latency(calls, batch, rounds=rounds, warmup=warmup)
-    for name, runner in runners.items() if layers else ():
-        inputs = random_inputs(runner.shapes, batches[0], size=size)
-        if isinstance(runner, OnnxRunner):
+    for name, session in sessions.items() if layers else ():
+        inputs = random_inputs(session, batches[0], size=size)
+        if isinstance(session, OnnxSession):
             result.layers[name] = onnx_layers(
                 name, inputs, rounds=PROFILED_ROUNDS, warmup=warmup, threads=threads
             )
-        elif isinstance(runner, TensorRTRunner):
-            times = runner.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
-            result.layers[name] = engine_layers(times, runner.layers())
+        elif isinstance(session, TensorRTSession):
+            times = session.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
+            result.layers[name] = engine_layers(times, session.layers())
     return result
 
 
-def _open(path: str | Path, config: str | Path | None, device: str, threads: int) -> Runner:
+def _open(path: str | Path, config: str | Path | None, device: str, threads: int) -> Session:
     if Path(path).suffix in GRAPHS:
         return open_graph(path, device, threads)
     if config is None:

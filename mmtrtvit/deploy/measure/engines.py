@@ -15,13 +15,13 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from ...environment import environment
 from ...errors import UserError
 from ...runtime import Detections, Detector, LabelMap, Model, Segmentor, read_work_dir
-from ...runtime.sessions.base import Arrays, Profile, Tensor
 from ...runtime.sessions.onnx import OnnxSession
+from ...runtime.sessions.tensorrt import TensorRTSession
 from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
 from ..backends.tensorrt.build import EngineUnavailable, build_engine
 from ..backends.tensorrt.options import EngineOptions, ShapeRange, read_graph
 from ..verify.compare import compare
-from ..verify.tensorrt_runner import TensorRTRunner
+from ..verify.open import open_graph
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
 from .layer_times import by_stage, engine_layers
@@ -90,10 +90,10 @@ def check_engines(
         try:
             built = build_engine(onnx, Path(folder, name), options=each, profiles=profiles)
             entry['build'] = {**asdict(built), 'path': str(built.path)}
-            runner = TensorRTRunner(built.path, device)
+            session = open_graph(built.path, device)
             entry |= compare_and_time(
                 work_dir,
-                runner,
+                session,
                 reference=reference,
                 prepared=prepared,
                 expected=expected,
@@ -129,41 +129,9 @@ def open_model(work_dir: str | Path, session: Any) -> Model:
     return kinds[read_work_dir(work_dir).task](work_dir, session=session)
 
 
-class RunnerSession:
-    """A runner for the runtime's models.
-
-    Args:
-        runner: Runs the engine.
-
-    Attributes:
-        last: Inputs of the last run.
-    """
-
-    def __init__(self, runner: TensorRTRunner) -> None:
-        self.runner = runner
-        self.last: Arrays = {}
-        dtypes = {
-            name: torch.empty(0, dtype=dtype).numpy().dtype for name, dtype in runner.dtypes.items()
-        }
-        self.inputs = tuple(
-            Tensor(name, runner.shapes[name], dtypes[name]) for name in runner.inputs
-        )
-        self.outputs = tuple(
-            Tensor(name, tuple(runner.engine.get_tensor_shape(name)), dtypes[name])
-            for name in runner.outputs
-        )
-        self.profiles = tuple(
-            Profile(ranges['input'].min, ranges['input'].max) for ranges in runner.profiles
-        )
-
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        self.last = inputs
-        return self.runner.infer(inputs)
-
-
 def compare_and_time(
     work_dir: str | Path,
-    runner: TensorRTRunner,
+    session: TensorRTSession,
     *,
     reference: Model,
     prepared: Sequence[Any],
@@ -171,21 +139,21 @@ def compare_and_time(
     rounds: int,
 ) -> dict[str, Any]:
     """Differences, latencies and time of each stage of an engine, as plain data."""
-    session = RunnerSession(runner)
     model = open_model(work_dir, session)
-    found = [model.infer([each])[0] for each in reversed(prepared)][::-1]
+    found = [model.infer([each])[0] for each in prepared]
+    inputs = model.graph_inputs(prepared[:1])
     differences = compare(map(as_sample, found), map(as_sample, expected))
     latencies = measure_latency(
         {
-            'tensorrt': partial(runner.infer, session.last),
-            'onnxruntime on the CPU': partial(reference.session.run, session.last),
+            'tensorrt': partial(session.run, inputs),
+            'onnxruntime on the CPU': partial(reference.session.run, inputs),
         },
         1,
         rounds=rounds,
         warmup=WARMUP,
     )
-    times = runner.time_layers(session.last, WARMUP + PROFILED_ROUNDS)[WARMUP:]
-    layers = engine_layers(times, runner.layers())
+    times = session.time_layers(inputs, WARMUP + PROFILED_ROUNDS)[WARMUP:]
+    layers = engine_layers(times, session.layers())
     return dict(
         found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
         differences=[{**asdict(each), 'within': each.within} for each in differences],

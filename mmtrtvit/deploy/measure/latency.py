@@ -8,6 +8,7 @@ import numpy as np
 
 from ...analysis.timing import times_side_by_side
 from ...errors import UserError
+from ...runtime.sessions.base import Session, image_input
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,12 @@ def measure_latency(
 
 
 def random_inputs(
-    shapes: Mapping[str, tuple[int | None, ...]],
-    batch: int,
-    *,
-    size: tuple[int, int],
-    seed: int = 0,
+    session: Session, batch: int, *, size: tuple[int, int], seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Noise in the place of images.
 
     Args:
-        shapes: Shape of each input of a graph, None where any size will do.
+        session: The graph.
         batch: Number of images.
         size: Their height and width.
         seed: Of the noise.
@@ -73,10 +70,11 @@ def random_inputs(
         UserError: If the graph does not take images of that size.
     """
     generator = np.random.default_rng(seed)
-    channels_last = shapes['input'][3] == 3 and shapes['input'][1] != 3
+    expected = image_input(session).shape
+    channels_last = expected[3] == 3 and expected[1] != 3
     shape = (batch, *size, 3) if channels_last else (batch, 3, *size)
-    if any(fixed not in (None, side) for fixed, side in zip(shapes['input'], shape)):
-        fixed = 'x'.join('?' if side is None else str(side) for side in shapes['input'])
+    if any(fixed not in (None, side) for fixed, side in zip(expected, shape)):
+        fixed = 'x'.join('?' if side is None else str(side) for side in expected)
         raise UserError(
             f'the graph takes images of {fixed}, not '
             f'{"x".join(map(str, shape))}: give another --shape or --batch.'
@@ -87,4 +85,4 @@ def random_inputs(
         else (generator.standard_normal(shape, np.float32))
     )
     inputs = dict(input=images, sizes=np.tile(np.float32(size), (batch, 1)))
-    return {name: inputs[name] for name in shapes}
+    return {each.name: inputs[each.name] for each in session.inputs}

@@ -18,8 +18,8 @@ from torch.nn.functional import pad
 
 from ...engine.runner import evaluate
 from ...errors import UserError
+from ...runtime.sessions.base import Session, image_input, max_batch
 from .open import open_graph
-from .runners import Runner
 
 
 class HostPreprocessor(nn.Module):
@@ -97,12 +97,12 @@ class DeployedModel(BaseModel):
 
     Args:
         model: The model that the graph was made of; its network is not used.
-        runner: Runs the graph.
+        session: Runs the graph.
     """
 
-    def __init__(self, model: nn.Module, runner: Runner) -> None:
-        super().__init__(HostPreprocessor(model.data_preprocessor, runner.shapes['input']))
-        self.runner = runner
+    def __init__(self, model: nn.Module, session: Session) -> None:
+        super().__init__(HostPreprocessor(model.data_preprocessor, image_input(session).shape))
+        self.session = session
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence[BaseDataElement], mode: str = 'predict'
@@ -123,19 +123,19 @@ class DeployedModel(BaseModel):
             The outputs by name.
         """
         values = self.data_preprocessor.arrays(inputs, sizes)
-        step = self.runner.shapes['input'][0] or min(
-            len(inputs), self.runner.max_batch or len(inputs)
+        step = image_input(self.session).shape[0] or min(
+            len(inputs), max_batch(self.session) or len(inputs)
         )
         parts = []
         for start in range(0, len(inputs), step):
             part = {
-                name: filled(values[name][start : start + step], step)
-                for name in self.runner.inputs
+                each.name: filled(values[each.name][start : start + step], step)
+                for each in self.session.inputs
             }
-            parts.append(self.runner.infer(part))
+            parts.append(self.session.run(part))
         return {
             name: torch.from_numpy(np.concatenate([part[name] for part in parts])[: len(inputs)])
-            for name in self.runner.outputs
+            for name in parts[0]
         }
 
 
@@ -149,11 +149,11 @@ class DeployedDetector(DeployedModel):
 
     Args:
         model: MMDetection's detector.
-        runner: Runs the graph.
+        session: Runs the graph.
     """
 
-    def __init__(self, model: nn.Module, runner: Runner) -> None:
-        super().__init__(model, runner)
+    def __init__(self, model: nn.Module, session: Session) -> None:
+        super().__init__(model, session)
         self.mask_threshold = model.test_cfg.get('rcnn', {}).get('mask_thr_binary', 0.5)
 
     def predict(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
@@ -212,11 +212,11 @@ class DeployedSegmentor(DeployedModel):
 
     Args:
         model: MMSegmentation's segmentor.
-        runner: Runs the graph.
+        session: Runs the graph.
     """
 
-    def __init__(self, model: nn.Module, runner: Runner) -> None:
-        super().__init__(model, runner)
+    def __init__(self, model: nn.Module, session: Session) -> None:
+        super().__init__(model, session)
         self.align_corners = model.align_corners
         self.decode_head = model.decode_head  # knows the threshold of a single class
 
@@ -236,10 +236,10 @@ class DeployedSegmentor(DeployedModel):
         return BaseSegmentor.postprocess_result(self, logits, data_samples)
 
 
-def deployed(model: nn.Module, runner: Runner) -> DeployedModel:
+def deployed(model: nn.Module, session: Session) -> DeployedModel:
     """Returns a graph as the model that it was made of."""
     kind = DeployedSegmentor if hasattr(model, 'decode_head') else DeployedDetector
-    return kind(model, runner).eval()
+    return kind(model, session).eval()
 
 
 class DeployHook(Hook):
@@ -249,7 +249,7 @@ class DeployHook(Hook):
         graph: Runs the graph.
     """
 
-    def __init__(self, graph: Runner) -> None:
+    def __init__(self, graph: Session) -> None:
         self.graph = graph
 
     def before_test_epoch(self, runner: Any) -> None:

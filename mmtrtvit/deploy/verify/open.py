@@ -4,18 +4,17 @@ from pathlib import Path
 
 import torch
 
-from ...errors import UserError
+from ...runtime.sessions.base import Session
 from ...runtime.sessions.onnx import has_cuda
-from ...runtime.sessions.opening import ENGINES
+from ...runtime.sessions.opening import ENGINES, open_session
+from ...runtime.sessions.tensorrt import TensorRTSession
 from ..settings import DeploySettings
-from .runners import OnnxRunner, Runner, TorchRunner
-from .tensorrt_runner import TensorRTRunner
-
-GRAPHS = '.onnx', *ENGINES
+from .torch_memory import TorchMemory
+from .torch_session import TorchSession
 
 
-def open_graph(path: str | Path, device: str | None = None, threads: int = 0) -> Runner:
-    """Opens an ONNX file or an engine.
+def open_graph(path: str | Path, device: str | None = None, threads: int = 0) -> Session:
+    """Opens an ONNX file or an engine, the latter with PyTorch's memory.
 
     Args:
         path: ``*.onnx``, or ``*.engine``, ``*.plan`` or ``*.trt``.
@@ -26,16 +25,16 @@ def open_graph(path: str | Path, device: str | None = None, threads: int = 0) ->
     Raises:
         UserError: If the file or the device cannot be used.
     """
-    if Path(path).suffix in ENGINES:
-        return TensorRTRunner(path, 'cuda:0' if device in (None, 'cpu') else device)
-    if Path(path).suffix not in GRAPHS:
-        raise UserError(f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}.')
+    if Path(path).suffix in ENGINES and Path(path).is_file():
+        return TensorRTSession(path, TorchMemory('cuda:0' if device in (None, 'cpu') else device))
     if device is None:
         device = 'cuda:0' if torch.cuda.is_available() and has_cuda() else 'cpu'
-    return OnnxRunner(path, device, threads)
+    return open_session(path, device, threads)
 
 
-def open_checkpoint(config: str | Path, checkpoint: str | Path, device: str = 'cpu') -> TorchRunner:
+def open_checkpoint(
+    config: str | Path, checkpoint: str | Path, device: str = 'cpu'
+) -> TorchSession:
     """Opens weights as the module that ``tools/deploy.py`` would export, in PyTorch.
 
     Args:
@@ -53,6 +52,4 @@ def open_checkpoint(config: str | Path, checkpoint: str | Path, device: str = 'c
     model = load(config, checkpoint, device=device).model
     settings = DeploySettings()
     support.check(model, settings)
-    module = support.module_to_export(fuse(model), settings)
-    names = ('input', 'sizes') if 'dets' in module.output_names else ('input',)
-    return TorchRunner(module, names, device)
+    return TorchSession(support.module_to_export(fuse(model), settings), device)

@@ -1,1 +1,1 @@
-"""What runs a graph: ONNX Runtime, TensorRT or a Triton server, behind one protocol."""
+"""What runs a graph, behind one protocol: ONNX Runtime, TensorRT or a Triton server."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime, TensorRT or a Triton server behind one interface: arrays in, arrays out."""
+"""The protocol of all that runs a graph: arrays by name in, arrays by name out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Tensor:
     Attributes:
         name: Its name.
         shape: Its sides; None where any will do.
-        dtype: What it holds.
+        dtype: What it holds; object where NumPy has no such type.
     """
 
     name: str
@@ -28,8 +28,8 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Shapes of the input ``input`` that a graph takes.
+class ShapeLimits:
+    """The shapes of an input that a graph takes.
 
     Attributes:
         least: The smallest.
@@ -39,22 +39,87 @@ class Profile:
     least: tuple[int, ...]
     most: tuple[int | None, ...]
 
+    def __contains__(self, shape: Sequence[int]) -> bool:
+        return len(shape) == len(self.least) and all(
+            least <= side and (most is None or side <= most)
+            for least, side, most in zip(self.least, shape, self.most)
+        )
+
 
 class Session(Protocol):
     """A loaded graph; threads may share it.
 
     Attributes:
+        backend: Name of what runs it.
         inputs: The inputs.
         outputs: The outputs.
-        profiles: The shapes of images that it takes, one or several ranges.
+        profiles: The shapes that it takes, for each input by name: one set of limits or several, of
+            which one has to hold for all inputs of a run.
     """
 
+    backend: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    profiles: tuple[Profile, ...]
+    profiles: tuple[Mapping[str, ShapeLimits], ...]
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """Runs the graph once, on contiguous arrays of the right types."""
+        """Runs the graph once.
+
+        Args:
+            inputs: An array for each input; others are ignored.
+
+        Raises:
+            UserError: If an input is missing, or of another type or shape than the graph takes.
+        """
+
+
+def any_shape(tensors: Sequence[Tensor]) -> tuple[Mapping[str, ShapeLimits], ...]:
+    """The profile of a graph that takes any size where its inputs have no fixed one."""
+    return (
+        {
+            each.name: ShapeLimits(tuple(side or 1 for side in each.shape), each.shape)
+            for each in tensors
+        },
+    )
+
+
+def image_input(session: Session) -> Tensor:
+    """The input that takes images.
+
+    Raises:
+        StopIteration: If the graph has no input of that name, see :func:`require`.
+    """
+    return next(each for each in session.inputs if each.name == 'input')
+
+
+def max_batch(session: Session) -> int | None:
+    """Most images that a session takes at once, None for any number."""
+    sizes = [profile['input'].most[0] for profile in session.profiles]
+    return None if None in sizes else max(sizes)
+
+
+def checked(tensors: Sequence[Tensor], inputs: Arrays, source: str | Path) -> dict[str, np.ndarray]:
+    """Picks the inputs of a graph, as contiguous arrays.
+
+    Args:
+        tensors: The inputs that it takes.
+        inputs: Arrays by name.
+        source: The graph, for messages.
+
+    Raises:
+        UserError: If one is missing or of another type.
+    """
+    if any(each.name not in inputs for each in tensors):
+        raise UserError(
+            f'{source} takes {", ".join(each.name for each in tensors)}, but got '
+            f'{", ".join(inputs)}.'
+        )
+    for each in tensors:
+        if each.dtype not in (inputs[each.name].dtype, object):
+            raise UserError(
+                f'{each.name} is of {inputs[each.name].dtype}, but {source} takes {each.dtype}.'
+            )
+    return {each.name: np.ascontiguousarray(inputs[each.name]) for each in tensors}
 
 
 def require(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from .base import Arrays, Profile, Tensor, device_number
+from .base import Arrays, Tensor, any_shape, checked, device_number
 
 
 class OnnxSession:
@@ -19,6 +19,8 @@ class OnnxSession:
     Raises:
         UserError: If ONNX Runtime or the device is not there, or the file cannot be run.
     """
+
+    backend = 'onnxruntime'
 
     def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
         try:
@@ -48,11 +50,21 @@ class OnnxSession:
             ) from error
         self.inputs = tuple(map(_tensor, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor, self._session.get_outputs()))
-        shape = next((each.shape for each in self.inputs if each.name == 'input'), ())
-        self.profiles = (Profile(tuple(side or 1 for side in shape), shape),)
+        self.profiles = any_shape(self.inputs)
+        self._path = path
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        values = self._session.run(None, dict(inputs))
+        """Runs the graph once.
+
+        Raises:
+            UserError: If an input is missing or of another type, or ONNX Runtime fails, as with a
+                shape that the graph does not take.
+        """
+        values = checked(self.inputs, inputs, self._path)
+        try:
+            values = self._session.run(None, values)
+        except Exception as error:  # ONNX Runtime has one class for each kind
+            raise UserError(f'{self._path}: ONNX Runtime failed. {error}') from error
         return dict(zip((each.name for each in self.outputs), values))
 
 

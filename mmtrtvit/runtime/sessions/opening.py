@@ -7,13 +7,14 @@ from .base import Session, device_number
 from .onnx import OnnxSession
 
 ENGINES = '.engine', '.plan', '.trt'
+GRAPHS = '.onnx', *ENGINES
 
 
 def open_session(path: str | Path, device: str | None = None, threads: int = 0) -> Session:
     """Loads a graph by the suffix of its file.
 
     Args:
-        path: An ``.onnx`` file or a TensorRT engine.
+        path: An ``.onnx`` file, or a TensorRT engine: ``.engine``, ``.plan`` or ``.trt``.
         device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, and the first GPU for
             engines, which run on no CPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
@@ -27,9 +28,10 @@ def open_session(path: str | Path, device: str | None = None, threads: int = 0) 
             f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.'
         )
     if path.suffix in ENGINES:
-        from .tensorrt import EngineSession
+        from .cuda_memory import CudaMemory
+        from .tensorrt import TensorRTSession
 
-        return EngineSession(path, device_number(device or 'cuda:0'))
+        return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
     if path.suffix != '.onnx':
-        raise UserError(f'{path} is no model by its name, expected *.onnx, *{", *".join(ENGINES)}.')
+        raise UserError(f'{path} is no model by its name, expected *{", *".join(GRAPHS)}.')
     return OnnxSession(path, device or 'cpu', threads)

@@ -1,218 +1,234 @@
 """TensorRT engines, with the part of its Python API that versions 8.6, 10 and 11 share."""
 
-import importlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import UserError
-from .base import Arrays, Profile, Tensor
+from .base import Arrays, ShapeLimits, Tensor, checked
+from .cuda_memory import CudaMemory
 from .tensorrt_package import create, import_tensorrt, make_logger
 
+DTYPES = dict(
+    FLOAT='float32',
+    HALF='float16',
+    BF16='bfloat16',
+    INT32='int32',
+    INT64='int64',
+    BOOL='bool',
+    UINT8='uint8',
+    INT8='int8',
+)  # TensorRT's names and ours; not every version has all of them
 
-class EngineSession:
-    """A TensorRT engine on one GPU.
+# Words of TensorRT's errors, and what they mean.
+REASONS = {
+    'incompatible device': 'It was built for another GPU.',
+    'library version': 'It was built by another version of TensorRT.',
+    'ersion tag': 'It was built by another version of TensorRT.',
+    'magicTag': 'The file is damaged, or no engine.',
+}
+
+
+class Memory(Protocol):
+    """Memory of a GPU with a stream of work on it; one run at a time uses it.
+
+    Attributes:
+        gpu: What the GPU is called, for messages.
+        stream: Handle of the stream.
+    """
+
+    gpu: str
+    stream: int
+
+    def active(self) -> AbstractContextManager[None]:
+        """Selects GPU and stream for everything inside, and waits for the stream at the end."""
+
+    def host_dtype(self, dtype: str) -> np.dtype | None:
+        """Type of the arrays that stand for a tensor on the host; None if there can be none."""
+
+    def write(self, name: str, value: np.ndarray, dtype: str) -> int:
+        """Copies an array to the GPU as a tensor of that type, and returns its address.
+
+        The array must live, unchanged, until the stream is done.
+        """
+
+    def reserve(self, name: str, shape: Sequence[int], dtype: str) -> int:
+        """Makes room for a tensor on the GPU, and returns its address."""
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns an array that holds the tensor once the stream is done."""
+
+
+class TensorRTSession:
+    """A TensorRT engine on one GPU. An engine is code: load none that you do not trust.
 
     Calls of several threads run one after the other: an execution context takes one at a time.
 
     Args:
         path: The engine.
-        gpu: Number of the GPU.
+        memory: Memory of the GPU to run on; default: cuda-python's of the first one.
 
     Raises:
-        UserError: If TensorRT, cuda-python or the GPU is not there, or the engine is broken, or was
-            built by another version or for another GPU.
+        NoTensorRT: If TensorRT is not installed.
+        UserError: If cuda-python or the GPU is not there, or the engine is broken, was built by
+            another version or for another GPU, or has a tensor of a type that cannot be used.
     """
 
-    def __init__(self, path: str | Path, gpu: int = 0) -> None:
-        self._cuda = Cuda(gpu)
-        trt = import_tensorrt()
-        logger = make_logger(trt)
-        trt.init_libnvinfer_plugins(logger, '')
-        self._runtime = create(trt.Runtime, logger)
-        self._runtime.engine_host_code_allowed = True  # version-compatible engines have some
-        self._engine = self._runtime.deserialize_cuda_engine(Path(path).read_bytes())
-        self._context = self._engine and self._engine.create_execution_context()
-        if not self._context:
-            raise UserError(
-                f'{path} cannot be loaded by TensorRT {trt.__version__}. An engine has to be '
-                'whole, built by the same version and for the same GPU. Build it here. '
-                f'TensorRT says: {"; ".join(logger.errors) or "nothing"}'
-            )
+    backend = 'tensorrt'
+
+    def __init__(self, path: str | Path, memory: Memory | None = None) -> None:
+        self._path = Path(path)
+        if not self._path.is_file():
+            raise UserError(f'there is no file {path}.')
+        self._trt = import_tensorrt()
+        self._memory = memory or CudaMemory()
+        self._logger = make_logger(self._trt)
+        self._trt.init_libnvinfer_plugins(self._logger, '')
+        with self._memory.active():
+            self._runtime = create(self._trt.Runtime, self._logger)  # the engine needs it
+            self._runtime.engine_host_code_allowed = True  # version-compatible engines have some
+            self._engine = self._runtime.deserialize_cuda_engine(self._path.read_bytes())
+            if self._engine is None:
+                raise UserError(self._refused())
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise UserError(self._failed('could not prepare a run'))
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        inputs = [
-            name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        ]
-        tensors = {
-            name: Tensor(
-                name,
-                _sides(self._engine.get_tensor_shape(name)),
-                _dtype(trt, self._engine.get_tensor_dtype(name)),
-            )
-            for name in names
-        }
-        self.inputs = tuple(tensors[name] for name in inputs)
-        self.outputs = tuple(tensors[name] for name in names if name not in inputs)
+        given = {name for name in names if self._is_input(name)}
+        self._dtypes = {name: self._dtype(name) for name in names}
+        self.inputs = tuple(self._tensor(name) for name in names if name in given)
+        self.outputs = tuple(self._tensor(name) for name in names if name not in given)
         self.profiles = tuple(
-            self._profile(index) for index in range(self._engine.num_optimization_profiles)
+            {each.name: self._limits(each.name, index) for each in self.inputs}
+            for index in range(self._engine.num_optimization_profiles)
         )
-        self._buffers: dict[str, Buffer] = {name: Buffer(self._cuda) for name in names}
         self._lock = Lock()
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        with self._lock:
-            self._cuda.use()
-            self._select(inputs['input'].shape)
-            given = {
-                tensor.name: np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
-                for tensor in self.inputs
-            }
-            for name, value in given.items():
-                if not self._context.set_input_shape(name, value.shape):
-                    raise UserError(f'the engine does not take {name} of {value.shape}.')
-                self._buffers[name].write(value)
-                self._context.set_tensor_address(name, self._buffers[name].address)
-            outputs = {}
-            for tensor in self.outputs:
-                value = np.empty(tuple(self._context.get_tensor_shape(tensor.name)), tensor.dtype)
-                self._buffers[tensor.name].reserve(value.nbytes)
-                self._context.set_tensor_address(tensor.name, self._buffers[tensor.name].address)
-                outputs[tensor.name] = value
-            if not self._context.execute_async_v3(self._cuda.stream):
-                raise RuntimeError('TensorRT could not run the engine.')
-            for name, value in outputs.items():
-                self._buffers[name].read(value)
-            self._cuda.wait()
-        return outputs
-
-    def _profile(self, index: int) -> Profile:
-        if not any(tensor.name == 'input' for tensor in self.inputs):
-            return Profile((), ())
-        least, _, most = self._engine.get_tensor_profile_shape('input', index)
-        return Profile(tuple(least), tuple(most))
-
-    def _select(self, shape: tuple[int, ...]) -> None:
-        """Switches to the first profile that takes a shape."""
-        fitting = (index for index, profile in enumerate(self.profiles) if _takes(profile, shape))
-        index = next(fitting, None)
-        if index is None:
-            raise UserError(f'the engine does not take an input of {shape}.')
-        if index != self._context.active_optimization_profile:
-            self._context.set_optimization_profile_async(index, self._cuda.stream)
-            self._cuda.wait()
-
-
-class Cuda:
-    """The few calls of the CUDA runtime that an engine needs, on one GPU.
-
-    Args:
-        gpu: Its number.
-    """
-
-    def __init__(self, gpu: int) -> None:
-        try:  # cuda-python 12.8 and newer, and before
-            self._api = importlib.import_module('cuda.bindings.runtime')
-        except ImportError:
-            try:
-                self._api = importlib.import_module('cuda.cudart')
-            except ImportError as error:
-                raise UserError(f'an engine needs cuda-python: {error}.') from error
-        self._gpu = gpu
-        self.use()
-        self.stream = int(self.call('cudaStreamCreate'))
-
-    def use(self) -> None:
-        """Selects the GPU for the calling thread."""
-        self.call('cudaSetDevice', self._gpu)
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        """Calls a function of the CUDA runtime and returns what it returns, if anything.
+        """Runs the engine once.
 
         Raises:
-            UserError: With CUDA's words for what went wrong.
+            UserError: If an input is missing, has another type or a shape outside of all profiles,
+                or TensorRT fails.
         """
-        error, *results = getattr(self._api, name)(*arguments)
-        if int(error):
-            _, text = self._api.cudaGetErrorString(error)
-            text = text.decode() if isinstance(text, bytes) else text
-            raise UserError(f'{name} failed on GPU {self._gpu}: {text}.')
-        return results[0] if results else None
+        values = checked(self.inputs, inputs, self._path)
+        with self._lock, self._memory.active():
+            self._execute(self._context, values)
+            return {each.name: self._memory.read(each.name) for each in self.outputs}
 
-    def copy(self, target: int, source: int, size: int, kind: str) -> None:
-        """Copies bytes in the stream; ``kind`` is ``'HostToDevice'`` or ``'DeviceToHost'``."""
-        kind = getattr(self._api.cudaMemcpyKind, f'cudaMemcpy{kind}')
-        self.call('cudaMemcpyAsync', target, source, size, kind, self.stream)
+    def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
+        """Milliseconds of each layer by name, in each of several rounds."""
+        times: list[dict[str, float]] = []
+        trt = self._trt
 
-    def wait(self) -> None:
-        """Waits until all in the stream is done."""
-        self.call('cudaStreamSynchronize', self.stream)
+        class Profiler(trt.IProfiler):
+            def __init__(self) -> None:
+                trt.IProfiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                times[-1][layer_name] = times[-1].get(layer_name, 0.0) + ms
+
+        profiler = Profiler()
+        values = checked(self.inputs, inputs, self._path)
+        with self._lock, self._memory.active():
+            context = self._engine.create_execution_context()
+            context.profiler = profiler
+            for _ in range(rounds):
+                times.append({})
+                self._execute(context, values)
+        return times
+
+    def layers(self) -> list[dict[str, Any]]:
+        """What TensorRT's inspector says of each layer: Name, Metadata and more."""
+        inspector = self._engine.create_engine_inspector()
+        text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return [
+            layer if isinstance(layer, dict) else {'Name': layer}
+            for layer in json.loads(text)['Layers']
+        ]
+
+    def _execute(self, context: Any, values: Mapping[str, np.ndarray]) -> None:
+        profile = self._profile_for(values)
+        if context.active_optimization_profile != profile:
+            context.set_optimization_profile_async(profile, self._memory.stream)
+        for name, value in values.items():
+            if not context.set_input_shape(name, value.shape):
+                raise UserError(self._failed(f'refuses {name} of {_text(value.shape)}'))
+            address = self._memory.write(name, value, self._dtypes[name])
+            context.set_tensor_address(name, address)
+        for each in self.outputs:
+            shape = tuple(context.get_tensor_shape(each.name))
+            if min(shape, default=0) < 0:
+                raise UserError(
+                    f'{self._path}: the shape of {each.name} depends on values, {shape}. '
+                    'Graphs that tools/deploy.py writes have outputs of fixed shape.'
+                )
+            address = self._memory.reserve(each.name, shape, self._dtypes[each.name])
+            context.set_tensor_address(each.name, address)
+        if not context.execute_async_v3(self._memory.stream):
+            raise UserError(self._failed('failed'))
+
+    def _profile_for(self, values: Mapping[str, np.ndarray]) -> int:
+        """The first profile that takes all inputs."""
+        for index, profile in enumerate(self.profiles):
+            if all(value.shape in profile[name] for name, value in values.items()):
+                return index
+        given = ', '.join(f'{name} {_text(value.shape)}' for name, value in values.items())
+        ranges = '; '.join(
+            ', '.join(
+                f'{name} {_text(limits.least)} to {_text(limits.most)}'
+                for name, limits in profile.items()
+            )
+            for profile in self.profiles
+        )
+        raise UserError(
+            f'{self._path} takes {ranges}, but got {given}: resize the image, or '
+            'build an engine with another range (backend_config.model_inputs).'
+        )
+
+    def _is_input(self, name: str) -> bool:
+        return self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT
+
+    def _tensor(self, name: str) -> Tensor:
+        shape = tuple(side if side >= 0 else None for side in self._engine.get_tensor_shape(name))
+        return Tensor(name, shape, self._memory.host_dtype(self._dtypes[name]))
+
+    def _dtype(self, name: str) -> str:
+        theirs = self._engine.get_tensor_dtype(name)
+        usable = {key: ours for key, ours in DTYPES.items() if self._memory.host_dtype(ours)}
+        for key, ours in usable.items():
+            if theirs == getattr(self._trt.DataType, key, None):
+                return ours
+        raise UserError(
+            f'{self._path}: {name} is of {theirs.name}, expected one of {", ".join(usable)}. '
+            'Export a model whose inputs and outputs have such a type.'
+        )
+
+    def _limits(self, name: str, profile: int) -> ShapeLimits:
+        least, _, most = self._engine.get_tensor_profile_shape(name, profile)
+        return ShapeLimits(tuple(least), tuple(most))
+
+    def _refused(self) -> str:
+        error = self._logger.errors[0] if self._logger.errors else 'TensorRT gave no reason.'
+        reason = next((text for words, text in REASONS.items() if words in error), '')
+        return (
+            f'TensorRT {self._trt.__version__} cannot load {self._path} on {self._memory.gpu}. '
+            f'{reason} Build it here, with tools/onnx2tensorrt.py.\n  {error}'
+        )
+
+    def _failed(self, what: str) -> str:
+        errors = '\n'.join(f'  {error}' for error in self._logger.errors[-3:])
+        return (
+            f'{self._path}: TensorRT {self._trt.__version__} {what} on {self._memory.gpu}.\n'
+            f'{errors or "  (TensorRT gave no reason)"}'
+        )
 
 
-class Buffer:
-    """Memory of a GPU that grows when it has to.
-
-    Args:
-        cuda: Its GPU.
-    """
-
-    def __init__(self, cuda: Cuda) -> None:
-        self._cuda = cuda
-        self._size = 0
-        self.address = 0
-
-    def reserve(self, size: int) -> None:
-        """Makes room for as many bytes, and one at least: no address is 0."""
-        size = max(size, 1)
-        if size > self._size:
-            self.free()
-            self.address = int(self._cuda.call('cudaMalloc', size))
-            self._size = size
-
-    def write(self, value: np.ndarray) -> None:
-        """Copies an array to the GPU; it must live until the stream is done."""
-        self.reserve(value.nbytes)
-        self._cuda.copy(self.address, value.ctypes.data, value.nbytes, 'HostToDevice')
-
-    def read(self, value: np.ndarray) -> None:
-        """Fills an array from the GPU, once the stream is done."""
-        self._cuda.copy(value.ctypes.data, self.address, value.nbytes, 'DeviceToHost')
-
-    def free(self) -> None:
-        """Gives the memory back."""
-        if self.address:
-            self._cuda.call('cudaFree', self.address)
-        self.address = self._size = 0
-
-    def __del__(self) -> None:
-        try:
-            self.free()
-        except Exception:  # noqa: S110  the process ends, and CUDA is gone
-            pass
-
-
-def _dtype(trt: ModuleType, dtype: Any) -> np.dtype:
-    names = dict(
-        FLOAT='float32',
-        HALF='float16',
-        INT32='int32',
-        INT64='int64',
-        BOOL='bool',
-        UINT8='uint8',
-        INT8='int8',
-    )  # not every version has all of them
-    return np.dtype(
-        next(ours for theirs, ours in names.items() if dtype == getattr(trt.DataType, theirs, None))
-    )
-
-
-def _sides(shape: Any) -> tuple[int | None, ...]:
-    return tuple(side if side >= 0 else None for side in shape)
-
-
-def _takes(profile: Profile, shape: tuple[int, ...]) -> bool:
-    return all(
-        least <= side <= most for least, side, most in zip(profile.least, shape, profile.most)
-    )
+def _text(shape: Iterable[int | None]) -> str:
+    """``(1, 3, 480, 640) -> '1x3x480x640'``."""
+    return 'x'.join(map(str, shape))

@@ -1,5 +1,7 @@
 """Times of layers, merged back to modules."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
@@ -17,6 +19,7 @@ from mmtrtvit.deploy.measure.layer_times import (
     stage_of,
 )
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.sessions.base import Tensor
 
 
 @pytest.mark.parametrize(
@@ -137,12 +140,17 @@ def test_latency_is_of_the_rounds_that_count(monkeypatch):
     assert found['b'].median == found['b'].p95 == 2000 and found['b'].throughput == 2
 
 
+def graph_of(**shapes):
+    kinds = (Tensor(*each, np.dtype('float32')) for each in shapes.items())
+    return SimpleNamespace(inputs=tuple(kinds))
+
+
 def test_noise_of_the_right_kind():
-    inputs = random_inputs(dict(input=(None, 3, None, None), sizes=(None, 2)), 2, size=(64, 96))
+    inputs = random_inputs(graph_of(input=(None, 3, None, None), sizes=(None, 2)), 2, size=(64, 96))
     assert inputs['input'].shape == (2, 3, 64, 96) and inputs['input'].dtype == np.float32
     assert inputs['sizes'].tolist() == [[64, 96]] * 2 and inputs['sizes'].dtype == np.float32
-    inputs = random_inputs(dict(input=(1, None, None, 3)), 1, size=(64, 96))
+    inputs = random_inputs(graph_of(input=(1, None, None, 3)), 1, size=(64, 96))
     assert inputs['input'].shape == (1, 64, 96, 3) and inputs['input'].dtype == np.uint8
     assert list(inputs) == ['input']
     with pytest.raises(UserError, match='takes images of 1x3x64x64, not 2x3x64x96'):
-        random_inputs(dict(input=(1, 3, 64, 64)), 2, size=(64, 96))
+        random_inputs(graph_of(input=(1, 3, 64, 64)), 2, size=(64, 96))

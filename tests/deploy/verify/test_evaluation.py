@@ -7,21 +7,23 @@ import torch
 from mmtrtvit.deploy.verify.evaluation import HostPreprocessor, deployed
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.sessions.base import ShapeLimits, Tensor, any_shape
 
 
 class KnownGraph:
-    """A runner that gives the same outputs for every input and keeps the inputs."""
+    """A session that gives the same outputs for every input and keeps the inputs."""
 
-    name, max_batch = 'known', None
+    backend = 'known'
 
     def __init__(self, shape, **outputs):
-        self.inputs = 'input', 'sizes'
-        self.shapes = dict(input=shape, sizes=(shape[0], 2))
-        self.outputs = tuple(outputs)
+        kinds = dict(input=shape, sizes=(shape[0], 2))
+        self.inputs = tuple(Tensor(*each, np.dtype('float32')) for each in kinds.items())
+        self.outputs = tuple(Tensor(name, x.shape, x.dtype) for name, x in outputs.items())
+        self.profiles = any_shape(self.inputs)
         self.values = outputs
         self.seen = []
 
-    def infer(self, inputs):
+    def run(self, inputs):
         self.seen.append(inputs)
         return self.values
 
@@ -76,6 +78,15 @@ def test_boxes_return_to_the_original_image(small_models):
 
 def test_a_batch_in_parts_of_what_the_graph_takes(small_models):
     graph = KnownGraph((2, 3, 64, 96), output=np.zeros((2, 4, 16, 24), np.float32))
+    assert len(predict(small_models, 'fpn', graph, (64, 96), count=3)) == 3
+    assert [len(inputs['input']) for inputs in graph.seen] == [2, 2]
+
+
+def test_a_batch_in_parts_of_what_the_profiles_take(small_models):
+    graph = KnownGraph((None, 3, None, None), output=np.zeros((2, 4, 16, 24), np.float32))
+    graph.profiles = tuple(
+        dict(input=ShapeLimits((1, 3, 32, 32), (most, 3, 128, 128))) for most in (1, 2)
+    )
     assert len(predict(small_models, 'fpn', graph, (64, 96), count=3)) == 3
     assert [len(inputs['input']) for inputs in graph.seen] == [2, 2]
 

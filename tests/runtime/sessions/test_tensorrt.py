@@ -1,209 +1,232 @@
-"""TensorRT engines, without TensorRT: the stand-ins of its versions run the ONNX file behind them,
-on memory that a stand-in of CUDA hands out."""
+"""Engines without TensorRT, on PyTorch's memory and on that of a stand-in for CUDA.
 
-import ctypes
-import enum
+The stand-ins for TensorRT's versions run the ONNX file behind an engine in ONNX Runtime.
+"""
+
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from mmtrtvit.deploy.backends.tensorrt.build import build_engine
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime import Detector
+from mmtrtvit.runtime.sessions.base import ShapeLimits, max_batch
+from mmtrtvit.runtime.sessions.cuda_memory import CudaMemory
+from mmtrtvit.runtime.sessions.tensorrt import TensorRTSession
+from mmtrtvit.runtime.sessions.tensorrt_package import NoTensorRT
 
-VERSIONS = '8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106'
-WIDE = (1, 3, 32, 32), (1, 3, 64, 96), (2, 3, 64, 96)
-HIGH = (1, 3, 32, 32), (1, 3, 128, 64), (2, 3, 128, 64)
+VERSIONS = ('8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106')
+SMALL = ((1, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64))
+LARGE = ((1, 3, 64, 64), (1, 3, 96, 96), (1, 3, 128, 160))
+BOTH = [dict(input=SMALL), dict(input=LARGE)]
 
 
-class Memory:
-    """Stands in for the CUDA runtime: addresses are those of this process."""
-
-    class cudaError_t(enum.IntEnum):
-        cudaSuccess = 0
-        cudaErrorMemoryAllocation = 2
-        cudaErrorInvalidDevice = 101
-
-    class cudaMemcpyKind(enum.IntEnum):
-        cudaMemcpyHostToDevice = 1
-        cudaMemcpyDeviceToHost = 2
-
-    def __init__(self):
-        self.blocks, self.freed = {}, 0
-
-    def cudaSetDevice(self, number):
-        return (self.cudaError_t(0 if number == 0 else 101),)
-
-    def cudaStreamCreate(self):
-        return self.cudaError_t(0), 7
-
-    def cudaStreamSynchronize(self, stream):
-        assert stream == 7
-        return (self.cudaError_t(0),)
-
-    def cudaMalloc(self, size):
-        if size > 2**28:
-            return self.cudaError_t(2), 0
-        block = ctypes.create_string_buffer(size)
-        self.blocks[ctypes.addressof(block)] = block
-        return self.cudaError_t(0), ctypes.addressof(block)
-
-    def cudaFree(self, address):
-        del self.blocks[address]
-        self.freed += 1
-        return (self.cudaError_t(0),)
-
-    def cudaMemcpyAsync(self, target, source, size, kind, stream):
-        block = self.blocks[target if kind == 1 else source]  # the GPU's side
-        assert size <= len(block) and stream == 7
-        ctypes.memmove(target, source, size)
-        return (self.cudaError_t(0),)
-
-    def cudaGetErrorString(self, error):
-        return self.cudaError_t(0), error.name.encode()
+@pytest.fixture(params=['torch', 'cuda'])
+def memory(request):
+    """Memory of either kind."""
+    if request.param == 'torch':
+        return request.getfixturevalue('on_cpu')()
+    request.getfixturevalue('gpu')
+    return CudaMemory()
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """The stand-in of CUDA, with the name that cuda-python has now."""
-    memory = Memory()
-    monkeypatch.setitem(sys.modules, 'cuda.bindings.runtime', memory)
-    return memory
+def files(tmp_path, graph):
+    return graph(tmp_path / 'end2end.onnx'), tmp_path / 'end2end.engine'
 
 
 @pytest.fixture
-def work_dir(bright, stand_in):
-    """Makes the work dir of an engine for a version of TensorRT."""
+def opened(files, stand_in, memory):
+    """Builds an engine for a version of TensorRT and opens it."""
 
-    def make(version='10.0.1'):
+    def open_engine(version='10.0.1', profiles=BOTH):
         stand_in(version)
-        folder = bright()
-        build_engine(
-            folder / 'end2end.onnx',
-            folder / 'end2end.engine',
-            profiles=[dict(input=WIDE), dict(input=HIGH)],
-        )
-        (folder / 'end2end.onnx').unlink()
-        text = (folder / 'deploy.json').read_text().replace('.onnx', '.engine')
-        (folder / 'deploy.json').write_text(text)
-        return folder
+        build_engine(*files, profiles=profiles)
+        return TensorRTSession(files[1], memory)
 
-    return make
+    return open_engine
 
 
-def with_box(left, size):
-    image = np.zeros((*size, 3), np.uint8)
-    image[10:30, left : left + 10] = 255
-    return image
+def arrays(batch, height, width):
+    values = np.random.default_rng(0).normal(size=(batch, 3, height, width))
+    return dict(
+        input=values.astype(np.float32), sizes=np.full((batch, 2), (height, width), np.float32)
+    )
 
 
 @pytest.mark.parametrize('version', VERSIONS)
-def test_an_engine_finds_what_the_onnx_file_finds(version, gpu, work_dir):
-    detector = Detector(work_dir(version))
-    assert [(each.name, each.shape, each.dtype) for each in detector.session.inputs] == [
+def test_an_engine_computes_what_its_file_does(opened, files, version):
+    session = opened(version)
+    assert [(each.name, each.shape, each.dtype) for each in session.inputs] == [
         ('input', (None, 3, None, None), np.float32),
         ('sizes', (None, 2), np.float32),
     ]
-    images = [
-        with_box(index, size)
-        for index, size in enumerate(
-            [(40, 50)] * 5 + [(64, 96)] + [(100, 40)] * 2 + [(20, 20)] + [(64, 96)]
-        )
-    ]
-    results = list(detector.predict(images, batch_size=4))
-    expected = [
-        [[index, 10, min(index + 10, size.shape[1]), min(30, size.shape[0])]]
-        for index, size in enumerate(images)
-    ]
-    assert [found.boxes.tolist() for found in results] == expected
-    large = detector(with_box(5, (256, 64)))
-    assert large.note.endswith('the model takes at most 96 x 64 or 64 x 128')
-    assert detector.session._context.active_optimization_profile == 1
+    assert [(each.name, each.dtype) for each in session.outputs] == [('output', np.float32)]
+    assert session.profiles == (
+        dict(input=ShapeLimits(SMALL[0], SMALL[2]), sizes=ShapeLimits((1, 2), (2, 2))),
+        dict(input=ShapeLimits(LARGE[0], LARGE[2]), sizes=ShapeLimits((1, 2), (1, 2))),
+    )
+    assert max_batch(session) == 2
+    reference = onnxruntime.InferenceSession(files[0])
+    for size in ((1, 32, 48), (1, 128, 160), (2, 64, 64), (1, 64, 64)):
+        inputs = arrays(*size)
+        (expected,) = reference.run(None, inputs)
+        found = session.run(inputs)
+        assert list(found) == ['output']
+        np.testing.assert_array_equal(found['output'], expected)
 
 
-def test_memory_is_used_again_and_given_back(gpu, work_dir):
-    detector = Detector(work_dir())
-    small, large = with_box(1, (40, 50)), with_box(1, (64, 96))
-    detector(small)
-    assert len(gpu.blocks) == 5 and gpu.freed == 0
-    detector(large)
-    assert len(gpu.blocks) == 5 and gpu.freed == 1  # the input's grew
-    for _ in range(20):
-        detector(small)
-    assert gpu.freed == 1
-    del detector
-    assert not gpu.blocks
+def test_results_stay_when_the_engine_runs_again(opened):
+    session = opened()
+    first = session.run(arrays(1, 32, 32))['output']
+    before = first.copy()
+    session.run(arrays(1, 64, 64))
+    np.testing.assert_array_equal(first, before)
 
 
-def test_threads_take_turns(gpu, work_dir):
-    detector = Detector(work_dir())
-    images = [with_box(index % 30, (40, 50)) for index in range(100)]
+def test_the_first_profile_that_fits_is_taken(opened):
+    session = opened()
+    for size, profile in (((1, 64, 65), 1), ((2, 32, 32), 0), ((1, 64, 64), 0)):
+        session.run(arrays(*size))
+        assert session._context.active_optimization_profile == profile
+
+
+@pytest.mark.parametrize('size', [(1, 64, 161), (3, 64, 64), (2, 64, 65), (1, 16, 32)])
+def test_a_shape_outside_of_all_profiles(opened, size):
+    with pytest.raises(UserError) as error:
+        opened().run(arrays(*size))
+    shape = 'x'.join(map(str, (size[0], 3, *size[1:])))
+    assert f'but got input {shape}, sizes {size[0]}x2: resize' in str(error.value)
+    assert '; input 1x3x64x64 to 1x3x128x160, sizes 1x2 to 1x2' in str(error.value)
+
+
+def test_a_profile_has_to_take_all_inputs(opened):
+    with pytest.raises(UserError, match='but got input 1x3x64x64, sizes 1x3: resize'):
+        opened().run(dict(arrays(1, 64, 64), sizes=np.ones((1, 3), np.float32)))
+
+
+def test_inputs_of_another_kind(opened):
+    session = opened(profiles=BOTH[:1])
+    inputs = arrays(1, 32, 32)
+    with pytest.raises(UserError, match='input is of float64, but .*engine takes float32'):
+        session.run(dict(inputs, input=inputs['input'].astype(float)))
+    with pytest.raises(UserError, match='engine takes input, sizes, but got input'):
+        session.run(dict(input=inputs['input']))
+    turned = np.asfortranarray(inputs['input'])
+    np.testing.assert_array_equal(
+        session.run(dict(inputs, input=turned))['output'], session.run(inputs)['output']
+    )
+
+
+def test_threads_take_turns(opened):
+    session = opened()
+    inputs = [arrays(1, 32 + index % 30, 40) for index in range(60)]
+    expected = [session.run(each)['output'] for each in inputs]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(detector, images))
-    assert [each.boxes[0, 0] for each in found] == [index % 30 for index in range(100)]
+        found = list(pool.map(session.run, inputs))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours['output'], theirs)
 
 
+@pytest.mark.parametrize('version', VERSIONS)
 @pytest.mark.parametrize(
-    'damage, message',
+    'case, message',
     [
-        ('cut off', 'magicTag'),
-        ('version', 'got 10.0.1, please rebuild'),
-        ('gpu', 'got compute 8.9, please rebuild'),
+        ('version', 'It was built by another version of TensorRT.'),
+        ('gpu', 'It was built for another GPU.'),
+        ('truncated', 'The file is damaged, or no engine.'),
+        ('empty', 'The file is damaged, or no engine.'),
     ],
 )
-def test_an_engine_that_cannot_be_loaded(damage, message, gpu, work_dir, stand_in):
-    folder = work_dir('10.0.1')
-    path = folder / 'end2end.engine'
-    if damage == 'cut off':
-        path.write_bytes(path.read_bytes()[:100])
-    stand_in(
-        '11.4.0.106' if damage == 'version' else '10.0.1', gpu='8.6' if damage == 'gpu' else '8.9'
-    )
-    with pytest.raises(UserError, match=f'cannot be loaded by TensorRT 1.*Build it.*{message}'):
-        Detector(folder)
+def test_an_engine_that_cannot_be_loaded(stand_in, memory, files, version, case, message):
+    other = VERSIONS[VERSIONS.index(version) - 1]
+    stand_in(other if case == 'version' else version, gpu='8.0' if case == 'gpu' else '8.9')
+    build_engine(*files, profiles=BOTH[:1])
+    content = files[1].read_bytes()
+    files[1].write_bytes({'truncated': content[:-50], 'empty': b''}.get(case, content))
+    stand_in(version)
+    with pytest.raises(UserError) as error:
+        TensorRTSession(files[1], memory)
+    refusal = f'TensorRT {version} cannot load {files[1]} on {memory.gpu}. {message}'
+    assert refusal in str(error.value) and memory.gpu in ('a CPU', 'GPU 0')
+    assert 'onnx2tensorrt.py' in str(error.value)
 
 
-def test_a_gpu_that_is_not_there_and_one_without_memory(gpu, work_dir):
-    folder = work_dir()
-    with pytest.raises(UserError, match='cudaSetDevice failed on GPU 3: cudaErrorInvalidDevice'):
-        Detector(folder, device='cuda:3')
-    with pytest.raises(UserError, match="the device is 'cpu', expected cuda or cuda:0"):
-        Detector(folder, device='cpu')
-    detector = Detector(folder)
-    with pytest.raises(UserError, match='cudaMalloc failed on GPU 0: cudaErrorMemoryAllocation'):
-        detector.session._buffers['input'].reserve(2**30)
-
-
-def test_shapes_that_no_profile_takes(gpu, work_dir):
-    session = Detector(work_dir()).session
-    with pytest.raises(UserError, match='does not take an input of'):
-        session.run(dict(input=np.zeros((1, 3, 20, 20), np.float32), sizes=np.ones((1, 2))))
-
-
-def test_cuda_python_by_its_old_name_and_not_at_all(work_dir, monkeypatch):
-    folder = work_dir()
-    for name in ('cuda.bindings.runtime', 'cuda.cudart'):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match='an engine needs cuda-python'):
-        Detector(folder)
-    monkeypatch.setitem(sys.modules, 'cuda.cudart', Memory())
-    assert len(Detector(folder)(with_box(3, (40, 50)))) == 1
-
-
-def test_no_tensorrt(gpu, work_dir, monkeypatch):
-    folder = work_dir()
+def test_no_engine_and_no_tensorrt(memory, files, monkeypatch):
+    with pytest.raises(UserError, match='there is no file'):
+        TensorRTSession(files[1], memory)
+    files[1].write_bytes(b'engine')
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
-    with pytest.raises(UserError, match='TensorRT is not installed here'):
-        Detector(folder)
+    with pytest.raises(NoTensorRT, match='TensorRT is not installed here'):
+        TensorRTSession(files[1], memory)
 
 
-def test_the_stand_in_of_cuda_has_no_names_of_its_own():
-    real = pytest.importorskip('cuda.bindings.runtime')
-    for name in vars(Memory):
-        if name.startswith('cuda'):
-            assert hasattr(real, name)
-    for kind in (Memory.cudaError_t, Memory.cudaMemcpyKind):
-        for member in kind:
-            assert int(getattr(getattr(real, kind.__name__), member.name)) == member
+@pytest.mark.parametrize('version', VERSIONS)
+def test_a_failed_run_tells_tensorrts_reason(opened, monkeypatch, version):
+    session = opened(version)
+    trt = sys.modules['tensorrt']
+
+    def fail(self, stream_handle):
+        session._logger.log(trt.ILogger.Severity.ERROR, 'Error Code 1: Cuda Runtime (no memory)')
+        return False
+
+    monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', fail)
+    with pytest.raises(UserError, match=rf'TensorRT {version} failed on .*\n.*Cuda Runtime'):
+        session.run(arrays(1, 32, 32))
+
+
+def test_no_memory_for_a_context(opened, monkeypatch, files, memory):
+    opened()
+    trt = sys.modules['tensorrt']
+    monkeypatch.setattr(trt.ICudaEngine, 'create_execution_context', lambda self: None)
+    with pytest.raises(UserError, match='could not prepare a run on .*\n.*gave no reason'):
+        TensorRTSession(files[1], memory)
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_layers_and_their_times(opened, version):
+    session = opened(version)
+    times = session.time_layers(arrays(1, 96, 96), 3)
+    names = ['/backbone/conv/Conv', '/Cast_1', '/Sum', '/Add']
+    assert len(times) == 3 and list(times[0]) == names and times[0] == times[2]
+    assert [layer['Name'] for layer in session.layers()] == names
+    assert session.layers()[0]['Metadata'] == '[ONNX Layer: /backbone/conv/Conv]'
+    assert session.run(arrays(1, 32, 32))['output'].shape == (1, 1, 1, 2)
+
+
+def test_an_engine_without_details_has_names_alone(opened, monkeypatch):
+    session = opened()
+    monkeypatch.setattr(
+        sys.modules['tensorrt'].EngineInspector,
+        'get_engine_information',
+        lambda self, kind: json.dumps(dict(Layers=['/Add'])),
+    )
+    assert session.layers() == [dict(Name='/Add')]
+
+
+def test_outputs_whose_shape_depends_on_values(opened, monkeypatch):
+    session = opened()
+    context = sys.modules['tensorrt'].IExecutionContext
+    monkeypatch.setattr(context, 'get_tensor_shape', lambda self, name: (1, -1))
+    with pytest.raises(UserError, match='the shape of output depends on values'):
+        session.run(arrays(1, 32, 32))
+
+
+@pytest.mark.parametrize('kind', ['FP8', 'INT4', 'BF16'])
+def test_types_that_numpy_has_not(opened, files, memory, monkeypatch, kind):
+    opened()
+    trt = sys.modules['tensorrt']
+    theirs = trt.ICudaEngine.get_tensor_dtype
+
+    def get_tensor_dtype(self, name):
+        return getattr(trt.DataType, kind) if name == 'output' else theirs(self, name)
+
+    monkeypatch.setattr(trt.ICudaEngine, 'get_tensor_dtype', get_tensor_dtype)
+    if kind == 'BF16' and not isinstance(memory, CudaMemory):  # PyTorch has it
+        assert TensorRTSession(files[1], memory).outputs[0].dtype == np.float32
+        return
+    with pytest.raises(UserError, match=f'output is of {kind}, expected one of FLOAT, HALF'):
+        TensorRTSession(files[1], memory)

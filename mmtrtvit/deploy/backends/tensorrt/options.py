@@ -116,15 +116,10 @@ def read_graph(path: str | Path) -> OnnxGraph:
     """
     import onnx
 
+    from ...graphs.graph import load_onnx
+
     path = Path(path)
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except FileNotFoundError as error:
-        raise UserError(f'there is no file {path}.') from error
-    except Exception as error:  # of protobuf
-        raise UserError(f'{path} is no ONNX file: {error}') from error
-    if not model.graph.node:
-        raise UserError(f'{path} is no ONNX file: it has no graph.')
+    model = load_onnx(path, weights=False)
     weights = {tensor.name for tensor in model.graph.initializer}
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)

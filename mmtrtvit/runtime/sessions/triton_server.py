@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...errors import UserError
-from .base import Arrays, Profile, Tensor
+from .base import Arrays, ShapeLimits, Tensor, any_shape, checked
 
 
 class TritonSession:
@@ -19,6 +19,8 @@ class TritonSession:
             the model.
     """
 
+    backend = 'triton server'
+
     def __init__(self, address: str, name: str, timeout: float = 60.0) -> None:
         try:
             from tritonclient import grpc, utils
@@ -33,20 +35,27 @@ class TritonSession:
         config = self._ask('get_model_config', name).config
         self.inputs = tuple(self._tensor(each) for each in metadata.inputs)
         self.outputs = tuple(self._tensor(each) for each in metadata.outputs)
-        shape = next((each.shape for each in self.inputs if each.name == 'input'), (None,))
-        batch = config.max_batch_size or shape[0]
-        least = tuple(side or 1 for side in shape)
-        if config.max_batch_size:
-            least = (1, *least[1:])
-        self.profiles = (Profile(least, (batch, *shape[1:])),)
+        self.profiles = any_shape(self.inputs)
+        if batch := config.max_batch_size:
+            self.profiles = tuple(
+                {
+                    name: ShapeLimits((1, *limits.least[1:]), (batch, *limits.most[1:]))
+                    for name, limits in profile.items()
+                }
+                for profile in self.profiles
+            )
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Lets the server run the graph once.
+
+        Raises:
+            UserError: If an input is missing or of another type, or with the server's words if it
+                does not answer or refuses.
+        """
         values = []
-        for tensor in self.inputs:
-            array = np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
-            value = self._grpc.InferInput(
-                tensor.name, array.shape, self._utils.np_to_triton_dtype(tensor.dtype)
-            )
+        for name, array in checked(self.inputs, inputs, f'the model {self._name}').items():
+            dtype = self._utils.np_to_triton_dtype(array.dtype)
+            value = self._grpc.InferInput(name, array.shape, dtype)
             value.set_data_from_numpy(array)
             values.append(value)
         answer = self._ask('infer', self._name, values)
