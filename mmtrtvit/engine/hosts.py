@@ -6,6 +6,7 @@ import importlib.util
 import io
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from ..errors import UserError
 
@@ -17,7 +18,7 @@ DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation'}
 class _LineFilter(io.TextIOBase):
     """Passes complete lines on, but for some."""
 
-    def __init__(self, target: io.TextIOBase, dropped: tuple[str, ...]) -> None:
+    def __init__(self, target: TextIO, dropped: tuple[str, ...]) -> None:
         self._target = target
         self._dropped = dropped
         self._rest = ''

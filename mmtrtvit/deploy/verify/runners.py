@@ -43,7 +43,7 @@ class TorchRunner:
     """
 
     name = 'pytorch'
-    max_batch = None
+    max_batch: int | None = None
 
     def __init__(self, module: nn.Module, inputs: tuple[str, ...], device: str = 'cpu') -> None:
         self.module = module.eval().to(device)
@@ -74,7 +74,7 @@ class OnnxRunner:
     """
 
     name = 'onnxruntime'
-    max_batch = None
+    max_batch: int | None = None
 
     def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
         self._session = OnnxSession(path, device, threads)

@@ -124,7 +124,7 @@ class TensorRTRunner:
     def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
         """Milliseconds of each layer by name, in each of several rounds."""
         times: list[dict[str, float]] = []
-        trt = self.trt
+        trt: Any = self.trt
 
         class Profiler(trt.IProfiler):
             def __init__(self) -> None:

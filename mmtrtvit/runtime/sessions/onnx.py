@@ -1,6 +1,7 @@
 """ONNX files in ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +49,9 @@ class OnnxSession:
             ) from error
         self.inputs = tuple(map(_tensor, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor, self._session.get_outputs()))
-        shape = next((each.shape for each in self.inputs if each.name == 'input'), ())
-        self.profiles = (Profile(tuple(side or 1 for side in shape), shape),)
+        shapes = {each.name: each.shape for each in self.inputs}
+        shape = shapes.get('input', ())
+        self.profiles: tuple[Profile, ...] = (Profile(tuple(side or 1 for side in shape), shape),)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         values = self._session.run(None, dict(inputs))
@@ -63,7 +65,7 @@ def has_cuda() -> bool:
     return 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
 
 
-def _tensor(value: 'onnxruntime.NodeArg') -> Tensor:  # noqa: F821
+def _tensor(value: Any) -> Tensor:
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in value.shape)
     kind = value.type.removeprefix('tensor(').removesuffix(')')
     dtypes = {'float': 'float32', 'double': 'float64', 'string': 'object', 'bfloat16': 'uint16'}
