@@ -39,7 +39,7 @@ class Medium:
     stem: Path
 
     def __str__(self) -> str:
-        if self.is_camera:
+        if isinstance(self.source, int):
             return f'webcam {self.source}'
         return os.fsencode(self.source.as_posix()).decode(errors='replace')
 
@@ -49,7 +49,7 @@ class Medium:
 
     @property
     def is_image(self) -> bool:
-        return not self.is_camera and self.source.suffix.lower() in IMAGES
+        return isinstance(self.source, Path) and self.source.suffix.lower() in IMAGES
 
     def count(self, max_frames: int | None = None) -> int | None:
         """Returns the number of frames as the file tells it, None for an endless webcam."""
@@ -74,7 +74,7 @@ class Frame(NamedTuple):
     """
 
     image: np.ndarray
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # in place of tuple.index
     time: float = 0.0
     fps: float = DEFAULT_FPS
 

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.datasets.convert import config_snippet, convert
-    from mmtrtvit.datasets.report import format_table
+    from mmtrtvit.datasets.report import format_class_counts
     from mmtrtvit.datasets.voc import find_voc
     from mmtrtvit.datasets.yolo import find_yolo
     from mmtrtvit.errors import UserError
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
         'boxes without polygon': {name: split.boxes_only for name, split in splits.items()},
     }
     print(
-        format_table(
+        format_class_counts(
             'objects of class', {name: split.counts for name, split in splits.items()}, below
         )
     )

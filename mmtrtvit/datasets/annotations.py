@@ -305,9 +305,10 @@ def _read_xml_file(file: Path, image: AnnotatedImage, classes: tuple[str, ...]) 
     limits = image.size or (math.inf, math.inf)
     for number, item in enumerate(annotation.findall('object'), 1):
         name, corners = item.find('name').text, item.find('bndbox')
-        box = tuple(  # as MMDetection reads them
+        left, top, right, bottom = (  # as MMDetection reads them
             int(float(corners.find(tag).text)) - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax')
         )
+        box = left, top, right, bottom
         place = f'object {number}'
         if name not in classes:
             image.problems.append((Problem.OTHER_CATEGORY, f'{place}: {name}'))
@@ -334,7 +335,7 @@ def _read_label_maps(dataset: Any, data: DataSet, use: Use) -> None:
             AnnotatedImage(path, name.as_posix(), label_map=Path(label_map) if label_map else None)
         )
     data.source = data.source or f'{folder}/*{dataset.img_suffix}'
-    labels = np.arange(256)
+    labels: np.ndarray = np.arange(256)
     if dataset.reduce_zero_label:
         labels = np.where(np.isin(labels, (0, 255)), 255, labels - 1)
     new_labels = dataset.label_map or {}  # where the config names some of the known classes

@@ -235,7 +235,8 @@ def _read(
 
 
 def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id, (image, (width, height), objects) in enumerate(split, 1):
         images.append(
             dict(

@@ -237,7 +237,8 @@ def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] 
         return Counter()
     if size and values.shape[::-1] != size:
         problems.append((Problem.LABEL_MAP_SIZE, f'{_by(values.shape[::-1])}, not {_by(size)}'))
-    counts, wrong = Counter(), []
+    counts: Counter[int] = Counter()
+    wrong = []
     for value, count in zip(*(found.tolist() for found in _count(values))):
         label = int(data.labels_of_values[int(value)]) if 0 <= value < 256 else value
         if 0 <= label < len(data.classes):

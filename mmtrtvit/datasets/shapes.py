@@ -131,7 +131,9 @@ def draw_scene(
     """
     image = _background(rng, size)
     instances = np.zeros(size, np.uint8)
-    categories, whole, visible = [], np.zeros(1), np.full(1, np.inf)
+    categories: list[int] = []
+    whole: np.ndarray = np.zeros(1)
+    visible: np.ndarray = np.full(1, np.inf)
     for category in rng.integers(len(CLASSES), size=rng.integers(*objects, endpoint=True)):
         for attempt in range(ATTEMPTS):
             alpha, box = _propose(rng, CLASSES[category], size, shrink=1 - attempt / ATTEMPTS)
@@ -160,14 +162,14 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     short = min(size)
     image = _noise(rng, size, short / rng.uniform(0.5, 2.5), (30, 225), 3)
     for cell, strength, channels in ((short / 8, 25, 3), (short / 24, 15, 3), (3, 15, 1)):
-        strength *= rng.uniform(0.1, 1)
-        image += _noise(rng, size, cell, (-strength, strength), channels)
+        most = strength * rng.uniform(0.1, 1)
+        image += _noise(rng, size, cell, (-most, most), channels)
     for _ in range(rng.integers(1, 4)):
         slope = rng.uniform(1.5, 4)
         cover = _noise(rng, size, short / rng.uniform(3, 8), (-0.6 * slope, 0.4 * slope))
         image += cover.clip(0, rng.uniform(0.3, 0.8)) * (_colours(rng, 1)[0] - image)
     pixels, t = image.reshape(3, -1), np.linspace(0, 1, 24)
-    for colour in _colours(rng, rng.integers(2, 10)):
+    for colour in _colours(rng, int(rng.integers(2, 10))):
         start, bend, end = (rng.uniform(-0.2, 1.2, (3, 2)) * size) @ (1j, 1)
         stroke = np.zeros(size, np.uint8)
         curve = _fixed_point((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end)
@@ -321,7 +323,8 @@ def _write_split(
     height, width = arguments['size']
     for folder in ('images', 'annotations'):
         Path(root, folder, split).mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for index, (image_path, label_path) in enumerate(_pairs(root, split, arguments)):
         rng = np.random.default_rng([arguments['seed'], list(SPLITS).index(split), index])
         image, instances, categories = draw_scene(rng, (height, width), arguments['objects'])

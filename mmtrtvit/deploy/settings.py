@@ -158,12 +158,12 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     _one_of('onnx_config.pooling', onnx.get('pooling', ROI_ALIGN), POOLING)
     if onnx.get('opset_version') not in (None, 11, EXPORTERS[exporter]):  # 11 is MMDeploy's
         raise UserError(
-            f'onnx_config.opset_version is {onnx.opset_version}: exporter={exporter!r} writes '
+            f'onnx_config.opset_version is {onnx["opset_version"]}: exporter={exporter!r} writes '
             f'opset {EXPORTERS[exporter]}, which has every op that is needed.'
         )
     if list(onnx.get('input_names') or ['input']) != ['input']:
         raise UserError(
-            f"onnx_config.input_names is {onnx.input_names}, but graphs take ['input'] "
+            f"onnx_config.input_names is {onnx['input_names']}, but graphs take ['input'] "
             '(and sizes). Leave it out.'
         )
     if common.get('fp16_mode') and common.get('int8_mode'):

@@ -161,6 +161,11 @@ def _preprocessing(
             'sizes, so a server cannot know the padding.'
         )
     value = pipeline.padding.value if pipeline.padding else 0
+    if isinstance(value, tuple):
+        raise UserError(
+            f'{model.path / "pipeline.json"} pads each channel with a number of its own, {value}, '
+            'but a server can pad with one number only.'
+        )
     text = PREPROCESSING.format(
         sizes=', float[B, 2] sizes' if padded else '',
         steps=PADDED if padded else WHOLE,
@@ -231,11 +236,11 @@ def _config(
 ) -> str:
     """The part of ``config.pbtxt`` that all kinds of models have."""
     labels = bool(model and model.classes)
-    kind = '\n'.join(f'{key}: {_text(value)}' for key, value in kind.items())
+    kinds = '\n'.join(f'{key}: {_text(value)}' for key, value in kind.items())
     tensors = [('input', each, False) for each in inputs]
     tensors += [('output', each, labels and each.name == 'labels') for each in outputs]
     parts = ''.join(f'{key} {_tensor(each, batch, named)}\n' for key, each, named in tensors)
-    return f'name: {_text(name)}\n{kind}\nmax_batch_size: {batch}\n{parts}'
+    return f'name: {_text(name)}\n{kinds}\nmax_batch_size: {batch}\n{parts}'
 
 
 def _tensor(tensor: Tensor, batch: int, labels: bool) -> str:

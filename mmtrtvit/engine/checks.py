@@ -202,7 +202,7 @@ def category_names(file: Path) -> list[str]:
     return []
 
 
-def _list_at(data: mmap.mmap, start: int) -> Any:
+def _list_at(data: mmap.mmap | bytes, start: int) -> Any:
     size = 1 << 16
     while True:
         text = data[start : start + size].decode(errors='ignore')
@@ -262,8 +262,8 @@ def check_batch(config: Config, world_size: int = 1) -> None:
     pools = isinstance(head, dict) and 1 in (head.get('pool_scales') or ())
     if pools and config.train_dataloader.get('batch_size') == 1 and world_size == 1:
         raise UserError(
-            f'{head.type} pools each image to one value per channel, so that BatchNorm needs two '
-            'images at least. Set --cfg-options train_dataloader.batch_size=2'
+            f'{head["type"]} pools each image to one value per channel, so that BatchNorm needs '
+            'two images at least. Set --cfg-options train_dataloader.batch_size=2'
         )
 
 
@@ -305,14 +305,13 @@ def check_widths(config: Config, backbone: Any) -> None:
     problems = [
         problem
         for name, part in consumers
-        for key, settings in _numbered(f'model.{name}', part)
-        for problem in _width_problems(key, settings, widths)
+        for key, numbered in _numbered(f'model.{name}', part)
+        for problem in _width_problems(key, numbered, widths)
     ]
     if problems:
+        given = config.model['backbone']
         settings = ', '.join(
-            f'{name}={config.model.backbone[name]!r}'
-            for name in ('arch', 'out_indices')
-            if name in config.model.backbone
+            f'{name}={given[name]!r}' for name in ('arch', 'out_indices') if name in given
         )
         raise UserError(
             '\n'.join(
@@ -337,9 +336,8 @@ def _numbered(key: str, parts: Any) -> Iterator[tuple[str, dict]]:
 def _width_problems(key: str, settings: dict, widths: tuple[int, ...]) -> Iterator[str]:
     every = list(range(len(widths)))
     index = every if key.startswith('model.neck') else settings.get('in_index', -1)
-    several = not isinstance(index, int)
     try:
-        expected = [widths[each] for each in index] if several else widths[index]
+        expected = widths[index] if isinstance(index, int) else [widths[each] for each in index]
     except IndexError:
         yield f'{key}.in_index is {index}, but there are only the maps 0 to {len(widths) - 1}.'
         return

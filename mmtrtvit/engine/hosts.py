@@ -7,6 +7,7 @@ import io
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from ..errors import UserError
 
@@ -18,7 +19,7 @@ DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation'}
 class _LineFilter(io.TextIOBase):
     """Passes complete lines on, but for those with certain beginnings."""
 
-    def __init__(self, target: io.TextIOBase, dropped: Sequence[str]) -> None:
+    def __init__(self, target: TextIO, dropped: Sequence[str]) -> None:
         self._target = target
         self._dropped = tuple(dropped)
         self._rest = ''

@@ -179,7 +179,8 @@ def use_epoch_loop(config: Config) -> None:
 
 def random_states() -> dict[str, Any]:
     """Returns the states of all random numbers that a process draws, in plain types and tensors."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state: Any = np.random.get_state()  # of two kinds by NumPy's hints
+    name, keys, position, has_gauss, gauss = state
     return dict(
         python=random.getstate(),
         numpy=(name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),

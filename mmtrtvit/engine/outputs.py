@@ -23,7 +23,7 @@ class AtomicBackend(LocalBackend):
     killed leaves ``<stem>.<random>.part`` behind, which the next write of that name removes.
     """
 
-    def put(self, obj: bytes, filepath: str | Path) -> None:
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Writes ``obj`` to ``filepath`` and creates its folder if need be."""
         path = Path(filepath)
         remove_leftovers(path)

@@ -123,7 +123,7 @@ class CascadedGroupAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         groups = x.chunk(len(self.heads), dim=1)
         biases = self.bias_table[:, self.bias_index]  # (heads, w * w, w * w)
-        outputs = []
+        outputs: list[Tensor] = []
         for head, group, bias in zip(self.heads, groups, biases.unbind()):
             outputs.append(head(group + outputs[-1] if outputs else group, bias))
         return self.proj(torch.cat(outputs, dim=1).relu_())

@@ -122,7 +122,7 @@ class EfficientViTFPN(BaseModule):
         self, last_input: Tensor, last_lateral: Tensor, last_output: Tensor
     ) -> list[Tensor]:
         sources = dict(zip(EXTRA_SOURCES, (last_input, last_lateral, last_output)))
-        x = sources.get(self.add_extra_convs, last_output)
+        x = sources.get(str(self.add_extra_convs), last_output)
         maps = []
         for index in range(self.num_coarser):
             if self.add_extra_convs:

@@ -90,7 +90,7 @@ class Annotations:
     def _listed(self, medium: Medium) -> Parts | None:
         if not medium.is_image:
             return None
-        parts = Path(os.path.abspath(medium.source)).parts
+        parts = Path(os.path.abspath(str(medium.source))).parts
         endings = (parts[start:] for start in range(len(parts)))
         return next((ending for ending in endings if ending in self.images), None)
 

@@ -88,10 +88,10 @@ class CocoFile:
         """
         height, width = result.size
         image_id = len(self._images) + 1 if image_id is None else image_id
-        kind = self._classes if isinstance(result, LabelMap) else self._objects
+        found = self._classes(result) if isinstance(result, LabelMap) else self._objects(result)
         annotations = [
             json.dumps(dict(id=self._count + index, image_id=image_id, **annotation))
-            for index, annotation in enumerate(kind(result), 1)
+            for index, annotation in enumerate(found, 1)
         ]
         if annotations:
             self._file.write((',\n' if self._count else '\n') + ',\n'.join(annotations))

@@ -29,8 +29,9 @@ def draw(
         An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII: accents are left
         out, and a name in another script becomes ``class 3``.
     """
-    kind = _draw_label_map if isinstance(result, LabelMap) else _draw_detections
-    return kind(image, result, legend, opacity)
+    if isinstance(result, LabelMap):
+        return _draw_label_map(image, result, legend, opacity)
+    return _draw_detections(image, result, legend, opacity)
 
 
 def _draw_detections(

@@ -26,5 +26,5 @@ class Legend(NamedTuple):
         if label < len(self.palette):
             red, green, blue = self.palette[label]
             return blue, green, red
-        hue = np.uint8([[[label * 67 % 180, 200, 230]]])  # neighbours far apart
+        hue = np.array([[[label * 67 % 180, 200, 230]]], np.uint8)  # neighbours far apart
         return tuple(cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist())

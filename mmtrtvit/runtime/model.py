@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .batches import batches, or_bad, predict_batches
+from .batches import or_bad, predict_batches
 from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
@@ -90,9 +90,8 @@ class Model(ABC):
         if len(tiles) < 2:
             return _usable(self.infer([self.prepare(pixels)]))[0]
         parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
-        batched = batches(parts, batch_size, shape_of=_shape)
-        results = [result for batch in batched for result in self.infer(batch)]
-        return self.merge(_usable(results), tiles, size)
+        results = predict_batches(parts, batch_size, shape_of=_shape, infer=self.infer)
+        return self.merge(_usable(list(results)), tiles, size)
 
     def predict(
         self,
@@ -240,4 +239,4 @@ def _limits(shapes: Sequence[ShapeLimits], sides: slice) -> list[tuple[int, int]
     limits = [each.most[1:][sides] for each in shapes]
     if any(side is None for limit in limits for side in limit):
         return []
-    return limits
+    return [(height, width) for height, width in limits]

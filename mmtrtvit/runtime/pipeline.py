@@ -216,7 +216,8 @@ class Pipeline:
             room = [side // pad.divisor * pad.divisor for side in room]
             room = [min(room)] * 2 if pad.square else room
         scale = min(1.0, *(limit / side for limit, side in zip(room, resized)))
-        smaller = tuple(max(int(side * scale), 1) for side in resized)
+        height, width = (max(int(side * scale), 1) for side in resized)
+        smaller = height, width
         final = _through(smaller, pads)
         if not _fits(final, most):
             raise UserError(
@@ -328,7 +329,9 @@ def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
     )
 
 
-def _normalise(transform: Mapping[str, Any], source: str | Path) -> tuple[np.ndarray, ...]:
+def _normalise(
+    transform: Mapping[str, Any], source: str | Path
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Mean, standard deviation and whether channels are swapped."""
     settings = parse(transform, NormalizeSettings, f'{source}:', 'Normalize')
     mean, std = (

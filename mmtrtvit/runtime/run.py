@@ -33,23 +33,23 @@ WAITING = 4  # most frames that were read and wait for the model
 
 
 class Predicting(Protocol):
-    """What :func:`run` needs of a model.
+    """What :func:`run` needs of a model."""
 
-    Attributes:
-        legend: Names and colours of the classes.
-        info: What predictions.json says about the model.
-    """
+    @property
+    def legend(self) -> Legend:
+        """Names and colours of the classes."""
 
-    legend: Legend
-    info: dict[str, str]
+    @property
+    def info(self) -> dict[str, str]:
+        """What predictions.json says about the model."""
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: str | Path) -> np.ndarray:
         """Reads an image, ``(H, W, 3)``, BGR, or raises a UserError."""
 
     def predict(
-        self, images: Iterable[np.ndarray], batch_size: int, **options: Any
+        self, images: Iterable[np.ndarray], batch_size: int = 1
     ) -> Iterator[Detections | LabelMap | BadImage]:
-        """Yields a result for each image, the best detections first."""
+        """Yields a result for each image, the best detections first; may have further options."""
 
 
 @dataclass
@@ -202,7 +202,7 @@ def _frames(
     for medium in media:
         try:
             if medium.is_image:
-                yield medium, Frame(model.read(medium.source))
+                yield medium, Frame(model.read(str(medium.source)))
             else:
                 yield from ((medium, frame) for frame in read_frames(medium, max_frames))
         except UserError as error:
@@ -254,7 +254,7 @@ def _open_records(
     ) as predictions:
 
         def record(medium: Medium, frame: Frame, found: Detections | LabelMap) -> None:
-            extra = dict(source=str(medium))
+            extra: dict[str, Any] = dict(source=str(medium))
             name = f'{medium.stem}.png'
             if not medium.is_image:
                 extra.update(frame=frame.index, time=round(frame.time, 3))

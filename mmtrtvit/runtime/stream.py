@@ -1,6 +1,6 @@
 """Reads ahead in a thread, so that decoding does not wait for the model nor the model for it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import NamedTuple, TypeVar
@@ -12,7 +12,7 @@ class _End(NamedTuple):
     error: BaseException | None = None
 
 
-def read_ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """Yields items that a thread reads, in their order.
 
     The thread ends with the items, with the iterator, or with an error, which is raised here.

@@ -318,6 +318,10 @@ def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
     [
         (dict(task='Segmentor'), 'pads images, but the graph does not take their sizes'),
         (dict(batch=1), 'takes 1 images, no more and no fewer'),
+        (
+            dict(transforms=(*TRANSFORMS, dict(PAD, pad_val=[1, 2, 3]))),
+            'pads each channel with a number of its own',
+        ),
     ],
 )
 def test_what_no_server_can_normalise(options, message, made, tmp_path):

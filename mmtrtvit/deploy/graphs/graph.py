@@ -107,7 +107,7 @@ class Graph:
         opsets = {each.domain: each.version for each in self._model.opset_import}
         inputs = {each: self.constant(each) for each in node.input if each}
         values = ReferenceEvaluator(node, opsets=opsets).run(None, inputs)
-        return np.asarray(values[list(node.output).index(name)])
+        return np.asarray(list(values)[list(node.output).index(name)])
 
 
 def _varies(node: onnx.NodeProto) -> bool:

@@ -22,7 +22,7 @@ IN_METADATA = re.compile(r'\[ONNX Layer: ([^\]]+)\]')  # TensorRT's
 
 def name_nodes(model: onnx.ModelProto) -> None:
     """Names the nodes of the dynamo exporter, in place, after the modules that they come from."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for node in model.graph.node:
         scope = _scope(node)
         if scope is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -215,7 +216,9 @@ def _ranges(
     onnx.save(model, path)
     inputs = {node.input[0] for node in layers}
 
-    class LayerInputs(CALIBRATERS[method]):
+    calibraters: Any = CALIBRATERS
+
+    class LayerInputs(calibraters[method]):
         """Looks at no other tensors, which would cost time and memory."""
 
         def select_tensors_to_calibrate(self, model: onnx.ModelProto) -> tuple[set, dict]:
@@ -228,7 +231,8 @@ def _ranges(
     calibrater.augment_graph()
     calibrater.create_inference_session()
     names = {value.name for value in model.graph.input}
-    kept, count = [], 0
+    kept: list[Batch] = []
+    count = 0
     for count, batch in enumerate(batches, start=1):
         feeds = {name: value for name, value in batch.items() if name in names}
         if count <= MEASURED:
@@ -359,9 +363,12 @@ def _layer_errors(
         twins, opset_imports=quantized.opset_import, ir_version=quantized.ir_version
     )
     session = InferenceSession(twins.SerializeToString())
-    totals = sum(
-        np.array([np.sum(value, dtype=np.float64) for value in session.run(sums, dict(batch))])
-        for batch in batches
+    totals = np.sum(
+        [
+            [np.sum(value, dtype=np.float64) for value in session.run(sums, dict(batch))]
+            for batch in batches
+        ],
+        axis=0,
     )
     signal, noise = totals.reshape(-1, 2).T
     ratio = np.divide(signal, noise, out=np.full_like(signal, np.inf), where=noise > 0)

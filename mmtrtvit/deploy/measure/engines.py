@@ -70,6 +70,7 @@ def check_engines(
         *(tuple(map(int, pick(shapes, axis=0))) for pick in (np.min, np.median, np.max))
     )
     profiles = [dict(input=ranges)] if None in graph.inputs['input'] else []
+    engines: list[dict[str, Any]] = []
     report = dict(
         environment=describe_environment(),
         graph=dict(
@@ -81,12 +82,12 @@ def check_engines(
         ),
         images=[str(image) for image in images],
         metrics=evaluate(onnx) if evaluate else {},
-        engines=[],
+        engines=engines,
     )
     for each in options:
         name = f'{each.precision or graph.precision}.engine'
-        entry = dict(options=asdict(each))
-        report['engines'].append(entry)
+        entry: dict[str, Any] = dict(options=asdict(each))
+        engines.append(entry)
         try:
             built = build_engine(onnx, Path(folder, name), options=each, profiles=profiles)
             entry['build'] = {**asdict(built), 'path': str(built.path)}

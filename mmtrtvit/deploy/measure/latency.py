@@ -84,5 +84,5 @@ def random_inputs(
         if channels_last
         else (generator.standard_normal(shape, np.float32))
     )
-    inputs = dict(input=images, sizes=np.tile(np.float32(size), (batch, 1)))
+    inputs = dict(input=images, sizes=np.tile(np.array(size, np.float32), (batch, 1)))
     return {each.name: inputs[each.name] for each in session.inputs}

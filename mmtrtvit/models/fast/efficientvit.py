@@ -141,7 +141,8 @@ class FastWindowAttention(nn.Module):
         proj = folded(attention.proj)
         proj.bias += proj.weight.flatten(1) @ offsets
         self.proj = FastConv(proj)
-        self._stacked = None  # all heads' weights, from the kernel's first call until they change
+        # all heads' weights, from the kernel's first call until they change
+        self._stacked: triton_attention.Weights | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         by_kernel = triton_attention.takes(x, self.floor, self.window_size)
@@ -218,7 +219,7 @@ def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
     """Gives each head its group of channels, ``(n, w * w, C)``, plus what the head before returns:
     ``(n, w * w, heads * C)``.
     """
-    outputs = []
+    outputs: list[Tensor] = []
     for head, group in zip(heads, groups):
         outputs.append(head(group + outputs[-1] if outputs else group))
     return torch.cat(outputs, dim=2)

@@ -48,7 +48,7 @@ class Packed:
     """
 
     def __init__(self) -> None:
-        self._made = None
+        self._made: tuple | None = None
 
     def __reduce__(self) -> tuple:
         return Packed, ()

@@ -1,6 +1,7 @@
 """ONNX files in ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def has_cuda() -> bool:
     return 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
 
 
-def _tensor(value: 'onnxruntime.NodeArg') -> Tensor:  # noqa: F821
+def _tensor(value: Any) -> Tensor:
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in value.shape)
     kind = value.type.removeprefix('tensor(').removesuffix(')')
     dtypes = {'float': 'float32', 'double': 'float64', 'string': 'object', 'bfloat16': 'uint16'}

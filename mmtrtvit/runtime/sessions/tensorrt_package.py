@@ -41,7 +41,7 @@ def create(make: Any, *args: Any) -> Any:
     return made
 
 
-def make_logger(trt: ModuleType, verbose: bool = False) -> Any:
+def make_logger(trt: Any, verbose: bool = False) -> Any:
     """Makes a logger that keeps errors and warnings.
 
     Args:

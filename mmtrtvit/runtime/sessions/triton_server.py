@@ -1,5 +1,7 @@
 """A model on an NVIDIA Triton server as a session: the images stay here, the graph runs there."""
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import UserError
@@ -61,7 +63,7 @@ class TritonSession:
         answer = self._ask('infer', self._name, values)
         return {tensor.name: answer.as_numpy(tensor.name) for tensor in self.outputs}
 
-    def _ask(self, method: str, *arguments: object) -> object:
+    def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._client, method)(*arguments, client_timeout=self._timeout)
         except self._utils.InferenceServerException as error:
@@ -70,7 +72,7 @@ class TritonSession:
                 f'{self._name}: {error.message()}'
             ) from error
 
-    def _tensor(self, metadata: object) -> Tensor:
+    def _tensor(self, metadata: Any) -> Tensor:
         shape = tuple(side if side >= 0 else None for side in metadata.shape)
         return Tensor(
             metadata.name, shape, np.dtype(self._utils.triton_to_np_dtype(metadata.datatype))

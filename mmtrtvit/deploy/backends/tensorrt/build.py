@@ -335,7 +335,7 @@ class _Interruptible:
 
 
 def _make_monitor(
-    trt: ModuleType, interruption: _Interruptible, progress: Callable[[str], None] | None
+    trt: Any, interruption: _Interruptible, progress: Callable[[str], None] | None
 ) -> Any:
 
     class Monitor(trt.IProgressMonitor):
