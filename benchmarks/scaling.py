@@ -47,9 +47,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
     rows = []
-    for name, batch, (height, width) in itertools.product(
-        args.models, args.batches, bias=args.sizes
-    ):
+    for name, batch, (height, width) in itertools.product(args.models, args.batches, args.sizes):
         shape = batch, 3, height, width
         row = dict(model=name, mode='inference', batch=batch, height=height, width=width)
         row |= apart(settings, cost, name, shape, settings)

@@ -63,9 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    for arch, batch, (height, width) in itertools.product(
-        args.archs, args.batches, bias=args.sizes
-    ):
+    for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
         labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
         shape = batch, 3, height, width
         found = speedups(apart(settings, compare, arch, shape, args.checkout, settings, labels))

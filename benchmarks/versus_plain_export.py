@@ -52,7 +52,7 @@ def export_plain(model: nn.Module, example: Tensor, path: Path) -> None:
         torch.onnx.export(
             PlainNetwork(model).eval(),
             (example,),
-            path=str(path),
+            str(path),
             input_names=['input'],
             dynamic_axes=dict(input=axes),
             opset_version=17,

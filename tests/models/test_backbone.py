@@ -283,7 +283,7 @@ def test_onnx_holds_for_every_size(small, dynamo, traced):
     torch.onnx.export(
         model,
         (torch.randn(2, 3, traced, traced),),
-        path=file,
+        file,
         dynamo=dynamo,
         verbose=False,
         input_names=['image'],

@@ -124,7 +124,7 @@ def _export(
         handle = module.register_forward_hook(note_sizes)
         try:
             torch.onnx.export(
-                module, tuple(inputs.values()), path=str(part), dynamic_axes=dynamic_axes, **options
+                module, tuple(inputs.values()), str(part), dynamic_axes=dynamic_axes, **options
             )
         finally:
             handle.remove()
