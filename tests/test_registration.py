@@ -25,7 +25,8 @@ def names():
 
 EXPECTED = {
     ('MODELS', 'TRTViT'), ('MODELS', 'EfficientViT'), ('MODELS', 'EfficientViTFPN'),
-    ('HOOKS', 'CheckWeightsHook'), ('HOOKS', 'EpochSeedHook'), ('HOOKS', 'FuseHook'),
+    ('HOOKS', 'CheckWeightsHook'), ('HOOKS', 'EpochSeedHook'), ('HOOKS', 'FiniteHook'),
+    ('HOOKS', 'FuseHook'), ('HOOKS', 'InterruptionHook'), ('LOOPS', 'EpochLoop'),
     ('HOOKS', 'MeanLossHook'), ('HOOKS', 'SafeCheckpointHook'), ('HOOKS', 'SpeedHook'),
     ('STRATEGIES', 'ShardedStrategy'), ('MODEL_WRAPPERS', 'CPUDistributedDataParallel'),
     ('VISBACKENDS', 'PictureBackend'), ('FUNCTIONS', 'keep_worker_seed'),
