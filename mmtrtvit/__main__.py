@@ -13,11 +13,12 @@ Examples:
 import argparse
 import ast
 import contextlib
-import importlib.util
 import runpy
 import sys
 import textwrap
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from . import __version__, config_path
 from .engine import command_line
@@ -79,6 +80,7 @@ def make_parser(texts: dict[str, str]) -> argparse.ArgumentParser:
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``mmtrtvit demo``."""
     names = [Path(name).stem for name in config_names() if name.startswith('demo/')]
     parser.add_argument(
         'name',
@@ -139,9 +141,8 @@ def run_tool(path: Path, arguments: list[str], *, program: str) -> None:
         arguments: What follows on the command line.
         program: What the tool calls itself in its help.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = ModuleType(path.stem)
+    SourceFileLoader(path.stem, str(path)).exec_module(tool)
     sys.argv = [program, *arguments]
     command_line.run_tool(tool.main, tool.parse_args())
 

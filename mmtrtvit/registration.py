@@ -51,6 +51,7 @@ class _Finder:
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Returns the others' spec with a loader that registers everything at its end."""
         if name != 'mmengine':
             return None
         others = (each for each in sys.meta_path if each is not cls and hasattr(each, 'find_spec'))
@@ -68,9 +69,13 @@ class _ThenRegister(Loader):
         self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Returns what the other loader makes."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = module.__loader__ = self._loader
+        """Runs the module's code, which then has its own loader again, and registers."""
+        module.__loader__ = self._loader
+        if module.__spec__:
+            module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         _register()

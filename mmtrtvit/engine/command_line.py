@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose help names the tools as the command ``mmtrtvit`` does, if that runs one."""
 
     def format_help(self) -> str:
+        """Returns the help, with ``mmtrtvit train`` for ``python tools/train.py`` and so on."""
         text = super().format_help()
         if not self.prog.startswith('mmtrtvit '):
             return text

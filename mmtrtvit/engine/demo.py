@@ -38,8 +38,8 @@ The checkpoint, the config and the log are in {run}.
 Next: your own images (docs/own_data.md), or a larger model of configs/""")
 
 
-def _step(*words: str | Path) -> None:
-    words = list(map(str, words))
+def _step(*arguments: str | Path) -> None:
+    words = list(map(str, arguments))
     print(f'\n$ mmtrtvit {shlex.join(words)}', flush=True)
     done = subprocess.run([sys.executable, '-m', 'mmtrtvit', *words], check=False)
     if done.returncode:
