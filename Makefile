@@ -34,18 +34,7 @@ demo: demo-retinanet_trtvit_b
 demo-all: $(DEMOS)
 
 $(DEMOS): demo-%: $(READY)
-	$(BIN)/python tools/make_shapes.py data/shapes
-	$(BIN)/python tools/train.py configs/demo/$*.py --work-dir $(RUNS)/$*
-	$(BIN)/python tools/test.py configs/demo/$*.py $(RUNS)/$* --work-dir $(RUNS)/$*/test --show-dir $(RUNS)/$*/images
-	$(BIN)/python tools/analyze.py curves $(RUNS)/$*
-	$(BIN)/python tools/analyze.py sheet $(RUNS)/$*/images
-	@echo
-	@echo 'Done. Look at'
-	@echo '  $(RUNS)/$*/images.png   ground truth and predictions side by side'
-	@echo '  $(RUNS)/$*/images/      the same for every validation image'
-	@echo '  $(RUNS)/$*/curves.png     loss and metric over the training'
-	@echo 'The checkpoint, the config and the log are in $(RUNS)/$*.'
-	@echo 'Next: your own images (docs/own_data.md), or a larger model of configs/'
+	$(BIN)/python -m mmtrtvit demo $* --work-dir $(RUNS)
 
 # One process per core, each with one thread: small models gain nothing from more.
 test: $(READY)

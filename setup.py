@@ -36,7 +36,8 @@ EXTRAS = {
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
-    'test': ['mmtrtvit[data,deploy,server,timm]', 'grimp', 'pytest', 'pytest-xdist'],
+    'completion': ['shtab'],  # mmtrtvit --print-completion
+    'test': ['mmtrtvit[completion,data,deploy,server,timm]', 'grimp', 'pytest', 'pytest-xdist'],
     'lint': ['mypy', 'ruff'],
 }
 
@@ -65,5 +66,6 @@ setup(
     packages=find_packages(include=['mmtrtvit*']),
     install_requires=REQUIRES,
     extras_require=EXTRAS,
+    entry_points={'console_scripts': ['mmtrtvit = mmtrtvit.__main__:entry']},
     cmdclass={'build_py': BuildWithMim},
 )

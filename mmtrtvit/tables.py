@@ -1,8 +1,7 @@
 """Tables for people to read."""
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from numbers import Integral, Real
 
 
 def format_table(values: Mapping[str, object]) -> str:
@@ -10,7 +9,7 @@ def format_table(values: Mapping[str, object]) -> str:
     width = max(map(len, values))
     return '\n'.join(
         f'{name:<{width}}  {value:.4f}'
-        if isinstance(value, float | np.floating)
+        if isinstance(value, Real) and not isinstance(value, Integral)
         else f'{name:<{width}}  {value}'
         for name, value in values.items()
     )

@@ -12,7 +12,7 @@ FLOORS = (
     ('analysis', 'engine'),
     ('models',),
     ('runtime', 'weights'),
-    ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'tables'),
+    ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'registration', 'tables'),
     ('media',),
     ('files',),
     ('errors', 'version'),

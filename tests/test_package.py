@@ -1,8 +1,7 @@
-"""What importing mmtrtvit needs, what its wheel holds and what ``python -m mmtrtvit`` does."""
+"""What importing mmtrtvit needs, and what its wheel holds."""
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 
 import mmtrtvit
 from mmtrtvit.errors import UserError
-from mmtrtvit.paths import config_names, tool_path
+from mmtrtvit.paths import config_names
 
 ROOT = Path(__file__).parents[1]
 MIM = ('configs', 'tools', 'model-index.yml')
@@ -76,7 +75,8 @@ def test_citation_names_the_version():
 
 def test_wheel_has_nothing_else_at_its_top(installed):
     names = {path.name for path in installed.iterdir()}
-    assert names == {'mmtrtvit', f'mmtrtvit-{mmtrtvit.__version__}.dist-info'}
+    assert names == {'bin', 'mmtrtvit', f'mmtrtvit-{mmtrtvit.__version__}.dist-info'}
+    assert [path.name for path in (installed / 'bin').iterdir()] == ['mmtrtvit']
 
 
 def test_an_editable_install_links_to_the_checkout(installed, source, tmp_path, monkeypatch):
@@ -123,64 +123,3 @@ def test_all_configs_are_listed():
     assert {ROOT / 'configs' / name for name in names} == {
         path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
     }
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Runs ``python -m mmtrtvit`` in this process and returns exit code or message, and output."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, 'argv', ['mmtrtvit', *map(str, args)])
-        monkeypatch.setattr(sys, 'path', ['', *sys.path])
-        code = 0
-        try:
-            runpy.run_module('mmtrtvit', run_name='__main__')
-        except SystemExit as error:
-            code = error.code
-        return code, capfd.readouterr().out
-
-    return call
-
-
-def test_summary(call):
-    from mmcv import _ext
-
-    code, out = call()
-    assert code == 0
-    rows = dict(re.findall(r'^(\S+) +(.+)$', out, re.M))
-    assert rows['mmtrtvit'] == mmtrtvit.__version__
-    assert rows['configs'] == str(ROOT / 'configs')
-    for package in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'):
-        assert re.match(r'\d+\.\d+', rows[package])
-    served = Path(_ext.__file__).name == '_mmcv_ext.py'
-    assert rows['mmcv.ops'].startswith('kernels of torchvision' if served else 'compiled, /')
-    assert re.findall(r'[\w/]+\.py', out.split('configs', 1)[1]) == config_names()
-
-
-def test_config_command(call):
-    assert call('config', 'fpn_trtvit_a.py') == (0, f'{ROOT}/configs/fpn_trtvit_a.py\n')
-    code, out = call('config', 'fpn_trtvit_e.py')
-    assert code.startswith('error: no file fpn_trtvit_e.py in ') and not out
-
-
-def test_run_command(call, tmp_path):
-    (tmp_path / 'neighbour.py').write_text('here = True')
-    script = tmp_path / 'script.py'
-    script.write_text("""
-import sys, neighbour
-print(__name__, 'mmtrtvit' in sys.modules, sys.argv[1:], sys.path[0])
-sys.exit(7)
-""")
-    code, out = call('run', script, '--help', '-x', 'y')
-    assert code == 7
-    assert out == f"__main__ True ['--help', '-x', 'y'] {tmp_path}\n"
-    code, _ = call('run', tmp_path / 'skript.py')
-    assert code.startswith(f'error: no file {tmp_path}/skript.py. Did you mean script.py?')
-
-
-def test_run_command_finds_tools(call):
-    assert tool_path('train.py') == str(ROOT / 'tools/train.py')
-    code, out = call('run', 'mmtrtvit::train.py', '--help')
-    assert code == 0 and out.startswith('usage: train.py ')
-    code, _ = call('run', 'mmseg::trian.py')
-    assert 'Did you mean train.py?' in code

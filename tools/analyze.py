@@ -8,15 +8,11 @@ Examples:
 import argparse
 from pathlib import Path
 
-from mmtrtvit.analysis.curves import draw_curves
-from mmtrtvit.analysis.sheets import draw_sheet, pick_images
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     curves = commands.add_parser('curves', help='losses and validation metrics of a training')
     curves.add_argument('work_dir', help='work directory of tools/train.py')
@@ -29,6 +25,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.analysis.curves import draw_curves
+    from mmtrtvit.analysis.sheets import draw_sheet, pick_images
+
     if args.command == 'curves':
         out = draw_curves(args.work_dir, args.out or Path(args.work_dir, 'curves.png'))
     else:

@@ -12,8 +12,10 @@ anything else that does not fit is an error.
 import argparse
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
-from mmtrtvit.models.conversion import TARGETS, convert_weights
-from mmtrtvit.weights.layouts import OURS
+
+# as mmtrtvit.models.conversion has them, which would load PyTorch
+OURS = 'mmtrtvit'
+TARGETS = OURS, 'timm', 'timm-features'
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +39,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.models.conversion import convert_weights
+
     sides = args.window_size
     done = convert_weights(
         args.source,

@@ -10,15 +10,15 @@ import argparse
 
 from tqdm import tqdm
 
-from mmtrtvit.datasets import make_shapes
-from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
+    parser = new_parser(__doc__)
+    parser.formatter_class = Formatter
     parser.add_argument(
         'root',
         nargs='?',
@@ -64,6 +64,8 @@ def print_summary(summary: dict) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.datasets import make_shapes
+
     size = args.size[0] if len(args.size) == 1 else args.size
     try:
         with tqdm(total=args.train + args.val, unit='image', leave=False, disable=None) as bar:

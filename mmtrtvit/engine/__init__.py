@@ -1,21 +1,32 @@
-"""Training, evaluation and prediction: what the tools do, for other programs too."""
+"""Training, evaluation and prediction: what the tools do, for other programs too.
 
-from .checks import check_data
-from .config import read_config
-from .inference import infer
-from .predictor import Predictor, load
-from .results import result_of
-from .runner import TrainResult, build_runner, evaluate, train
+The names below are imported when they are first asked for: ``engine.command_line``, which every
+tool needs before it knows its arguments, loads neither PyTorch nor MMEngine.
+"""
 
-__all__ = [
-    'Predictor',
-    'TrainResult',
-    'build_runner',
-    'check_data',
-    'evaluate',
-    'infer',
-    'load',
-    'read_config',
-    'result_of',
-    'train',
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    'Predictor': 'predictor',
+    'TrainResult': 'runner',
+    'build_runner': 'runner',
+    'check_data': 'checks',
+    'evaluate': 'runner',
+    'infer': 'inference',
+    'load': 'predictor',
+    'read_config': 'config',
+    'result_of': 'results',
+    'train': 'runner',
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,15 +1,14 @@
-"""What the command-line tools have in common."""
+"""What the command-line tools have in common; loads neither PyTorch nor MMEngine by itself."""
 
 import argparse
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
-
-from mmengine.config import DictAction
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import UserError, message
-from .distributed import leave_processes
 
 # Where a launcher tells a process its number on this machine.
 LOCAL_RANKS = {
@@ -23,29 +22,35 @@ PATIENCE = 10
 STOPPED = 130
 
 
-def new_parser(doc: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser whose help names the tools as the command ``mmtrtvit`` does, if that runs one."""
+
+    def format_help(self) -> str:
+        """Returns the help, with ``mmtrtvit train`` for ``python tools/train.py`` and so on."""
+        text = super().format_help()
+        if not self.prog.startswith('mmtrtvit '):
+            return text
+        text = re.sub(
+            r'(?:python )?tools/(\w+)\.py',
+            lambda match: f'mmtrtvit {match[1].replace("_", "-")}',
+            text,
+        )
+        return re.sub(r'(torchrun .*)(?=mmtrtvit )', r'\1--no-python ', text)
+
+
+def new_parser(doc: str) -> Parser:
     """Makes a parser without arguments.
 
     Args:
         doc: Docstring of the tool; what follows its first line ends the help.
     """
     first, _, rest = doc.partition('\n')
-    return argparse.ArgumentParser(
+    return Parser(
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
-class Options(DictAction):
-    """Values by the keys of a config, KEY=VALUE each."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} {value}: expected KEY=VALUE, without spaces')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def make_parser(doc: str) -> argparse.ArgumentParser:
+def make_parser(doc: str) -> Parser:
     """Makes a parser with the arguments that MM users expect of a tool for a run.
 
     Args:
@@ -74,14 +79,45 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def add_cfg_options(parser: argparse.ArgumentParser, what: str = 'config') -> None:
-    """Adds the argument that replaces values of a config; ``what`` names it in the help."""
+    """Adds the argument that replaces values of a config.
+
+    The parser keeps the texts; :func:`run_tool` makes values of them, which takes MMEngine.
+
+    Args:
+        parser: Parser of a tool.
+        what: What the help calls the config.
+    """
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=Options,
+        action='extend',
+        type=key_value,
         metavar='KEY=VALUE',
         help=f'values to replace in the {what}, lists as key="[a,b]"',
     )
+
+
+def key_value(text: str) -> str:
+    """Returns a text with a key and a value, as the type of an argument."""
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text}: expected KEY=VALUE, without spaces')
+    return text
+
+
+def read_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Returns values by the keys of a config: ``{'a.b': [1, 'x']}`` for ``['a.b=[1,x]']``.
+
+    Raises:
+        UserError: If brackets of a text do not match.
+    """
+    from mmengine.config import DictAction
+
+    result = argparse.Namespace()
+    try:
+        DictAction(['--cfg-options'], 'values')(None, result, texts)
+    except AssertionError as error:  # MMEngine's, of brackets
+        raise UserError(f'--cfg-options {" ".join(texts)}: {error}') from error
+    return result.values
 
 
 def positive(text: str) -> int:
@@ -96,12 +132,14 @@ def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespac
 
     Args:
         main: The tool's work. A KeyboardInterrupt may carry a sentence on how to go on.
-        args: What it is called with.
+        args: What it is called with, ``cfg_options`` as values.
     """
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     launcher = getattr(args, 'launcher', 'none')
     is_first = os.environ.get(LOCAL_RANKS.get(launcher, ''), '0') == '0'
     try:
+        if getattr(args, 'cfg_options', None):
+            args.cfg_options = read_values(args.cfg_options)
         main(args)
     except KeyboardInterrupt as stop:
         if is_first:
@@ -114,4 +152,6 @@ def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespac
             time.sleep(PATIENCE)
         sys.exit(f'error: {message(error)}')
     if launcher != 'none':
+        from .distributed import leave_processes
+
         leave_processes()

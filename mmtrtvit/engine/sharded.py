@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from ..files import remove_leftovers, whole_file
 from ..models.efficientvit import PatchMerging, SandwichBlock
 from ..models.trt_vit import BottleNeck, MixBlock, Transformer
-from .distributed import without_sync_bn
+from . import distributed
 
 BLOCKS = (BottleNeck, MixBlock, Transformer, PatchMerging, SandwichBlock)
 
@@ -65,7 +65,7 @@ class ShardedStrategy(FSDPStrategy):
 
     def convert_model(self, model: nn.Module) -> nn.Module:
         model = super().convert_model(model)
-        return without_sync_bn(model) if get_device() == 'cpu' else model
+        return distributed.without_sync_bn(model) if get_device() == 'cpu' else model
 
     def build_optim_wrapper(
         self, optim_wrapper: Any, model: FullyShardedDataParallel

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..environment import require_torch
 from ..errors import UserError
-from ..models import fuse
+from ..models.fast.fusion import fuse
 from ..models.layers import channels_last
 
 

@@ -2,6 +2,8 @@
 
 from importlib.util import find_spec
 
+import mmengine  # noqa: F401  before our own modules: see mmtrtvit.registration
+
 from .efficientvit import EfficientViT
 from .fast.fusion import fuse
 from .trt_vit import TRTViT

@@ -25,7 +25,7 @@ from .work_dir import read_work_dir
 def parse_args() -> argparse.Namespace:
     first, _, rest = __doc__.partition('\n')
     parser = argparse.ArgumentParser(
-        'python -m mmtrtvit.runtime',
+        sys.argv[0] if sys.argv[0] == 'mmtrtvit runtime' else 'python -m mmtrtvit.runtime',
         description=first,
         epilog=rest,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,1 +1,3 @@
 """Files of weights: ours and those of other projects."""
+
+import mmengine  # noqa: F401  before our own modules: see mmtrtvit.registration

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from mmtrtvit.engine.command_line import add_cfg_options, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, make_parser, run_tool
 from mmtrtvit.errors import UserError
 
 
@@ -32,10 +32,19 @@ def test_options_of_a_config(capsys):
     parser = argparse.ArgumentParser()
     add_cfg_options(parser)
     words = ['--cfg-options', 'a.b=1', 'c=[1,x]', 'd=e=f']
-    assert parser.parse_args(words).cfg_options == {'a.b': 1, 'c': [1, 'x'], 'd': 'e=f'}
+    seen = []
+    run_tool(seen.append, parser.parse_args([*words, '--cfg-options', 'g=None']))
+    assert seen[0].cfg_options == {'a.b': 1, 'c': [1, 'x'], 'd': 'e=f', 'g': None}
     with pytest.raises(SystemExit):
         parser.parse_args([*words, 'key', '=', 'value'])
-    assert '--cfg-options key: expected KEY=VALUE' in capsys.readouterr().err
+    assert '--cfg-options: key: expected KEY=VALUE' in capsys.readouterr().err
+
+
+def test_brackets_of_an_option_must_match():
+    parser = make_parser('A tool.')
+    args = parser.parse_args(['config.py', '--cfg-options', 'a=[1,(2]'])
+    with pytest.raises(SystemExit, match=r'error: --cfg-options a=\[1,\(2\]: Imbalanced brackets'):
+        run_tool(failing(AssertionError), args)
 
 
 @pytest.mark.parametrize('words, text', [((), ''), (('--resume goes on',), '; --resume goes on')])

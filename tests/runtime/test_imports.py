@@ -73,8 +73,8 @@ def test_neither_pytorch_nor_the_engine_is_imported(device):
 
 def test_the_device_has_no_pytorch(device):
     for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'torchvision', 'matplotlib'):
-        result = run(device, '-c', f'import {name}')
-        assert 'ModuleNotFoundError' in result.stderr
+        result = run(device, '-c', f'import mmtrtvit, {name}')
+        assert f"ModuleNotFoundError: No module named '{name}'" in result.stderr
 
 
 def test_the_command_line_on_the_device(device, bright, tmp_path):

@@ -4,10 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ....errors import UserError, did_you_mean
-from ...settings import DeploySettings
+
+if TYPE_CHECKING:
+    from ...settings import DeploySettings
 
 PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8')
 HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
@@ -67,7 +69,7 @@ class EngineOptions:
             raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
 
 
-def read_options(settings: DeploySettings) -> tuple[EngineOptions, list[Profile]]:
+def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profile]]:
     """Returns what a deploy config says about the engine."""
     common = settings.common
     precision = (

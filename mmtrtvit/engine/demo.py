@@ -1,0 +1,67 @@
+"""A demo from data to images: the tools one after the other, each in a process of its own."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from ..paths import config_path
+from .config import read_config
+
+
+def run_demo(name: str, *, work_dir: Path, data_root: Path) -> None:
+    """Generates data, trains the demo's model, evaluates it and draws curves and predictions.
+
+    Args:
+        name: Name of a config in ``configs/demo``, without its suffix.
+        work_dir: Folder that gets the folder ``name`` with all results.
+        data_root: Folder for the generated data; complete data in it are kept.
+
+    Raises:
+        SystemExit: If a step fails, with its exit code.
+    """
+    config = _short(Path(config_path(f'demo/{name}.py')))
+    run, images = work_dir / name, work_dir / name / 'images'
+    options = _data_options(config, data_root)
+    _step('make-shapes', data_root)
+    _step('train', config, '--work-dir', run, *options)
+    _step('test', config, run, '--work-dir', run / 'test', '--show-dir', images, *options)
+    _step('analyze', 'curves', run)
+    _step('analyze', 'sheet', images)
+    print(f"""
+Done. Look at
+  {run}/images.png   ground truth and predictions side by side
+  {run}/images/      the same for every validation image
+  {run}/curves.png   loss and metric over the training
+The checkpoint, the config and the log are in {run}.
+Next: your own images (docs/own_data.md), or a larger model of configs/""")
+
+
+def _step(*arguments: str | Path) -> None:
+    words = list(map(str, arguments))
+    print(f'\n$ mmtrtvit {shlex.join(words)}', flush=True)
+    done = subprocess.run([sys.executable, '-m', 'mmtrtvit', *words], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def _short(path: Path) -> Path:
+    """The path from the current folder, where it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _data_options(path: Path, data_root: Path) -> list[str]:
+    """What a tool is told to read the data in another folder than the config says."""
+    config = read_config(path)
+    if Path(config.data_root) == data_root:
+        return []
+    if set(', ') & set(str(data_root)):
+        raise UserError(f'--data-root {data_root}: a folder without spaces and commas is needed.')
+    splits = 'train', 'val', 'test'
+    options = [f'{split}_dataloader.dataset.data_root={data_root}' for split in splits]
+    for key in ('val_evaluator', 'test_evaluator'):
+        if 'ann_file' in config[key]:
+            file = Path(config[key].ann_file).relative_to(config.data_root)
+            options.append(f'{key}.ann_file={data_root / file}')
+    return ['--cfg-options', *options]
