@@ -63,7 +63,7 @@ COLUMNS = dict(
         'width',
         'milliseconds',
         *PARTS,
-        'behind',
+        'post_processing',
     ),
     training=('model', 'batch', 'height', 'width', 'milliseconds', 'images_per_second'),
 )
@@ -99,7 +99,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
     if args.cuda_graphs:
-        raise UserError('--cuda-graphs: what is behind the heads of a detector has no fixed shapes')
+        raise UserError("--cuda-graphs: a detector's post-processing has no fixed shapes")
     import_host('mmdet')
     MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's initialisation is told
     for batch, (height, width) in itertools.product(args.batches, args.sizes):
@@ -144,7 +144,7 @@ def inference(
                     {
                         'milliseconds': total,
                         **{part: parts[part] for part in PARTS},
-                        'behind': total - sum(parts.values()),
+                        'post_processing': total - sum(parts.values()),
                     }
                 )
         yield dict(

@@ -1,4 +1,4 @@
-"""Writes the tables of a document anew from the CSV files of results.
+"""Updates the tables of a document from the CSV files of results.
 
 A table stands between two comments of the document; the first names the file, in the folder of
 results, and the columns:
@@ -12,6 +12,7 @@ Examples:
 
 import argparse
 import re
+import textwrap
 from pathlib import Path
 
 from common import RESULTS, read, table
@@ -57,7 +58,10 @@ def _block(match: re.Match) -> str:
         f'{row["dtype"]}; {row["rounds"]} rounds; {row["date"]}'
         for row in rows
     ]
-    births = '\n'.join(f'{line}  ' for line in dict.fromkeys(lines))
+    births = '\n'.join(
+        textwrap.fill(f'* {line}', 100, subsequent_indent='  ', break_on_hyphens=False)
+        for line in dict.fromkeys(lines)
+    )
     return f'{head}{table(rows, columns)}\n\n{births}\n{end}'
 
 

@@ -1,4 +1,4 @@
-"""Backbones and neck; they need torch, torchvision and MMEngine, the neck mmcv, too."""
+"""Backbones and neck. They need torch, torchvision and MMEngine; the neck also needs mmcv."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""What MMDetection and MMSegmentation expect of any backbone, written once for both families."""
+"""The base class of both backbones: what MMDetection and MMSegmentation expect of one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,12 +19,13 @@ class Backbone(BaseModule):
     """A stem and a sequence of stages that yields a pyramid of feature maps.
 
     A family (:class:`TRTViT`, :class:`EfficientViT`) fills ``stem`` and ``stages`` and records the
-    width and the stride of every stage; choosing outputs, freezing and checkpointing happen here.
+    channels and the stride of every stage; choosing outputs, freezing and checkpointing happen
+    here.
 
     Args:
         stem: Module that takes the image, ``(B, 3, H, W)``.
         stages: One ``nn.Sequential`` of blocks per stage, each fed with the output of the last.
-        channels: Width of each stage's output, by the number of the stage.
+        channels: Channels of each stage's output, by the number of the stage.
         strides: Stride of each stage's output, in pixels of the image.
         out_indices: Stages whose outputs are returned, finest first, each in ``[0, stages)``.
         frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages. Frozen
@@ -36,8 +37,8 @@ class Backbone(BaseModule):
         init_cfg: MMEngine initialisation, e.g. ``dict(type='Pretrained', checkpoint=...)``.
 
     Attributes:
-        out_channels: Width of each returned map.
-        out_strides: Stride of each returned map.
+        out_channels: Number of channels of each returned feature map.
+        out_strides: Stride of each returned feature map, in pixels of the image.
 
     Raises:
         UserError: If ``out_indices`` or ``frozen_stages`` is out of range.
@@ -109,6 +110,7 @@ class Backbone(BaseModule):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> 'Backbone':
+        """Sets the mode; frozen parts, and BatchNorm with ``norm_eval``, stay in eval mode."""
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -125,7 +127,7 @@ class Backbone(BaseModule):
 
 
 def resolve_arch(arch: str | Mapping, table: Mapping[str, Mapping], family: str) -> dict:
-    """The settings of a variant.
+    """Returns the settings of a variant.
 
     Args:
         arch: A name of ``table``, in either case, or a mapping with the same keys as its rows.

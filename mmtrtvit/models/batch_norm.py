@@ -1,4 +1,4 @@
-"""BatchNorm that is fast for maps of 8 or 24 channels too, in training on a CPU."""
+"""BatchNorm that is also fast for 8 or 24 channels, in training on a CPU."""
 
 from typing import Any
 
@@ -7,21 +7,22 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 VECTOR = 16  # numbers that AVX-512 works on at once
-# Numbers in a map that repay the additional calls. To measure again with the training mode of
-# benchmarks/versus_timm.py.
+# From this many numbers in a feature map on, the additional calls pay. To measure again with the
+# training mode of benchmarks/versus_timm.py.
 LARGE = 2**20
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """``torch.nn.BatchNorm2d`` with the same numbers and state dict:
-    ``(B, C, H, W) -> (B, C, H, W)``.
+    """``torch.nn.BatchNorm2d`` with the same numbers and state dict, faster in one case.
 
-    PyTorch's kernel for ``channels_last`` takes the channels of a pixel in whole vectors and the
-    rest one by one, several times as slowly. In training on a CPU, large maps with such a rest are
-    seen as rows of 16 pixels, and the statistics of a channel's 16 places in a row are pooled.
+    PyTorch's kernel for ``channels_last`` computes the channels of a pixel in whole vectors and the
+    remaining ones one by one, several times as slowly. In training on a CPU, large feature maps
+    with such a remainder are viewed as rows of 16 pixels, and the statistics of a channel's 16
+    places in a row are pooled.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalises ``(B, C, H, W) -> (B, C, H, W)`` and tracks the statistics in training."""
         if not (self.training and self.affine and self.track_running_stats and _has_rest(x)):
             return super().forward(x)
         mean, var = _statistics(x.detach())

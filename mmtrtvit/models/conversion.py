@@ -1,4 +1,4 @@
-"""Converts files of EfficientViT's weights between the layouts of several projects."""
+"""Conversion of EfficientViT's weights between the layouts of several projects."""
 
 import io
 import math
@@ -25,7 +25,7 @@ TARGETS = OURS, 'timm', 'timm-features'
 
 @dataclass
 class Conversion:
-    """What was converted.
+    """The report of a conversion.
 
     Attributes:
         layout: Layout of the source.
@@ -56,7 +56,7 @@ def convert_weights(
 ) -> Conversion:
     """Converts a checkpoint of an EfficientViT, or of a detector with one.
 
-    Writes ``{'state_dict': ..., 'meta': ...}``, whole or not at all.
+    Writes ``{'state_dict': ..., 'meta': ...}``, completely or not at all.
 
     Args:
         source: A file, or ``timm://`` and a name of timm.
@@ -137,7 +137,7 @@ def _window_size(weights: Mapping[str, Tensor], arch: str) -> list[int]:
 
 
 def _sides(weights: Mapping[str, Tensor]) -> dict[int, int]:
-    """Returns the side of the windows by stage, as the tables of attention biases tell it."""
+    """Returns the side of the windows by stage, by the sizes of the tables of attention biases."""
     stages = {name: re.match(r'stages\.(\d)\..+bias_table', name) for name in weights}
     return {
         int(match[1]): math.isqrt(weights[name].shape[-1])

@@ -5,8 +5,8 @@ arXiv 2305.07027; official code: microsoft/Cream, EfficientViT. Not MIT Han Lab'
 (B0-B3, L0-L3). Deliberate differences to the official detection code:
 
 * M0 has the query kernels 5, 5, 5, 5 of its released weights, not 7, 5, 3, 3.
-* Every map is padded to whole windows, also one smaller than a window, so any size works.
-* The attention bias is gathered anew in each forward pass: nothing can be stale.
+* Every feature map is padded to whole windows, also one smaller than a window, so any size works.
+* The attention bias is gathered in each forward pass, so it is never stale.
 * The depthwise residuals around PatchMerging start as the identity too; convolutions start with
   Kaiming's initialisation.
 """
@@ -41,12 +41,14 @@ class Residual(nn.Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         return self.branch(x).add_(x) if self.inplace else x + self.branch(x)
 
 
 class LocalMixing(nn.Sequential):
-    """Depthwise 3x3 token interaction, then an FFN of ratio 2, both residual (section 3.1):
-    ``(B, C, H, W) -> (B, C, H, W)``.
+    """Depthwise 3x3 token interaction, then an FFN of ratio 2, both residual (section 3.1).
+
+    Its shapes are ``(B, C, H, W) -> (B, C, H, W)``.
 
     Args:
         channels: Width, C.
@@ -100,8 +102,9 @@ def _map(tokens: Tensor, x: Tensor) -> Tensor:
 
 
 class CascadedGroupAttention(nn.Module):
-    """Attention whose heads see one group of channels each, plus what the head before put out
-    (section 3.1): ``(B, C, w, w) -> (B, C, w, w)``.
+    """Cascaded group attention within a window (section 3.1).
+
+    Each head takes one group of channels plus the output of the head before.
 
     Args:
         channels: Width, C.
@@ -121,6 +124,7 @@ class CascadedGroupAttention(nn.Module):
         self.proj = ConvNorm(channels, channels, norm_weight=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, w, w) -> (B, C, w, w)``."""
         groups = x.chunk(len(self.heads), dim=1)
         biases = self.bias_table[:, self.bias_index]  # (heads, w * w, w * w)
         outputs: list[Tensor] = []
@@ -132,8 +136,8 @@ class CascadedGroupAttention(nn.Module):
 class WindowAttention(nn.Module):
     """Cascaded group attention within windows: ``(B, C, H, W) -> (B, C, H, W)``.
 
-    The zeros that fill up the last windows take part like any token, as they did when the official
-    weights were trained; there is no mask.
+    There is no mask: the zeros that pad the last windows are tokens like any other, as when the
+    official weights were trained.
 
     Args:
         channels: Width, C.
@@ -147,6 +151,7 @@ class WindowAttention(nn.Module):
         self.attention = CascadedGroupAttention(channels, kernels, window_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         height, width = x.shape[2:]
         return merge_windows(self.attention(split_windows(x, self.window_size)), height, width)
 
@@ -168,8 +173,9 @@ class SandwichBlock(nn.Sequential):
 
 
 class PatchMerging(nn.Sequential):
-    """Inverted bottleneck with squeeze-excite that halves the map (section 3.2):
-    ``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``.
+    """Inverted bottleneck with squeeze-excite that halves the feature map (section 3.2).
+
+    Its shapes are ``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``.
 
     Args:
         in_channels: Width of the input, C.
@@ -304,8 +310,8 @@ def _check_widths(
     for width, num_heads in zip(channels, heads):
         if num_heads < 1 or width % num_heads:
             raise UserError(
-                f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is no '
-                f'multiple of {num_heads}'
+                f'channels={channels!r} cannot be divided among heads={heads!r}: {width} is not '
+                f'a multiple of {num_heads}'
             )
     if channels[0] % 8:
         raise UserError(f'channels={channels!r}: the stem needs a multiple of 8 in the first stage')

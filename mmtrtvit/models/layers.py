@@ -1,4 +1,4 @@
-"""Blocks that both families use."""
+"""Layers and helpers that both families use."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,9 @@ from .batch_norm import BatchNorm2d
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, BatchNorm and an optional ReLU:
-    ``(B, C, H, W) -> (B, C', H', W')``.
+    """Convolution without bias, BatchNorm and an optional ReLU.
+
+    Its shapes are ``(B, C, H, W) -> (B, C', H', W')``.
 
     Args:
         in_channels: Width of the input.
@@ -50,8 +51,9 @@ class ConvNorm(nn.Sequential):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Images in the memory format ``channels_last``, ``(B, C, H, W)``: for a few channels,
-    stacking them is PyTorch's fastest way there.
+    """Returns images in the memory format ``channels_last``, ``(B, C, H, W)``.
+
+    For images of a few channels, stacking the channels is PyTorch's fastest way to this format.
     """
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
@@ -68,7 +70,7 @@ def added(x: Tensor, other: Tensor | None, relu: bool) -> Tensor:
 def replace_modules(
     model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]
 ) -> None:
-    """Puts ``make(child)`` in the place of every child of a kind, at any depth of the model."""
+    """Replaces every child of a kind by ``make(child)``, at any depth of the model."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, kind):
@@ -76,7 +78,7 @@ def replace_modules(
 
 
 def is_traced() -> bool:
-    """Whether what is computed becomes a graph: torch.compile, torch.export or torch.jit.trace."""
+    """Whether a graph is recorded: by torch.compile, torch.export or torch.jit.trace."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 

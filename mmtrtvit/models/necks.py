@@ -1,4 +1,4 @@
-"""EfficientViTFPN: a feature pyramid that goes on below the finest map of the backbone.
+"""EfficientViTFPN: a feature pyramid with levels finer than those of the backbone.
 
 From the detectors of "EfficientViT: Memory Efficient Vision Transformer with Cascaded Group
 Attention", CVPR 2023, arXiv 2305.07027; official code: microsoft/Cream, EfficientViT/downstream.
@@ -25,25 +25,27 @@ XAVIER = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 
 @MODELS.register_module()
 class EfficientViTFPN(BaseModule):
-    """FPN with transposed convolutions towards finer maps and strided ones towards coarser maps.
+    """FPN with transposed convolutions for finer levels and strided ones for coarser levels.
 
-    From maps of strides s, ..., t it makes ``num_outs`` maps, finest first: one of half the stride
-    per transposed convolution (s / 2, s / 4, ...), one of each input's stride, and one of twice
-    the stride for each that is left (2 * t, ...). A transposed map has exactly twice the rows and
-    columns of the one it comes from, which is one more than ``ceil(H / stride)`` for some images;
-    heads that take their sizes from the maps, as those of MMDetection and MMSegmentation, work
-    with either.
+    From feature maps of strides s, ..., t it makes ``num_outs`` feature maps, finest first: one of
+    half the stride per transposed convolution (s / 2, s / 4, ...), one of each input's stride, and
+    one of twice the stride for each that is left (2 * t, ...).
+
+    A transposed feature map has exactly twice the rows and columns of its source. For some images
+    that is one more than ``ceil(H / stride)``. Heads that take their sizes from the feature maps,
+    as those of MMDetection and MMSegmentation, work with either.
 
     Args:
-        in_channels: Width of each input, finest first.
-        out_channels: Width of every output.
+        in_channels: Channels of each input, finest first.
+        out_channels: Channels of every output.
         num_outs: Number of outputs, transposed ones included.
         num_extra_trans_convs: Number of transposed convolutions, chained from the finest input. The
             published RetinaNet has 1 (strides 8 to 128), its Mask R-CNN 2 (strides 4 to 64).
-        add_extra_convs: What a strided convolution makes the coarser maps of: ``'on_input'``, the
-            last input, as RetinaNet's; ``'on_lateral'``, the last lateral map; ``'on_output'``, the
-            last output. False subsamples the last output instead, without parameters.
-        norm_cfg: Norm behind every convolution, e.g. ``dict(type='GN', num_groups=32)``; None as
+        add_extra_convs: Input of the strided convolutions for coarser levels: ``'on_input'``, the
+            last input, as RetinaNet's; ``'on_lateral'``, the last lateral feature map;
+            ``'on_output'``, the last output. False subsamples the last output instead, without
+            parameters.
+        norm_cfg: Norm after every convolution, e.g. ``dict(type='GN', num_groups=32)``; None as
             published.
         init_cfg: MMEngine initialisation; default: Xavier's, as published.
 
@@ -93,7 +95,7 @@ class EfficientViTFPN(BaseModule):
             conv(out_channels, 2, stride=2, conv_cfg=dict(type='deconv'))
             for _ in range(num_extra_trans_convs)
         )
-        # The first of these works on the finest map, the last of the transposed convolutions'.
+        # The first of these takes the finest level, which the last transposed convolution makes.
         self.extra_fpn_convs = nn.ModuleList(
             conv(out_channels, 3, padding=1) for _ in range(num_extra_trans_convs)
         )
@@ -102,7 +104,7 @@ class EfficientViTFPN(BaseModule):
         """``((B, C_i, H_i, W_i), ...) -> ((B, C, H_o, W_o), ...)``, both finest first.
 
         Raises:
-            UserError: If number or width of the inputs is not that of ``in_channels``.
+            UserError: If the number or the channels of the inputs are not those of ``in_channels``.
         """
         self._check_widths(inputs)
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
@@ -137,6 +139,6 @@ class EfficientViTFPN(BaseModule):
         if not torch.jit.is_tracing() and widths != self.in_channels:
             raise UserError(
                 f'EfficientViTFPN: in_channels={list(self.in_channels)}, but the backbone gives '
-                f'{len(widths)} maps of {list(widths)} channels. Set neck.in_channels to '
+                f'{len(widths)} feature maps of {list(widths)} channels. Set neck.in_channels to '
                 'backbone.out_channels, or change out_indices or arch of the backbone'
             )

@@ -37,6 +37,7 @@ class BottleNeck(nn.Module):
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         return (x + self.drop_path(self.branch(x))).relu()
 
 
@@ -55,6 +56,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, N, C) -> (B, N, C)``, N tokens of C channels."""
         qkv = self.qkv(x).unflatten(2, (3, -1, self.head_dim))  # (B, N, 3, heads, head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim)
         x = scaled_dot_product_attention(query, key, value)
@@ -85,6 +87,7 @@ class Transformer(nn.Module):
         self.drop_path = StochasticDepth(drop_path, 'row')
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``; each position is a token."""
         shape = x.shape
         x = x.flatten(2).transpose(1, 2)  # (B, H * W, C)
         x = x + self.drop_path(self.attention(self.norm1(x)))
@@ -93,8 +96,10 @@ class Transformer(nn.Module):
 
 
 class MixBlock(nn.Module):
-    """What MixBlocks A, B and C share: a Transformer of d = R * C and a BottleNeck of q = C - d
-    channels, concatenated and projected [P; the projections are F].
+    """The layers that MixBlocks A, B and C share.
+
+    A Transformer of d = R * C channels and a BottleNeck of q = C - d channels, concatenated and
+    projected [P; the projections are F].
 
     Args:
         channels: Width of input and output, C.
@@ -129,37 +134,39 @@ class MixBlock(nn.Module):
 
     @staticmethod
     def path(global_channels: int, local_channels: int) -> tuple[int, int]:
-        """Widths of the projected input and of what the second of the two parts takes."""
+        """Returns the channels of the projected input and of the second part's input."""
         return global_channels, local_channels
 
 
 class MixBlockA(MixBlock):
-    """Transformer and BottleNeck in parallel: ``(B, C, H, W) -> (B, C, H, W)``."""
+    """Transformer and BottleNeck in parallel."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         x = self.reduce(x)
         parts = self.transformer(x), self.bottleneck(self.bridge(x))
         return self.merge(torch.cat(parts, dim=1))
 
 
 class MixBlockB(MixBlock):
-    """BottleNeck first, Transformer on its output: ``(B, C, H, W) -> (B, C, H, W)``."""
+    """BottleNeck first, Transformer on its output."""
 
     @staticmethod
     def path(global_channels: int, local_channels: int) -> tuple[int, int]:
+        """As in the base class; here the BottleNeck comes first."""
         return local_channels, global_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         local = self.bottleneck(self.reduce(x))
         return self.merge(torch.cat((self.transformer(self.bridge(local)), local), dim=1))
 
 
 class MixBlockC(MixBlock):
-    """Transformer first, BottleNeck on its output, the published choice [P]:
-    ``(B, C, H, W) -> (B, C, H, W)``.
-    """
+    """Transformer first, BottleNeck on its output: the published choice [P]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         context = self.transformer(self.reduce(x))
         return self.merge(torch.cat((context, self.bottleneck(self.bridge(context))), dim=1))
 
@@ -234,7 +241,7 @@ class TRTViT(Backbone):
             if kind == 'T':
                 if width % head_dim:
                     raise UserError(
-                        f'a Transformer stage of {width} channels is no multiple of '
+                        f'a Transformer stage has {width} channels, which is not a multiple of '
                         f'head_dim={head_dim}'
                     )
                 return Transformer(width, head_dim, mlp_ratio=mlp_ratio, drop_path=drop_path)
@@ -276,7 +283,7 @@ class TRTViT(Backbone):
 
 
 def _patch_embedding(stage: int, in_channels: int, out_channels: int) -> list[nn.Module]:
-    """What leads into a stage [F]: halve the map, except in the first, and fit the width."""
+    """Leads into a stage [F]: halves the feature map after the first, and fits the channels."""
     if stage > 0:
         pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
         return [pool, ConvNorm(in_channels, out_channels)]

@@ -1,8 +1,9 @@
-"""Window split and merge, and the index of a relative position bias: pure functions.
+"""Windows: splitting a feature map, merging it again, and the index of the position bias.
 
-Nothing branches on a size: a map is always padded to whole windows and cropped again, so a traced
-graph holds for every height and width. torch.export (and torch.onnx.export with ``dynamo=True``)
-takes a single row or column of windows for a constant: show it a map with more.
+These are pure functions without a branch on a size. A feature map is always padded to whole windows
+and cropped again, so a traced graph holds for every height and width. torch.export (and
+torch.onnx.export with ``dynamo=True``) takes a single row or column of windows for a constant: give
+it an example with more.
 """
 
 import torch
@@ -11,10 +12,10 @@ from torch.nn.functional import pad
 
 
 def split_windows(x: Tensor, window_size: int) -> Tensor:
-    """Cuts a map into windows, padded with zeros at the right and at the bottom.
+    """Splits a feature map into windows, padded with zeros at the right and at the bottom.
 
     Args:
-        x: Map, ``(B, C, H, W)``.
+        x: Feature map, ``(B, C, H, W)``.
         window_size: Side of a window, w.
 
     Returns:
@@ -26,15 +27,15 @@ def split_windows(x: Tensor, window_size: int) -> Tensor:
 
 
 def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
-    """Puts the windows of :func:`split_windows` together again and crops the padding.
+    """Merges the windows of :func:`split_windows` and crops the padding.
 
     Args:
         windows: ``(B * ceil(H / w) * ceil(W / w), C, w, w)``.
-        height: Height of the map, H.
-        width: Width of the map, W.
+        height: Height of the feature map, H.
+        width: Width of the feature map, W.
 
     Returns:
-        Map, ``(B, C, H, W)``, with the strides of ``channels_last``.
+        Feature map, ``(B, C, H, W)``, with the strides of ``channels_last``.
     """
     tokens = windows.flatten(2).transpose(1, 2)
     channels, window_size = windows.shape[1:3]
@@ -44,12 +45,12 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
 
 
 def split_tokens(x: Tensor, window_size: int, channels: int) -> Tensor:
-    """:func:`split_windows` for a map whose channels come last, as rows of tokens.
+    """Splits a feature map whose channels come last into windows of tokens.
 
     Args:
-        x: Map, ``(B, H, W, C)``.
+        x: Feature map, ``(B, H, W, C)``.
         window_size: Side of a window, w.
-        channels: C; a graph is smaller where this is a number and need not be taken from ``x``.
+        channels: C; as a number it makes a traced graph smaller than ``x.shape[3]`` would.
 
     Returns:
         Tokens, window by window: ``(B * ceil(H / w) * ceil(W / w), w * w, C)``.
@@ -64,17 +65,17 @@ def split_tokens(x: Tensor, window_size: int, channels: int) -> Tensor:
 def merge_tokens(
     tokens: Tensor, window_size: int, *, height: int, width: int, channels: int
 ) -> Tensor:
-    """Puts the windows of :func:`split_tokens` together again and crops the padding.
+    """Merges the windows of :func:`split_tokens` and crops the padding.
 
     Args:
         tokens: ``(B * ceil(H / w) * ceil(W / w), w * w, C)``.
         window_size: Side of a window, w.
-        height: Height of the map, H.
-        width: Width of the map, W.
+        height: Height of the feature map, H.
+        width: Width of the feature map, W.
         channels: C, as in :func:`split_tokens`.
 
     Returns:
-        Map, ``(B, H, W, C)``.
+        Feature map, ``(B, H, W, C)``.
     """
     rows, columns = _ceil_div(height, window_size), _ceil_div(width, window_size)
     x = tokens.reshape(-1, rows, columns, window_size, window_size, channels).transpose(2, 3)
@@ -83,7 +84,7 @@ def merge_tokens(
 
 
 def relative_bias_index(window_size: int) -> Tensor:
-    """Where the bias of each pair of tokens stands in a table of w * w absolute offsets.
+    """Index of the bias of each pair of tokens in a table of w * w absolute offsets.
 
     Args:
         window_size: Side of a window, w.

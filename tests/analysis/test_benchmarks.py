@@ -201,7 +201,7 @@ def test_detectors(module, mode, options, tmp_path):
     assert [row['model'] for row in rows] == ['retinanet_efficientvit_m0', 'retinanet_r50']
     for row in rows:
         if mode == 'inference':
-            parts = [float(row[part]) for part in ('backbone', 'neck', 'head', 'behind')]
+            parts = [float(row[part]) for part in ('backbone', 'neck', 'head', 'post_processing')]
             assert min(parts) > 0 and sum(parts) == pytest.approx(
                 float(row['milliseconds']), rel=2e-3
             )

@@ -244,7 +244,7 @@ def test_window_size_is_one_number_or_one_for_each_stage(window_size, sides):
 @pytest.mark.parametrize(
     'settings, message',
     [
-        (dict(arch=dict(TINY, channels=(16, 25, 32))), '25 is no multiple of 3'),
+        (dict(arch=dict(TINY, channels=(16, 25, 32))), '25 is not a multiple of 3'),
         (dict(arch=dict(TINY, channels=(12, 24, 32))), 'multiple of 8'),
         (dict(arch=dict(TINY, depths=(1, 1))), 'three stages'),
         (dict(arch=dict(TINY, kernels=(5, 3))), 'need 3'),

@@ -109,7 +109,10 @@ def test_drop_path_grows_linearly_over_all_blocks():
         (dict(mix_ratio=0.0), 'mix_ratio=0.0 gives 0 of 128 .* at least head_dim=32'),
         (dict(mix_ratio=1.0), 'mix_ratio=1.0 gives 128 of 128 '),
         (dict(mix_ratio=-0.5), 'mix_ratio=-0.5 gives -64 of 128'),
-        (dict(head_dim=96, pattern='C-C-C-T'), '128 channels is no multiple of head_dim=96'),
+        (
+            dict(head_dim=96, pattern='C-C-C-T'),
+            '128 channels, which is not a multiple of head_dim=96',
+        ),
     ],
     ids=str,
 )

@@ -1,1 +1,1 @@
-"""Copies of the networks made for inference, and what computes them."""
+"""Copies of the networks for inference, and the libraries that compute them."""

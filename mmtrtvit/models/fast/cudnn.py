@@ -1,7 +1,8 @@
-"""Convolutions in half precision on an NVIDIA GPU, with all that is behind them in one kernel.
+"""Convolutions in half precision on an NVIDIA GPU, with bias, residual and ReLU in one kernel.
 
-PyTorch adds a convolution's bias, a residual connection and a ReLU in passes of their own over the
-map. cuDNN and cuBLASLt do it while they write the map; the operators called here ask them to.
+PyTorch computes a convolution's bias, a residual connection and a ReLU each in a pass of its own
+over the feature map. cuDNN and cuBLASLt can compute them while they write the feature map, and the
+operators called here ask them to.
 """
 
 import torch
@@ -12,8 +13,10 @@ from ..layers import added, is_traced
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether cuDNN computes a map: half precision, on an NVIDIA GPU, no graph that is traced, no
-    gradient.
+    """Whether cuDNN computes these feature maps.
+
+    It does for half precision on an NVIDIA GPU, without gradients and outside of a graph that is
+    traced.
     """
     return (
         not is_traced()
@@ -28,7 +31,7 @@ def takes(x: Tensor, weight: Tensor) -> bool:
 
 
 def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
-    """Computes a :class:`.fast_layers.FastConv`."""
+    """Computes a :class:`.layers.FastConv`: ``(B, C, H, W) -> (B, C', H', W')``."""
     settings = conv.stride, conv.padding, conv.dilation, conv.groups
     if conv.relu and other is not None:
         return torch.cudnn_convolution_add_relu(x, conv.weight, other, 1.0, conv.bias, *settings)

@@ -1,14 +1,15 @@
 """EfficientViT's blocks for inference: the same numbers from fewer and larger operations.
 
-Maps are in the memory format ``channels_last``, so that the tokens of a map are a view of it.
-Beside BatchNorm, each block folds what is linear into its weights when it is made:
+Feature maps are in the memory format ``channels_last``, so their tokens are a view of them. Beside
+BatchNorm, each block folds linear operations into its weights when it is made:
 
-* the identity beside a depthwise convolution into the centre of its kernel, and its bias into what
-  comes behind;
+* the identity beside a depthwise convolution into the centre of its kernel, and its bias into the
+  layers after it;
 * the query's depthwise convolution, with its zero padding, and the scale of attention into one
   matrix over the tokens of a window for each channel;
-* the bias of values into what comes behind, since the weights of attention sum up to 1, and the
-  bias of keys into nothing, since softmax does not feel it.
+* the bias of values into the layers after it, since the weights of attention sum up to 1.
+
+The bias of keys is dropped, since softmax does not depend on it.
 
 Each block is made of one of :mod:`.efficientvit` in eval mode, under ``torch.no_grad``, and shares
 no weight with it.
@@ -29,7 +30,7 @@ from .layers import FastConv
 
 
 class FastLocalMixing(nn.Module):
-    """Computes :class:`~.efficientvit.LocalMixing`: ``(B, C, H, W) -> (B, C, H, W)``.
+    """Computes :class:`~.efficientvit.LocalMixing`.
 
     Args:
         block: The block that it computes.
@@ -47,22 +48,22 @@ class FastLocalMixing(nn.Module):
         self.expand, self.reduce = FastConv(expand, relu=True), FastConv(reduce)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         x = self.interaction(x)
         return self.reduce(self.expand(x), x)
 
 
 class FastAttentionHead(nn.Module):
-    """Computes :class:`~.efficientvit.AttentionHead`, for n windows of w * w tokens:
-    ``(n, w * w, C) -> (n, w * w, C)``.
+    """Computes :class:`~.efficientvit.AttentionHead`, for n windows of w * w tokens.
 
     Args:
         head: The head that it computes.
         bias: What it adds to the logits, ``(w * w, w * w)``.
         window_size: Side of a window, w.
-        offset: What the input lacks of that of ``head``, in each token, ``(C,)``.
+        offset: Difference of the input of ``head`` to this input, in each token, ``(C,)``.
 
     Attributes:
-        offset: What the output lacks of that of ``head``, ``(C,)``.
+        offset: Difference of the output of ``head`` to this output, ``(C,)``.
     """
 
     def __init__(
@@ -93,18 +94,26 @@ class FastAttentionHead(nn.Module):
         self.reach = min(conv.kernel_size[0] // 2, window_size - 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(n, w * w, C) -> (n, w * w, C)``."""
         return self.attend(*self.qkv(x).split(self.widths, dim=2))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """``query``, ``key``: (n, w * w, 16); ``value``: (n, w * w, C)."""
+        """Computes attention within windows.
+
+        Args:
+            query: ``(n, w * w, 16)``.
+            key: ``(n, w * w, 16)``.
+            value: ``(n, w * w, C)``.
+        """
         query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
         query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
         return torch.bmm(logits.softmax(dim=-1), value)
 
     def taps(self, reach: int) -> Tensor:
-        """The query's depthwise kernel, times the scale of attention, channels last:
-        ``(2 * reach + 1, 2 * reach + 1, 16)``.
+        """Returns the query's depthwise kernel, times the scale of attention, channels last.
+
+        Its shape is ``(2 * reach + 1, 2 * reach + 1, 16)``.
         """
         window_size = isqrt(self.bias.shape[0])
         mixing = self.query_mixing.unflatten(2, (window_size, -1)).unflatten(1, (window_size, -1))
@@ -115,8 +124,7 @@ class FastAttentionHead(nn.Module):
 
 
 class FastWindowAttention(nn.Module):
-    """Computes :class:`~.efficientvit.WindowAttention` and the residual connection around it:
-    ``(B, C, H, W) -> (B, C, H, W)``.
+    """Computes :class:`~.efficientvit.WindowAttention` and the residual connection around it.
 
     Args:
         block: The block that it computes, without the residual connection.
@@ -145,6 +153,7 @@ class FastWindowAttention(nn.Module):
         self._stacked: triton_attention.Weights | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         by_kernel = triton_attention.takes(x, self.floor, self.window_size)
         attend = self._by_one_kernel if by_kernel else self._head_by_head
         return self.proj(attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x)
@@ -190,8 +199,7 @@ class FastWindowAttention(nn.Module):
 
 
 class FastPatchMerging(nn.Module):
-    """Computes :class:`~.efficientvit.PatchMerging`:
-    ``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``.
+    """Computes :class:`~.efficientvit.PatchMerging`.
 
     Args:
         block: The block that it computes.
@@ -210,14 +218,21 @@ class FastPatchMerging(nn.Module):
         self.project = FastConv(folded(block.project))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))``."""
         x = self.reduce(self.expand(x))
         scale = self.squeeze_excite(x.mean(dim=(2, 3)))
         return self.project(x.mul_(scale[:, :, None, None]))
 
 
 def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
-    """Gives each head its group of channels, ``(n, w * w, C)``, plus what the head before returns:
-    ``(n, w * w, heads * C)``.
+    """Applies heads in a cascade: each takes its group of channels plus the last head's output.
+
+    Args:
+        heads: One for each group.
+        groups: Tokens of each group, ``(n, w * w, C)``.
+
+    Returns:
+        The outputs of all heads, ``(n, w * w, heads * C)``.
     """
     outputs: list[Tensor] = []
     for head, group in zip(heads, groups):
@@ -226,7 +241,7 @@ def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
 
 
 def linear_layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """A layer with frozen copies of a weight, (C', C), and a bias."""
+    """Returns a layer with frozen copies of a weight, ``(C', C)``, and a bias, ``(C',)``."""
     layer = nn.Linear(*weight.shape[::-1], device='meta')
     layer.weight, layer.bias = _frozen(weight), None if bias is None else _frozen(bias)
     return layer

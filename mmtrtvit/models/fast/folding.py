@@ -1,10 +1,11 @@
-"""BatchNorm folded into the convolution in front of it, wherever that is known to be all it norms.
+"""Folding of BatchNorm into the convolution before it, wherever the two are known to be a pair.
 
-A convolution and a norm are a pair if they are neighbours in an ``nn.Sequential``, conv and norm
-of an mmcv ``ConvModule``, or ``conv1`` and ``bn1``, ``conv2`` and ``bn2``, ... of a ResNet as
-torchvision and MMDetection write it. All else stays as it is: other norms (GroupNorm, LayerNorm),
-a convolution that several norms share (heads with a norm for each level), a norm without
-statistics, and layers that may do more than their names say: subclasses and layers with hooks.
+A convolution and a norm are a pair if they are neighbours in an ``nn.Sequential``, conv and norm of
+an mmcv ``ConvModule``, or ``conv1`` and ``bn1``, ``conv2`` and ``bn2``, ... of a ResNet as
+torchvision and MMDetection write it. Everything else stays as it is: other norms (GroupNorm,
+LayerNorm), a convolution that several norms share (heads with a norm for each level), a norm
+without statistics, and layers that may do more than their names say: subclasses and layers with
+hooks.
 """
 
 from collections import Counter
@@ -46,7 +47,7 @@ def fold_pairs(model: nn.Module) -> None:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of children of which the second takes the output of the first, and nothing else."""
+    """Yields names of two children of which the second takes only the output of the first."""
     kind = type(module)
     if kind.forward is nn.Sequential.forward:
         yield from pairwise(module._modules)

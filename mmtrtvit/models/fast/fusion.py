@@ -1,4 +1,4 @@
-"""A copy of a model for inference: the same outputs, sooner."""
+"""fuse: a copy of a model for inference with the same outputs, but faster."""
 
 import copy
 from collections.abc import Callable
@@ -25,10 +25,11 @@ FAST_BLOCKS = {
 
 
 class FusedBackbone(Backbone):
-    """What :func:`fuse` makes of a backbone. It returns the same maps, and cannot be trained.
+    """The copy that :func:`fuse` makes of a backbone: the same feature maps, no training.
 
     Args:
-        backbone: The backbone, in eval mode; it is used up. It may be one of these already.
+        backbone: The backbone, in eval mode; it must not be used afterwards. It may be fused
+            already.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -43,8 +44,10 @@ class FusedBackbone(Backbone):
         _replace_blocks(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``x``: images in any precision, which the maps have, too; the weights' decides in which
-        they are computed.
+        """Computes feature maps, as :meth:`.Backbone.forward`.
+
+        Images may have any precision, and the feature maps have the same. The precision of the
+        weights is that of the computation.
         """
         dtype = self.stem[0].weight.dtype
         if x.dtype == dtype:
@@ -52,21 +55,26 @@ class FusedBackbone(Backbone):
         return tuple(each.to(x.dtype) for each in super().forward(x.to(dtype)))
 
     def train(self, mode: bool = True) -> 'FusedBackbone':
+        """Sets eval mode.
+
+        Raises:
+            UserError: If the mode is that of training.
+        """
         if mode:
             raise UserError('a fused copy only predicts: train the model that it was made of')
         return super().train(False)
 
     def _load_from_state_dict(self, *args) -> None:
-        super(Backbone, self)._load_from_state_dict(*args)  # its names are no one else's
+        super(Backbone, self)._load_from_state_dict(*args)  # no file has its names
 
 
 @torch.no_grad()
 def fuse(model: nn.Module) -> nn.Module:
-    """A copy of a backbone, a detector or a segmentor that computes the same, faster.
+    """Returns a copy of a backbone, a detector or a segmentor that computes the same, faster.
 
-    The backbones of this package get blocks made for inference, every other BatchNorm is folded
-    into the convolution in front of it where :mod:`.folding` knows the pair, and all weights are in
-    the memory format ``channels_last``. Outputs are those of ``model`` in eval mode but for
+    The backbones of this package get blocks made for inference. Every other BatchNorm is folded
+    into the convolution before it where :mod:`.folding` knows the pair. All weights are in the
+    memory format ``channels_last``. Outputs are those of ``model`` in eval mode except for
     rounding.
 
     Args:
@@ -83,8 +91,9 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) -> nn.Module:
-    """Returns a model with another backbone in place of each, which is changed in place unless it
-    is a backbone itself.
+    """Returns a model whose backbones are replaced by ``make(backbone)``.
+
+    The model is changed in place, unless it is a backbone itself.
     """
     if isinstance(model, Backbone):
         return make(model)

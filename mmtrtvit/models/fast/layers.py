@@ -1,8 +1,8 @@
-"""Convolutions and linear layers for inference, by what computes them soonest.
+"""Convolutions and linear layers for inference, by the library that is fastest.
 
 That is oneDNN on the CPU in fp32 (:mod:`.onednn`), and cuDNN with cuBLASLt on a GPU in half
-precision (:mod:`.cudnn`). Everywhere else, in a graph that is traced and where a gradient is asked
-for, PyTorch's own functions compute the same.
+precision (:mod:`.cudnn`). Everywhere else, in a graph that is traced and where a gradient is
+needed, PyTorch's own functions compute the same.
 """
 
 from math import ceil
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ..layers import added, channels_last, replace_modules
 from . import cudnn, onednn
 
-# Of an image, about as many as a stem takes at a time, so that its maps fit the cache. To measure
-# again with benchmarks/scaling.py, which times models by the size of the image.
+# About as many pixels of an image as a stem takes at a time, so that its feature maps fit the
+# cache. To measure again with benchmarks/scaling.py, which times models by the size of the image.
 STRIP_PIXELS = 600_000
 
 
 class FastConv(nn.Conv2d):
-    """A convolution and what is behind it: ``(B, C, H, W) -> (B, C', H', W')``.
+    """A convolution with the addition and the ReLU that may follow it.
 
     Args:
         conv: The convolution, padded with zeros by numbers; its weights are taken over.
@@ -46,7 +46,12 @@ class FastConv(nn.Conv2d):
         )
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """``other``, if given, is added before negative values become zero: (B, C', H', W')."""
+        """``(B, C, H, W) -> (B, C', H', W')``.
+
+        Args:
+            x: Feature maps.
+            other: Added before the ReLU, ``(B, C', H', W')``.
+        """
         for library in (onednn, cudnn):
             if library.takes(x, self.weight):
                 return library.convolution(self, x, other)
@@ -54,7 +59,7 @@ class FastConv(nn.Conv2d):
 
 
 class FastLinear(nn.Linear):
-    """Computes an ``nn.Linear``: ``(..., C) -> (..., C')``.
+    """Computes an ``nn.Linear``.
 
     Args:
         layer: The layer; its weights are taken over.
@@ -66,18 +71,21 @@ class FastLinear(nn.Linear):
         self.packed = onednn.Packed()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(..., C) -> (..., C')``."""
         if onednn.takes(x, self.weight):
             return onednn.product(x, self.weight, bias=self.bias, packed=self.packed)
         return super().forward(x)
 
 
 class FastStem(nn.Sequential):
-    """Layers that take images one by one, so that their large maps stay in the cache and their
-    memory is used again, and large images in strips if each layer is a 3x3 convolution of stride
-    2: ``(B, 3, H, W) -> (B, C, H', W')``.
+    """Layers that take the images of a batch one by one.
+
+    Their large feature maps then stay in the cache, and their memory is used again. If each layer
+    is a 3x3 convolution of stride 2, large images are also taken in strips.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, 3, H, W) -> (B, C, H', W')``."""
         if not onednn.takes(x, self[0].weight):
             return super().forward(x)
         halving = all(
@@ -91,8 +99,11 @@ class FastStem(nn.Sequential):
         return _joined([self._in_strips(image, rows, stride) for image in x.split(1)], dim=0)
 
     def _in_strips(self, x: Tensor, rows: int, stride: int) -> Tensor:
-        """A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
-        none below: a strip that begins one row of the output earlier has only that row wrong.
+        """Computes one image in strips of ``rows`` rows.
+
+        A 3x3 convolution of stride 2 needs one row above a strip that begins at an even row, and
+        none below. So each strip begins one row of the output earlier, and only that row, which is
+        wrong, is dropped.
         """
         maps = []
         for top in range(0, x.shape[2], rows):

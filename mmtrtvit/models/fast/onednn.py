@@ -1,14 +1,14 @@
 """Convolutions and products by oneDNN, which computes them on the CPU in fp32.
 
-oneDNN adds and rectifies while it computes. PyTorch calls it for convolutions, without that, and
-leaves products of fp32 matrices to MKL, which does not use the full width of the vectors of AMD's
+oneDNN can add and apply a ReLU while it computes. PyTorch calls it for convolutions without these,
+and leaves products of fp32 matrices to MKL, which does not use the full vector width of AMD's
 processors; ``benchmarks/density.py`` times both. The operators called here are those that
 TorchInductor writes into its code.
 
-oneDNN reads weights in an order of its own. Linear layers, 1x1 and depthwise convolutions keep them
-in that order too, beside PyTorch's, which a state dict has; otherwise each call would order them
-anew. For other convolutions the best order depends on the size of the image. Small products
-are PyTorch's own, which are sooner begun.
+oneDNN reads weights in a layout of its own. Linear layers, 1x1 and depthwise convolutions keep a
+second copy of them in that layout, beside PyTorch's copy, which a state dict has; otherwise each
+call would convert them again. For other convolutions the best layout depends on the size of the
+image. Small products are left to PyTorch, whose calls take less time.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,9 @@ SMALL_PRODUCT = 2**21
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN computes a map or tokens: fp32, on the CPU, no graph that is traced, no
-    gradient.
+    """Whether oneDNN computes these feature maps or tokens.
+
+    It does for fp32 on the CPU, without gradients and outside of a graph that is traced.
     """
     return (
         not is_traced()
@@ -41,7 +42,7 @@ def takes(x: Tensor, weight: Tensor) -> bool:
 
 
 class Packed:
-    """A weight in oneDNN's order: made when it is first asked for, and again after each change.
+    """A weight in oneDNN's layout, converted at the first use and again after each change.
 
     A change in place of ``weight.data`` is not seen, since PyTorch does not count it. Copies and
     pickles are empty.
@@ -65,7 +66,7 @@ class Packed:
 
 
 def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
-    """Computes a :class:`.fast_layers.FastConv`."""
+    """Computes a :class:`.layers.FastConv`: ``(B, C, H, W) -> (B, C', H', W')``."""
     if conv.pointwise:  # a linear layer over tokens does less around the same product
         tokens = None if other is None else other.permute(0, 2, 3, 1)
         x = product(
@@ -99,8 +100,15 @@ def product(
     other: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """Computes a linear layer over tokens, ``(..., C) -> (..., C')``; ``other`` is added before
-    negative values become zero: ``(..., C')``.
+    """Computes a linear layer over tokens, ``(..., C) -> (..., C')``.
+
+    Args:
+        x: Tokens, ``(..., C)``.
+        weight: Weights, ``(C', C)``.
+        bias: Bias, ``(C',)``.
+        packed: Keeps the weights in oneDNN's layout.
+        other: Added before the ReLU, ``(..., C')``.
+        relu: Whether negative values become zero at the end.
     """
     tokens = x.shape[:-1].numel()
     if tokens * weight.numel() < SMALL_PRODUCT:

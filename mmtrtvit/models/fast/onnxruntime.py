@@ -1,15 +1,16 @@
-"""Fused copies as ONNX Runtime computes them soonest on a CPU: the same numbers by other operators.
+"""Fused copies for ONNX Runtime on a CPU: the same numbers by the operators that are fastest there.
 
-From one convolution to the next ONNX Runtime keeps maps in blocks of channels. It uses all threads
-for some operators and one for others, and copies where PyTorch returns a view.
+From one convolution to the next ONNX Runtime keeps feature maps in blocks of channels. It uses all
+threads for some operators and one for others, and copies where PyTorch returns a view.
 
-* Before it tells the size of such a map, it brings it into another order. Here sizes follow from
-  that of the images.
-* Maps with fewer channels than a block come in another order, too. Those of the stem get channels
-  of zeros.
-* Pad, Transpose, Split and Slice copy a map one after the other, on one thread. A convolution that
-  adds a border of zeros, a Gather for each head and one behind the windows do the same, on all.
-* Query, key and value are products of their own, since Split copies here, too.
+* To return the size of such a feature map, it first converts its layout. Here sizes are computed
+  from the size of the images.
+* Feature maps with fewer channels than a block are converted, too. Those of the stem get additional
+  channels of zeros.
+* Pad, Transpose, Split and Slice copy a feature map one after the other, on one thread. A
+  convolution that adds a border of zeros, a Gather for each head and one after the windows do the
+  same on all threads.
+* Query, key and value are separate products, since Split would copy them.
 """
 
 from dataclasses import dataclass
@@ -39,20 +40,20 @@ def for_onnxruntime(fused: nn.Module) -> nn.Module:
     """Makes the graph of a fused copy faster in ONNX Runtime, in single precision on a CPU.
 
     Args:
-        fused: What :func:`.fuse` returns; it is used up. EfficientViT is changed, all else stays as
-            it is.
+        fused: What :func:`.fuse` returns; it must not be used afterwards. EfficientViT is changed,
+            everything else stays as it is.
 
     Returns:
-        A model with the same outputs but for rounding. PyTorch computes it too, but not sooner.
+        A model with the same outputs except for rounding. In PyTorch it is not faster.
     """
     return replace_backbones(fused, OnnxBackbone).requires_grad_(False).eval()
 
 
 class OnnxBackbone(FusedBackbone):
-    """What :func:`for_onnxruntime` makes of a fused backbone: it returns the same maps.
+    """What :func:`for_onnxruntime` makes of a fused backbone: it returns the same feature maps.
 
     Args:
-        backbone: The fused backbone; it is used up.
+        backbone: The fused backbone; it must not be used afterwards.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -65,6 +66,7 @@ class OnnxBackbone(FusedBackbone):
             replace_modules(stage, FastWindowAttention, partial(OnnxWindowAttention, stride=stride))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """As :meth:`.Backbone.forward`; the indices of windows are computed once per stride."""
         attentions = [each for each in self.modules() if isinstance(each, OnnxWindowAttention)]
         grids = {}
         for each in attentions:
@@ -81,15 +83,15 @@ class OnnxBackbone(FusedBackbone):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the tokens of a map are in its windows.
+    """Where the tokens of a feature map are in its windows.
 
     Attributes:
-        height: Height of the map, H.
-        width: Width of the map, W.
-        split: For each head, index of its channels of each token of each window, in a map with a
-            border of one token: (T,), below (H + 2) * (W + 2) * heads. Tokens that fill up the last
-            windows are taken from the border.
-        merge: Index of each token of the map in the windows: (H * W,), below T.
+        height: Height of the feature map, H.
+        width: Width of the feature map, W.
+        split: For each head, index of its channels of each token of each window, in a feature map
+            with a border of one token: (T,), below (H + 2) * (W + 2) * heads. Tokens that pad the
+            last windows are taken from the border.
+        merge: Index of each token of the feature map in the windows: (H * W,), below T.
     """
 
     height: int
@@ -99,7 +101,7 @@ class Grid:
 
     @classmethod
     def of(cls, x: Tensor, stride: int, *, window_size: int, heads: int) -> 'Grid':
-        """The grid of the maps of a stride, in pixels of the images ``x``, (B, C, H', W')."""
+        """Returns the grid at a stride, in pixels of the images ``x``, (B, C, H', W')."""
         height, width = ((side + (stride - 1)) // stride for side in x.shape[2:])
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
 
@@ -118,14 +120,14 @@ class Grid:
 
 
 class OnnxWindowAttention(nn.Module):
-    """Computes :class:`.FastWindowAttention`: ``(B, C, H, W) -> (B, C, H, W)``.
+    """Computes :class:`.FastWindowAttention`.
 
     Args:
-        block: The block; it is used up.
-        stride: Stride of the map, in pixels of the images.
+        block: The block; it must not be used afterwards.
+        stride: Stride of the feature map, in pixels of the images.
 
     Attributes:
-        grid: That of the next map; None for what its size says.
+        grid: That of the next feature map; None computes it from the size.
     """
 
     def __init__(self, block: FastWindowAttention, stride: int) -> None:
@@ -139,6 +141,7 @@ class OnnxWindowAttention(nn.Module):
         self.grid: Grid | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         heads, channels = len(self.heads), self.proj.in_channels
         grid = self.grid or Grid.of(x, 1, window_size=self.window_size, heads=heads)
         tokens = self.border(x).permute(0, 2, 3, 1)
@@ -159,10 +162,10 @@ class OnnxWindowAttention(nn.Module):
 
 
 class OnnxAttentionHead(nn.Module):
-    """Computes :class:`.FastAttentionHead`: ``(n, w * w, C) -> (n, w * w, C)``.
+    """Computes :class:`.FastAttentionHead`.
 
     Args:
-        head: The head; it is used up.
+        head: The head; it must not be used afterwards.
     """
 
     def __init__(self, head: FastAttentionHead) -> None:
@@ -172,11 +175,12 @@ class OnnxAttentionHead(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(n, w * w, C) -> (n, w * w, C)``."""
         return self.head.attend(self.query(x), self.key(x), self.value(x))
 
 
 def _widen(conv: FastConv, following: FastConv) -> None:
-    """Gives the map between two convolutions channels of zeros up to a block, in place."""
+    """Pads the channels between two convolutions with zeros to a block, in place."""
     missing = max(BLOCK - conv.out_channels, 0)
     conv.weight, conv.bias, following.weight = (
         nn.Parameter(pad(weight, (0, 0) * axes + (0, missing)), requires_grad=False)

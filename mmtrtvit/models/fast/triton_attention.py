@@ -1,9 +1,9 @@
 """Cascaded group attention in windows as one kernel, for half precision on a GPU.
 
-What :class:`.fast_efficientvit.FastWindowAttention` computes in front of its projection, a map read
-once and written once: each program takes a window through all heads, and what the next head needs
-stays in registers. Padding and cropping are masks. Products are accumulated, and softmax is
-computed, in fp32.
+It computes what :class:`.efficientvit.FastWindowAttention` computes before its projection, and
+reads and writes the feature map once. Each program takes a window through all heads, and what the
+next head needs stays in registers. Padding and cropping are masks. Products are accumulated, and
+softmax is computed, in fp32.
 """
 
 from functools import cache
@@ -34,9 +34,9 @@ class Weights(NamedTuple):
     Attributes:
         qkv: Weights of query, key and value, ``(h, 16 + 16 + d, d)``.
         taps: Depthwise kernels on the query, times the scale, ``(h, k, k, 16)``.
-        query_bias: Added to the query behind them, ``(h, 16, w * w)``.
+        query_bias: Added to the query after them, ``(h, 16, w * w)``.
         bias: Added to the logits, ``(h, w * w, w * w)``.
-        floor: What the output is at least, ``(h * d,)``.
+        floor: Lower limit of the output, ``(h * d,)``.
         reaches: How far each head's kernel reaches from its centre, at most ``k // 2``, int32:
             ``(h,)``.
     """
@@ -50,7 +50,7 @@ class Weights(NamedTuple):
 
 
 def takes(x: Tensor, weight: Tensor, window_size: int) -> bool:
-    """Whether the kernel computes a map: half precision, on a GPU with units for it."""
+    """Whether the kernel computes these feature maps: half precision on a GPU from Ampere on."""
     return (
         triton is not None
         and cudnn.takes(x, weight)
@@ -73,8 +73,15 @@ def _starts(device: torch.device) -> bool:
 
 
 def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
-    """Computes all heads over the windows of a map: ``(B, H, W, C) -> (B, H, W, C)``, without the
-    projection behind them.
+    """Computes all heads over the windows of a feature map, without the projection after them.
+
+    Args:
+        x: Feature maps, ``(B, H, W, C)``.
+        weights: Weights of all heads.
+        window_size: Side of a window, w.
+
+    Returns:
+        Feature maps, ``(B, H, W, C)``.
     """
     x = x.contiguous()
     batch, height, width, _ = x.shape
@@ -123,8 +130,9 @@ if triton is not None:
         SIDE: tl.constexpr,
         KEY: tl.constexpr,
     ):
-        """Adds a depthwise convolution of a window's queries, which are in memory, so that each
-        thread can read those of others.
+        """Adds a depthwise convolution of a window's queries to ``mixed``.
+
+        The queries are in memory, so that each thread can read those of others.
         """
         y, x = token // WINDOW, token % WINDOW
         for row in range(SIDE):
@@ -143,7 +151,7 @@ if triton is not None:
                     mixed += neighbour.to(tl.float32) * weights.to(tl.float32)[None, :]
         return mixed
 
-    # one compiled kernel for maps of any size
+    # one compiled kernel for feature maps of any size
     @triton.jit(do_not_specialize=['height', 'width', 'rows', 'columns'])
     def _attend(
         x,

@@ -1,7 +1,7 @@
 """TRT-ViT's blocks for inference: without drop path, and with additions and ReLUs in place.
 
-Each block is made of one of :mod:`.trt_vit` in eval mode, under ``torch.no_grad``. Maps are in the
-memory format ``channels_last``, so that the tokens of a map are a view of it.
+Each block is made of one of :mod:`.trt_vit` in eval mode, under ``torch.no_grad``. Feature maps are
+in the memory format ``channels_last``, so their tokens are a view of them.
 """
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from .layers import FastConv
 
 
 class FastBottleNeck(nn.Module):
-    """Computes :class:`~.trt_vit.BottleNeck`: ``(B, C, H, W) -> (B, C, H, W)``.
+    """Computes :class:`~.trt_vit.BottleNeck`.
 
     Args:
         block: The block that it computes.
@@ -25,11 +25,12 @@ class FastBottleNeck(nn.Module):
         self.expand = FastConv(expand, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
         return self.expand(self.branch(x), x)
 
 
 class FastTransformer(nn.Module):
-    """Computes :class:`~.trt_vit.Transformer`: ``(B, C, H, W) -> (B, C, H, W)``.
+    """Computes :class:`~.trt_vit.Transformer`.
 
     Args:
         block: The block that it computes; its layers are taken over.
@@ -41,6 +42,7 @@ class FastTransformer(nn.Module):
         self.mlp = nn.Sequential(block.norm2, block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``; each position is a token."""
         batch, channels, height, width = x.shape
         x = x.permute(0, 2, 3, 1).reshape(batch, -1, channels)  # (B, H * W, C)
         x = self.attention(x).add_(x)
