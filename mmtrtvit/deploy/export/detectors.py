@@ -15,7 +15,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
 from ...runtime import Detector
-from ..backends.tensorrt.limits import MAX_TOP_K
+from ..graphs.tensorrt_limits import MAX_TOP_K
 from ..settings import GREEDY, GRID, MATRIX, ROI_ALIGN
 from .ops import (
     NOTHING,

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import UserError
-from ..backends.tensorrt.limits import MAX_TOP_K
+from ..graphs.tensorrt_limits import MAX_TOP_K
 from ..settings import DeploySettings
 
 NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr', 'max_num'}

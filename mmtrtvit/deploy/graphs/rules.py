@@ -15,9 +15,9 @@ import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from ...errors import UserError
-from ..backends.tensorrt.limits import MAX_NMS_CANDIDATES, MAX_TOP_K
 from ..settings import EXPORTERS, TORCHSCRIPT
 from .graph import Graph, load_onnx
+from .tensorrt_limits import MAX_NMS_CANDIDATES, MAX_TOP_K
 
 Release = tuple[int, int]
 

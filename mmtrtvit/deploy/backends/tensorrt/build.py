@@ -19,8 +19,8 @@ from ....files import write_whole
 from ....runtime.sessions.tensorrt_package import NoTensorRT, create, import_tensorrt, make_logger
 from ...graphs.nodes import module_of
 from ...graphs.rules import OPSETS
+from ...graphs.tensorrt_limits import MAX_TOP_K
 from ...settings import EXPORTERS, GRID, MATRIX, TORCHSCRIPT
-from .limits import MAX_TOP_K
 from .options import (
     EngineOptions,
     OnnxGraph,
