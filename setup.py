@@ -46,6 +46,7 @@ class BuildWithMim(build_py):
     """Fills mmtrtvit/.mim with copies for a wheel and with links for an editable install."""
 
     def run(self) -> None:
+        """Builds the package, then copies configs and tools into ``mmtrtvit/.mim``."""
         super().run()
         mim = (ROOT if self.editable_mode else Path(self.build_lib)) / 'mmtrtvit/.mim'
         shutil.rmtree(mim, ignore_errors=True)  # of an earlier build

@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: conditions, fair models, records."""
+"""Conditions, fair models and records that all benchmarks have in common."""
 
 import argparse
 import csv
@@ -80,8 +80,9 @@ class Conditions:
 
 
 def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
-    """Returns what a function of a module returns, whatever was called before it: on the CPU it has
-    a process of its own, on a GPU it starts without compiled code.
+    """Returns what a function of a module returns, independent of calls before it.
+
+    On the CPU it runs in a process of its own, on a GPU without code compiled before.
     """
     if settings.device == 'cpu':
         return in_new_process(function, *args)
@@ -108,6 +109,7 @@ class Recorded:
             self.outputs = call()
 
     def __call__(self) -> Any:
+        """Replays the graph and returns its outputs, which the next call overwrites."""
         self.graph.replay()
         return self.outputs
 

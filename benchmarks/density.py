@@ -1,4 +1,4 @@
-"""TeraFLOPS of TRT-ViT beside other backbones, and the share of the machine's peak that they reach.
+"""TeraFLOPS of TRT-ViT and other backbones, and the share of the machine's peak that they reach.
 
 TeraFLOPS are operations per second: 2 x multiply-adds of convolutions, linear layers and products
 of attention, over the latency. The peak is the best that a product of two square matrices of 1024,

@@ -1,12 +1,12 @@
-"""Where the time of whole detectors goes, beside MMDetection's own with ResNet-50.
+"""Times of whole detectors and their parts, beside MMDetection's own with ResNet-50.
 
 Models are our configs and MMDetection's `retinanet_r50_fpn_1x_coco` and `mask-rcnn_r50_fpn_1x_coco`
 (here `retinanet_r50` and `mask_rcnn_r50`), none with weights:
-  inference  milliseconds in backbone, neck, heads (RoIAlign included) and behind them (anchors,
-             decoding, NMS, masks), each model as its fused copy; with another --dtype than fp32 our
-             backbones are put into it, all else is autocast. Without weights the number of
-             candidates says nothing: with a --score-threshold of 0 there are more of them than
-             ever, with 0.05 hardly any.
+  inference  milliseconds in backbone, neck, heads (RoIAlign included) and post-processing
+             (anchors, decoding, NMS, masks), each model as its fused copy. With another --dtype
+             than fp32 our backbones are converted to it, all else is autocast. Without weights
+             the number of candidates is not realistic: with a --score-threshold of 0 there are
+             more of them than ever, with 0.05 hardly any.
   training   milliseconds of a loss and its gradients, with 8 random boxes in each image, and
              images per second.
 With --compile, the backbone alone goes through torch.compile.

@@ -65,8 +65,9 @@ def _load(checkout: Path) -> types.ModuleType:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """What the official file imports of MMDetection 2 and of its own checkpoint code, which are not
-    needed to compute.
+    """Makes importable, within the block, what the official file imports but does not compute with.
+
+    It imports MMDetection 2 and its own code for checkpoints.
     """
 
     class Registry:

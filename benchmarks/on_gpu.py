@@ -1,7 +1,7 @@
-"""Runs what there is to compare on a GPU, in order of what it tells.
+"""Runs all comparisons on a GPU, the most informative ones first.
 
 Each comparison is a benchmark of this folder with its options, and saves its results as if it had
-been called alone. It has a process of its own; those that fail are told at the end.
+been called alone. It has a process of its own; those that fail are named at the end.
 
 Examples:
   python benchmarks/on_gpu.py

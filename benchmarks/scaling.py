@@ -1,4 +1,4 @@
-"""How latency and memory of a backbone grow with the area of the image and with the batch.
+"""Scaling: how latency and memory of a backbone grow with the area of the image and the batch.
 
 Measures fused copies, each image size and batch in turn, and fits cost ~ amount ** exponent by
 least squares over the logarithms: 1 is linear, 2 quadratic. The memory is the peak, on the CPU of
@@ -81,8 +81,9 @@ def build(name: str) -> nn.Module:
 
 
 def growths(rows: list[dict]) -> list[dict]:
-    """Exponents of time and memory over the area, for the smallest batch, and over the batch, for
-    the smallest image.
+    """Returns exponents of time and memory over the area and over the batch.
+
+    Those over the area are for the smallest batch, those over the batch for the smallest image.
     """
     found = []
     for name in dict.fromkeys(row['model'] for row in rows):

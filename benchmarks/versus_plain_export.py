@@ -1,12 +1,12 @@
-"""Latency of an end-to-end ONNX file beside that of a plain export of the same network.
+r"""Latency of an end-to-end ONNX file beside that of a plain export of the same network.
 
 The plain one is what ``torch.onnx.export`` makes of backbone, neck and head. It ends at raw scores
 and deltas: top-k, boxes and NMS are still to be paid for. Both run in ONNX Runtime on the CPU, in
 one process, turn by turn.
 
 Example:
-  python benchmarks/versus_plain_export.py configs/demo/retinanet_trtvit_b.py \\
-      work_dirs/demo/retinanet_trtvit_b --image data/shapes/images/validation/00000000.jpg \\
+  python benchmarks/versus_plain_export.py configs/demo/retinanet_trtvit_b.py \
+      work_dirs/demo/retinanet_trtvit_b --image data/shapes/images/validation/00000000.jpg \
       --size 512 512
 """
 
@@ -40,6 +40,7 @@ class PlainNetwork(nn.Module):
         self.head = model.decode_head if hasattr(model, 'decode_head') else model.bbox_head
 
     def forward(self, input: Tensor) -> list[Tensor]:
+        """``(B, 3, H, W)`` to the head's raw outputs, ``(B, C_i, H_i, W_i)`` each."""
         outputs = self.head(self.neck(self.backbone(input)))
         return [outputs] if isinstance(outputs, Tensor) else [x for part in outputs for x in part]
 

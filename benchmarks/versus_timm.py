@@ -156,8 +156,9 @@ def build(arch: str) -> dict[str, nn.Module]:
 
 
 def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:
-    """Exports a backbone, as PyTorch's exporter writes it, for images of the number and size of
-    ``x``, or of any.
+    """Exports a backbone, as PyTorch's exporter writes it.
+
+    The graph is for images of the number and size of ``x``, or of any if that is None.
     """
     names = 'map0', 'map1', 'map2'
     axes = {}
@@ -197,7 +198,7 @@ def training_step(
         model.zero_grad()
         with torch.autocast(settings.device, DTYPES[settings.dtype], settings.dtype != 'fp32'):
             maps = forward(prepare(x))
-        # In each map's own memory format, as the layers behind a backbone would return them.
+        # In each feature map's own memory format, as the layers after a backbone would return them.
         gradients = [each.detach() * (2 / each.numel()) for each in maps]
         torch.autograd.backward(maps, gradients)
         return [each.detach() for each in maps]

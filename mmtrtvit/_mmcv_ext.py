@@ -1,4 +1,4 @@
-"""The module that ``mmtrtvit.mmcv_ops`` serves as ``mmcv._ext`` where mmcv has no compiled one.
+"""Replacement for ``mmcv._ext``, which ``mmtrtvit.mmcv_ops`` loads if mmcv has no compiled one.
 
 Signatures, argument names and results are those of mmcv's C++ extension, so that ``mmcv.ops`` runs
 on top of it unchanged. Half and bfloat16 tensors are computed in float32. An op that is missing
@@ -115,9 +115,15 @@ def roi_align_backward(
     Args:
         grad_output: ``(N, C, aligned_height, aligned_width)``.
         rois: ``(N, 5)``.
-        argmax_y: As for the forward pass, and so are the arguments that are not listed.
+        argmax_y: Used by max pooling alone, which raises here.
         argmax_x: As argmax_y.
         grad_input: Written, ``(B, C, H, W)``.
+        aligned_height: Rows of bins.
+        aligned_width: Columns of bins.
+        spatial_scale: Feature-map pixels per box unit.
+        sampling_ratio: Samples per bin and axis, 0 for one per feature-map pixel.
+        pool_mode: 1 for average, 0 for max pooling.
+        aligned: Whether to shift boxes by half a feature-map pixel.
     """
     if pool_mode == _MAX_POOLING:
         _raise_missing("roi_align with pool_mode='max'")

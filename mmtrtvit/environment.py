@@ -1,4 +1,4 @@
-"""What is installed, and whether it loads."""
+"""Environment: which packages are installed, and whether they load."""
 
 import importlib
 import platform

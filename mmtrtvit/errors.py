@@ -1,4 +1,4 @@
-"""What is wrong outside of this package, in one message."""
+"""Errors of the user's input or environment, in one message each."""
 
 import difflib
 import errno

@@ -42,7 +42,7 @@ def whole_file(path: Path, *, suffix: str | None = None, sync: bool = False) -> 
 
 
 def write_whole(path: str | Path, data: bytes | memoryview | str, *, sync: bool = False) -> None:
-    """Writes a file at once, as :func:`whole_file` does; a killed write leaves ``*.part`` behind.
+    """Writes a file at once, as :func:`whole_file` does; a killed write leaves ``*.part``.
 
     Args:
         path: File to write; its folder is made if need be.
@@ -74,8 +74,9 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _naming(path: Path, part: Path) -> Iterator[None]:
-    """Lets errors of the block name ``path`` instead of ``part``, or of no file at all, as those of
-    writes to a full disk do.
+    """Lets errors of the block name ``path``.
+
+    They would name ``part`` or, as errors of writes to a full disk, no file at all.
     """
     try:
         yield

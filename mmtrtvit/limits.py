@@ -1,4 +1,4 @@
-"""How much the package takes from outside, in one place: larger input is refused by name."""
+"""Limits of input from outside: larger input is refused by name."""
 
 MAX_PIXELS = 1 << 29  # of an image: 537 megapixels, 1.6 GB in memory
 MAX_COORDINATE = 1e6  # of a polygon or box, in pixels from the image's corner

@@ -45,10 +45,12 @@ class Medium:
 
     @property
     def is_camera(self) -> bool:
+        """Whether the source is the number of a webcam."""
         return isinstance(self.source, int)
 
     @property
     def is_image(self) -> bool:
+        """Whether the source is an image file, by its suffix."""
         return isinstance(self.source, Path) and self.source.suffix.lower() in IMAGES
 
     def count(self, max_frames: int | None = None) -> int | None:
@@ -193,7 +195,7 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
     if count < WHOLE * announced - 1 and seconds + 1 / average < WHOLE * length:
         raise UserError(
             f'{medium} ends after {seconds:.1f} of {length:.1f} seconds: it was cut off or damaged '
-            f'behind frame {count}. There are results up to there.'
+            f'after frame {count}. There are results up to there.'
         )
 
 

@@ -1,4 +1,4 @@
-"""``mmcv.ops`` without compiling mmcv.
+"""mmcv's ops without compiling mmcv.
 
 The mmcv that ``pip install`` builds has no ``mmcv._ext``, the extension that ``mmcv.ops`` and with
 it ``mmdet.models`` import. :func:`install` has Python load :mod:`mmtrtvit._mmcv_ext` as

@@ -1,4 +1,4 @@
-"""Where installed MM packages, this one included, keep their configs and tools.
+"""Paths of the configs and tools of installed MM packages, this one included.
 
 They lie in ``<package>/.mim``, where MIM and MMEngine look, or beside the package in a checkout.
 """

@@ -1,4 +1,4 @@
-"""Tables for people to read."""
+"""Tables as text."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real

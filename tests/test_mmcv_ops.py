@@ -434,7 +434,9 @@ assert masks.crop_and_resize(box.numpy(), (2, 2), np.zeros(1, int), 'cpu').masks
 """
 BEFORE = {
     'mmtrtvit first': '',
-    'after what works without ops': 'import mmdet.utils.large_image, mmdet.evaluation, mmseg.apis, mmseg.models\n',
+    'after what works without ops': (
+        'import mmdet.utils.large_image, mmdet.evaluation, mmseg.apis, mmseg.models\n'
+    ),
     'after an import that failed': 'try:\n    import mmdet.models\nexcept ImportError:\n    pass\n',
 }
 

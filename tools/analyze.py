@@ -1,4 +1,4 @@
-"""Draws what a run left behind.
+"""Draws the curves of a training or a sheet of images.
 
 Examples:
     python tools/analyze.py curves work_dirs/retinanet_trtvit_b

@@ -21,7 +21,7 @@ from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 def size(text: str) -> tuple[int, int]:
     height, _, width = text.partition('x')
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f'{text!r} is no size, expected HEIGHTxWIDTH')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size, expected HEIGHTxWIDTH')
     return int(height), int(width)
 
 

@@ -1,4 +1,4 @@
-"""Looks through the data of a config before a training, and draws some of them.
+"""Checks the data of a config before a training, and draws some of it.
 
 Examples:
   python tools/check_data.py configs/demo/mask_rcnn_efficientvit_m2.py

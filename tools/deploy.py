@@ -1,9 +1,9 @@
-"""Exports a trained model to ONNX or TensorRT and compares what the files find with PyTorch.
+r"""Exports a trained model to ONNX or TensorRT and compares its predictions with PyTorch's.
 
 Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT image.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
-  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \\
+  python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data

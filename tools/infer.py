@@ -5,7 +5,7 @@ Examples:
   python tools/infer.py CONFIG CHECKPOINT street.jpg holiday "scans/*.tif" drive.mp4
   python tools/infer.py CONFIG CHECKPOINT 0 --show      # webcam 0, until q is pressed
 
-Ends with exit code 1 if there is a prediction for none of the inputs.
+Ends with exit code 1 if there is no prediction for any input.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Builds a TensorRT engine from an ONNX file, on the GPU that it will run on.
+r"""Builds a TensorRT engine from an ONNX file, on the GPU that it will run on.
 
 Examples:
-  python tools/onnx2tensorrt.py end2end.onnx end2end.engine \\
-      --min-shapes input:1x3x320x320 --opt-shapes input:1x3x800x1344 \\
+  python tools/onnx2tensorrt.py end2end.onnx end2end.engine \
+      --min-shapes input:1x3x320x320 --opt-shapes input:1x3x800x1344 \
       --max-shapes input:4x3x1344x1344
   python tools/onnx2tensorrt.py fixed_size.onnx fixed_size.engine --optimization-level 5
 

@@ -4,7 +4,7 @@ Examples:
   python tools/test.py configs/demo/retinanet_trtvit_b.py work_dirs/demo/retinanet_trtvit_b
   python tools/test.py CONFIG CHECKPOINT --show-dir images --out predictions.pkl
   python tools/test.py CONFIG work_dirs/NAME/deploy/end2end.onnx
-  python tools/test.py CONFIG CHECKPOINT --fuse    # sooner, the same metrics
+  python tools/test.py CONFIG CHECKPOINT --fuse    # faster, the same metrics
 """
 
 import argparse

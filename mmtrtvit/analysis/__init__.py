@@ -1,1 +1,1 @@
-"""Measuring and looking: curves of a training, images of results."""
+"""Analysis: times and memory, curves of a training, sheets of images."""

@@ -1,4 +1,4 @@
-"""The curves of a training, read from the scalars that MMEngine's visualizer writes."""
+"""Curves of a training, read from the scalars that MMEngine's visualizer writes."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Figures: writing them to files."""
 
 from pathlib import Path
 

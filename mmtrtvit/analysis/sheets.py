@@ -1,4 +1,4 @@
-"""Images of results on one sheet."""
+"""Sheets: many images of results on one."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How long things take and how much memory they need, measured side by side."""
+"""Timing: how long functions take and how much memory they need, measured side by side."""
 
 import ctypes
 import statistics

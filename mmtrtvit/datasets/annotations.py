@@ -1,7 +1,7 @@
-"""What the annotations of a data set say, and what is wrong with them.
+"""Annotations of a data set: reading them, and finding what is wrong with them.
 
-MMDetection leaves silently out what it cannot use. Here every entry of the annotation files is
-looked at. The image files are not opened.
+MMDetection silently leaves out what it cannot use. Here every entry of the annotation files is
+checked. The image files are not opened.
 """
 
 import json
@@ -276,7 +276,7 @@ def _mask_problems(mask: Any, size: tuple[int, int]) -> Iterator[tuple[Problem, 
         elif list(mask['size']) != [size[1], size[0]]:
             yield Problem.MASK_SIZE, f': {mask["size"][1]} x {mask["size"][0]}'
     elif not all(isinstance(polygon, list) for polygon in mask):
-        yield Problem.INCOMPLETE, ': segmentation is no list of polygons'
+        yield Problem.INCOMPLETE, ': segmentation is not a list of polygons'
     elif not any(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in mask):
         yield Problem.BROKEN_MASK, ''
 

@@ -1,6 +1,6 @@
-"""Data sets with a label file per image as annotation files in COCO format.
+"""Conversion of data sets with a label file per image into annotation files in COCO format.
 
-What the label files of a format are and say is told by :mod:`.yolo` and :mod:`.voc`.
+The formats are read by :mod:`.yolo` and :mod:`.voc`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Draws images with their annotations, as MMDetection and MMSegmentation draw them."""
+"""Drawing of annotations onto their images, as MMDetection and MMSegmentation draw them."""
 
 import textwrap
 import warnings

@@ -1,4 +1,4 @@
-"""Image files as training sees them."""
+"""Image files, read as a training reads them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Looks through the data of a config before a training does."""
+"""Inspection of the data of a config, before a training."""
 
 import functools
 import hashlib

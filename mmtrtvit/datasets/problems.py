@@ -1,4 +1,4 @@
-"""All that can be wrong with a data set, and whether a training stands it."""
+"""Problems that a data set can have, and whether a training works in spite of them."""
 
 from enum import Enum
 
@@ -32,7 +32,7 @@ class Problem(Enum):
     EMPTY_IMAGE = 'warning', 'image without annotations'
     BORDER = 'warning', 'box that reaches over the border of its image'
     LOST_BOX = 'warning', 'box without area in its image, which MMDetection leaves out'
-    BROKEN_MASK = 'warning', 'mask that is no polygon or RLE, which MMDetection leaves out'
+    BROKEN_MASK = 'warning', 'mask that is neither polygons nor RLE, which MMDetection leaves out'
     UNKNOWN_IMAGE = 'warning', 'annotation of an image id that the file does not list'
     OTHER_CATEGORY = 'warning', 'annotation of a category that the config does not name'
     ID_ZERO = 'warning', 'annotation id 0, which the COCO metric takes for a miss'

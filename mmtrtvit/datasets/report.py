@@ -1,4 +1,4 @@
-"""An inspection as text and as JSON."""
+"""Report of an inspection, as text and as JSON."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -140,7 +140,7 @@ def _read(classes: list[str], label: Path, size: Size) -> list[dict[str, Any]]:
                 f'line {number}: class {index}, but there are the classes 0 to '
                 f'{len(classes) - 1}: {listed(classes, 10)}'
             )
-        pairs = (len(values) - 1) // 2  # behind them may stand a confidence or the id of a track
+        pairs = (len(values) - 1) // 2  # a confidence or the id of a track may follow
         points = np.array(values[1 : 1 + 2 * pairs], float).reshape(pairs, 2)
         if points.min() < -TOLERANCE or points.max() > 1 + TOLERANCE:
             raise ValueError(

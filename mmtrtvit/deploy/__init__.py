@@ -1,1 +1,1 @@
-"""Models as ONNX graphs that compute what ``predict`` computes, out of standard ops alone."""
+"""Deployment: models as ONNX files of standard ops that compute what ``predict`` computes."""

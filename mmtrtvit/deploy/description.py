@@ -1,5 +1,6 @@
-"""What the work dir says about its model, in the files and words of MMDeploy: ``deploy.json`` and
-``pipeline.json`` for the runtime, ``detail.json`` for the reader.
+"""Description of a model in its work dir, in the files and words of MMDeploy.
+
+``deploy.json`` and ``pipeline.json`` are for the runtime, ``detail.json`` is for the reader.
 """
 
 import datetime

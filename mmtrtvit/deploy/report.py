@@ -1,4 +1,4 @@
-"""What a deployment gave, as text."""
+"""Report of a deployment, as text."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A deploy config, in MMDeploy's schema, as typed and checked settings."""
+"""Settings of a deployment: a config in MMDeploy's schema, typed and checked."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,7 +142,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         scope: ``default_scope`` of the model's config, mmdet or mmseg.
 
     Raises:
-        UserError: If a key is unknown, a value is none of those allowed, or two contradict.
+        UserError: If a key is unknown, a value is not allowed, or two contradict.
     """
     _check_keys(config, SCHEMA)
     onnx = config.get('onnx_config') or {}

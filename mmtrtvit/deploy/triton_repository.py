@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA's Triton server out of a work dir."""
+"""Triton repository: a work dir as a model repository for NVIDIA's Triton server."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The way from a trained model to a verified file, step by step."""
+"""Workflow of a deployment: from a trained model to a verified file, step by step."""
 
 import copy
 import logging

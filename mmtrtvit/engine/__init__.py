@@ -1,4 +1,4 @@
-"""Training, evaluation and prediction: what the tools do, for other programs too.
+"""Training, evaluation and prediction: the functions of the tools, for other programs too.
 
 The names below are imported when they are first asked for: ``engine.command_line``, which every
 tool needs before it knows its arguments, loads neither PyTorch nor MMEngine.

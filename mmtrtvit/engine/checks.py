@@ -1,4 +1,4 @@
-"""Finds what is wrong with the data of a config before a run is built from it."""
+"""Checks of a config and its data, before a run is built from it."""
 
 import json
 import mmap
@@ -131,7 +131,8 @@ def _class_problems(config: Config, split: str) -> Iterator[str]:
         missing = [name for name in classes or () if names and name not in names]
         if missing and named:
             yield (
-                f'{key}.metainfo.classes has names that {file} has not: {listed(missing, SHOWN)}. '
+                f'{key}.metainfo.classes has names that are not in {file}: '
+                f'{listed(missing, SHOWN)}. '
                 f'The categories there are: {listed(names, SHOWN)}'
             )
         elif missing:
@@ -233,14 +234,14 @@ def _head_problems(config: Config, split: str) -> Iterator[str]:
 
 
 def check_numbers(config: Config, keys: Sequence[str]) -> None:
-    """Refuses settings of a run that must be numbers and are none, or are too small.
+    """Refuses settings of a run that are non-numeric or too small where a number is expected.
 
     Args:
         config: The whole config.
         keys: What of it is going to be used, e.g. ``['test_dataloader']``.
 
     Raises:
-        UserError: For the first of ``NUMBERS`` that is so; what a config leaves out is right.
+        UserError: For the first such key of ``NUMBERS``; a key that the config leaves out is right.
     """
     settings = {key: config[key] for key in keys if key in config}
     for key, (kind, least) in NUMBERS.items():
@@ -253,7 +254,7 @@ def check_numbers(config: Config, keys: Sequence[str]) -> None:
 
 
 def check_batch(config: Config, world_size: int = 1) -> None:
-    """Refuses a training whose batch of one cannot feed a BatchNorm behind pooling to 1x1.
+    """Refuses a training whose batch of one cannot feed a BatchNorm after pooling to 1x1.
 
     Raises:
         UserError: If the model pools whole images, as UPerNet does, and the batch is one.
@@ -281,13 +282,13 @@ def check_epoch(loop: BaseLoop) -> None:
         raise UserError('train_dataloader.dataset has no image')
     raise UserError(
         f'train_dataloader.batch_size={batches.batch_size} is more than the images of a process, '
-        f'{images}, and drop_last leaves out what is no whole batch. Set --cfg-options '
+        f'{images}, and drop_last leaves out incomplete batches. Set --cfg-options '
         f'train_dataloader.batch_size={images}'
     )
 
 
 def check_widths(config: Config, backbone: Any) -> None:
-    """Refuses a neck or heads that expect other maps than the backbone gives.
+    """Refuses a neck or heads that expect other feature maps than the backbone returns.
 
     Args:
         config: The whole config.

@@ -1,4 +1,4 @@
-"""What the command-line tools have in common; loads neither PyTorch nor MMEngine by itself."""
+"""Command line of all tools: parser, options, errors; imports neither PyTorch nor MMEngine."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Reads a config and merges what the command line says into it."""
+"""Configs: reading them, and merging the command line into them."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,9 @@ def read_config(
     if not path.is_file():
         raise UserError(f'no config file {path}.{_near(path)}')
     if path.suffix not in SUFFIXES:
-        raise UserError(f'{path} is no config: its name does not end with {", ".join(SUFFIXES)}.')
+        raise UserError(
+            f'{path} is not a config: its name does not end with {", ".join(SUFFIXES)}.'
+        )
     try:
         with without_onedl_notice():
             config = Config.fromfile(path)
@@ -132,9 +134,7 @@ def _refuse(config: Config, key: str, reason: str) -> NoReturn:
     keys = list(_dotted_keys(config))
     likely = [name for name in keys if name.endswith(f'.{key}')] or similar(key, keys, 1)
     hint = f' Did you mean {" or ".join(likely[:3])}?' if likely else ''
-    raise UserError(
-        f'--cfg-options {key}: {reason}.{hint} What is new to a config belongs in its file.'
-    )
+    raise UserError(f'--cfg-options {key}: {reason}.{hint} New keys belong in the config file.')
 
 
 def _dotted_keys(branch: Any, path: str = '') -> Iterator[str]:

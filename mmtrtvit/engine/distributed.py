@@ -60,6 +60,7 @@ class MeanLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
+        """Replaces the losses of an iteration by their means over all processes."""
         if outputs:
             all_reduce_dict(outputs, 'mean')
 

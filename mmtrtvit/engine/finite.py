@@ -1,4 +1,4 @@
-"""A hook that stops a training at a loss or gradient that is not finite, with its weights whole."""
+"""FiniteHook: stops a training before a loss or gradient that is not finite spoils its weights."""
 
 import math
 from collections.abc import Iterator, Mapping

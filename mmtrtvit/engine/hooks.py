@@ -36,6 +36,7 @@ class EpochSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
+        """Warns where the data loader keeps random numbers of past epochs."""
         if getattr(runner.train_dataloader, 'persistent_workers', False):
             runner.logger.warning(
                 'train_dataloader.persistent_workers=True keeps random numbers of past epochs: '
@@ -43,6 +44,7 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds the random numbers by the seed of the run, the epoch and the process."""
         first = getattr(runner.train_loop, 'first_iter', runner.iter)
         sequence = np.random.SeedSequence([runner.seed, first, get_rank()])
         set_random_seed(int(sequence.generate_state(1)[0]))
@@ -65,6 +67,11 @@ class CheckWeightsHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares the names and shapes of a checkpoint with those of the model.
+
+        Raises:
+            UserError: If they do not fit.
+        """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         name = str(runner.cfg.get('load_from') or 'The checkpoint to resume from')
         whole = get_model_state_dict(  # unlike state_dict(), not this process's part of it
@@ -116,18 +123,22 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **{'backend_args': dict(backend='atomic'), **kwargs})
 
     def before_train(self, runner: Runner) -> None:
+        """As MMEngine, but files are removed later."""
         super().before_train(runner)
         self.file_backend = _RemoveLater()
 
     def after_train_epoch(self, runner: Runner) -> None:
+        """Saves at the end of an epoch, then removes older checkpoints."""
         super().after_train_epoch(runner)
         self._remove_outdated()
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Saves where it is due, then removes older checkpoints."""
         super().after_train_iter(runner, *args, **kwargs)
         self._remove_outdated()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Saves the best checkpoint, then removes older ones."""
         super().after_val_epoch(runner, metrics)
         self._remove_outdated()
 

@@ -1,4 +1,4 @@
-"""Predicts with a config and a checkpoint, and writes what comes out as the runtime does."""
+"""Inference with a config and a checkpoint; results are written as the runtime writes them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Trainings that are told to end, as Slurm's preemption and Docker's stop do by SIGTERM.
+"""Interruption of a training by SIGTERM, as Slurm's preemption and Docker's stop send it.
 
-The iteration at hand is finished and a checkpoint written, also inside an epoch: it holds how many
-batches of the epoch were seen and the states of the random numbers, so that the training goes on
-from there as if nothing had happened.
+The current iteration is finished and a checkpoint is written, also inside an epoch. It holds the
+number of batches of the epoch that were seen and the states of the random numbers, so the training
+continues from there as if it had not been interrupted.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Says which key of a config made MMEngine fail to build something."""
+"""Mistakes in a config: which key made MMEngine fail to build something."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Checkpoints, images and predictions that are whole or not there at all."""
+"""Outputs of a run: checkpoints, images and predictions that are complete or not there at all."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class AtomicBackend(LocalBackend):
     """Local files that appear under their name only once all their bytes are on the disk.
 
     Used by ``dict(type='CheckpointHook', backend_args=dict(backend='atomic'))``. A write that was
-    killed leaves ``<stem>.<random>.part`` behind, which the next write of that name removes.
+    killed leaves ``<stem>.<random>.part``, which the next write of that name removes.
     """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:

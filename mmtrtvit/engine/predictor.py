@@ -1,4 +1,4 @@
-"""A trained model for images from anywhere: predictions as objects, as numbers and drawn."""
+"""Predictor: a trained model for images from anywhere, with predictions as objects and drawn."""
 
 import copy
 import warnings

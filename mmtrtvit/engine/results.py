@@ -1,4 +1,4 @@
-"""Predictions of MMDetection and MMSegmentation as the results that the runtime has."""
+"""Results: predictions of MMDetection and MMSegmentation in the classes of the runtime."""
 
 import numpy as np
 from mmengine.structures import BaseDataElement

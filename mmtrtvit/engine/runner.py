@@ -1,4 +1,4 @@
-"""Trains and evaluates what a config describes, for detection, segmentation and classification."""
+"""Training and evaluation of a config, for detection, segmentation and classification."""
 
 import logging
 from collections.abc import Sequence

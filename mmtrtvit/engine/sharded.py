@@ -1,4 +1,4 @@
-"""A training whose parameters are sharded over the GPUs (FSDP), for MMEngine's FlexibleRunner."""
+"""ShardedStrategy: parameters sharded over GPUs (FSDP), for MMEngine's FlexibleRunner."""
 
 from pathlib import Path
 from typing import Any
@@ -64,18 +64,21 @@ class ShardedStrategy(FSDPStrategy):
         return super()._wrap_model(self.convert_model(model))
 
     def convert_model(self, model: nn.Module) -> nn.Module:
+        """As MMEngine, but on a CPU with ordinary BatchNorm instead of SyncBatchNorm."""
         model = super().convert_model(model)
         return distributed.without_sync_bn(model) if get_device() == 'cpu' else model
 
     def build_optim_wrapper(
         self, optim_wrapper: Any, model: FullyShardedDataParallel
     ) -> BaseOptimWrapper:
+        """As MMEngine, but gradients are clipped by the norm over all shards."""
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if getattr(wrapper, 'clip_func', None) is clip_grad_norm_:
             wrapper.clip_func = lambda parameters, **limits: model.clip_grad_norm_(**limits)
         return wrapper
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Loads the state of the optimizer of the whole model, each process its shard."""
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(
             FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict)

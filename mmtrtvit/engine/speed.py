@@ -1,4 +1,4 @@
-"""Hooks that make runs faster and change their numbers by rounding alone."""
+"""Hooks that make runs faster and change their numbers only by rounding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,15 +21,14 @@ class SpeedHook(Hook):
     """Prepares a model before it is trained, validated or tested.
 
     Args:
-        channels_last: Whether weights and images, and with them the maps, are in the memory
-            format ``channels_last``, in which oneDNN and cuDNN have their fastest convolutions.
+        channels_last: Whether weights and images, and with them the feature maps, are in the
+            memory format ``channels_last``, in which oneDNN and cuDNN are fastest.
         compile: Parts of the model that go through ``torch.compile`` for any size of image, such
-            as ``('backbone', 'neck')``. What mmdet and mmseg do behind a head's layers depends on
-            what they find and is better left out.
+            as ``('backbone', 'neck')``. Leave out heads: post-processing depends on what is found.
 
     Raises:
         UserError: If the model has no such part, or PyTorch is older than 2.6: compiled by 2.4.1,
-            a backbone returns fewer maps than it has.
+            a backbone returns too few feature maps.
     """
 
     def __init__(self, channels_last: bool = False, compile: Sequence[str] = ()) -> None:
@@ -39,6 +38,7 @@ class SpeedHook(Hook):
         self.compile = (compile,) if isinstance(compile, str) else tuple(compile)
 
     def before_run(self, runner: Runner) -> None:
+        """Converts the memory format of the model and compiles its parts."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -66,9 +66,10 @@ def _with_channels_last(
 class FuseHook(Hook):
     """Fuses the model when its weights are those to test: loaded, and averaged if the run does."""
 
-    priority = 'LOWEST'  # behind EMAHook
+    priority = 'LOWEST'  # after EMAHook
 
     def before_test_epoch(self, runner: Runner) -> None:
+        """Puts the fused copy in the place of the model."""
         if is_model_wrapper(runner.model):
             runner.model.module = fuse(runner.model.module)
         else:

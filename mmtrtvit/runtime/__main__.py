@@ -23,6 +23,7 @@ from .work_dir import read_work_dir
 
 
 def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
     first, _, rest = __doc__.partition('\n')
     parser = argparse.ArgumentParser(
         sys.argv[0] if sys.argv[0] == 'mmtrtvit runtime' else 'python -m mmtrtvit.runtime',
@@ -111,17 +112,20 @@ def parse_args() -> argparse.Namespace:
 
 
 def positive(text: str) -> int:
+    """Parses a whole number of at least 1."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError('expected at least 1')
     return int(text)
 
 
 def height_and_width(text: str) -> tuple[int, int]:
+    """Parses ``WIDTHxHEIGHT``, or one number for both, as (height, width)."""
     width, _, height = text.partition('x')
     return positive(height or width), positive(width)
 
 
 def open_model(args: argparse.Namespace) -> Model:
+    """Opens the detector or segmentor of a work dir, or its client for a Triton server."""
     kind = {each.task: each for each in (Detector, Segmentor)}[read_work_dir(args.model_dir).task]
     session = None
     if args.server:
@@ -132,6 +136,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Predicts, and prints a summary."""
     annotations = read_annotations(args.annotations) if args.annotations else None
     result = run(
         open_model(args),

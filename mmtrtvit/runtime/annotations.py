@@ -1,4 +1,4 @@
-"""The numbers that COCO annotations give to images and categories."""
+"""Annotations in COCO format: the ids that they give to images and categories."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def read_annotations(path: str | Path) -> Annotations:
     out.
 
     Raises:
-        UserError: If it is no such file.
+        UserError: If there is no such file, or it does not hold COCO annotations.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Images in batches of one size, with the bad ones in their places."""
+"""Batches of images of one size, with those that cannot be used in their places."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar

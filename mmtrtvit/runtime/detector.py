@@ -22,6 +22,7 @@ class Detector(Model):
     def result(
         self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
     ) -> Detections:
+        """Makes detections, in pixels of the image, from the outputs of the graph for it."""
         found = slice(int(outputs['num_dets'][0]))
         dets = outputs['dets'][found]
         if not np.isfinite(dets).all():
@@ -48,5 +49,6 @@ class Detector(Model):
     def merge(
         self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Detections:
+        """Merges the detections of tiles by NMS for each class."""
         nms = self.work_dir.params.nms or Suppression()
         return merge_detections(results, tiles, size=size, iou_threshold=nms.iou_threshold)

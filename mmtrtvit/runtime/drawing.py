@@ -1,4 +1,4 @@
-"""Results drawn onto their images."""
+"""Drawing of results onto their images."""
 
 import unicodedata
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The names and the colours of classes."""
+"""Legend: the names and the colours of classes."""
 
 from typing import NamedTuple
 

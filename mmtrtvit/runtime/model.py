@@ -1,4 +1,4 @@
-"""What exported detectors and segmentors share: from images through the graph to results."""
+"""Model: the base class of exported detectors and segmentors, from images to results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,5 +1,7 @@
-"""From an image to the input of a graph, to the bit what the test pipeline of the config and the
-data preprocessor of the model make of it with the same OpenCV.
+"""Pipeline from an image to the input of a graph.
+
+Its result is, to the bit, that of the config's test pipeline and the model's data preprocessor with
+the same OpenCV.
 """
 
 import math
@@ -58,7 +60,7 @@ class Prepared:
 
     Attributes:
         image: ``(3, H, W)``, float32, or ``(H, W, 3)``, uint8, if the graph normalises by itself.
-        size: Height and width without the padding behind the normalisation.
+        size: Height and width without the padding after the normalisation.
         resized: Height and width without any padding.
         original: Height and width of the image as it came.
         note: What was done to it that the pipeline does not say, or nothing.
@@ -124,7 +126,7 @@ class Pipeline:
         normalise: False for a graph that takes uint8 images and normalises by itself.
 
     Raises:
-        UserError: If a transform, or a value of one, is none of those that are known.
+        UserError: If a transform, or a value of one, is unknown.
     """
 
     def __init__(
@@ -136,7 +138,7 @@ class Pipeline:
         self.normalise = normalise
         self.resize = None
         self.pads: list[Pad] = []  # before the normalisation
-        self.padding: Pad | None = None  # behind it
+        self.padding: Pad | None = None  # after normalisation
         self.mean, self.std, self.to_rgb = np.zeros(3), np.ones(3), False
         normalised = False
         for transform in transforms:
@@ -151,7 +153,7 @@ class Pipeline:
                 if not normalised:
                     self.pads.append(pad)
                 elif self.padding:
-                    raise UserError(f'{source}: more than one Pad stands behind Normalize.')
+                    raise UserError(f'{source}: more than one Pad follows Normalize.')
                 else:
                     self.padding = pad
             elif kind == 'Normalize':

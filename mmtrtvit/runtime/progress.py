@@ -1,4 +1,4 @@
-"""A line that counts on a terminal, and nothing where there is none."""
+"""Progress: a line that counts on a terminal, and nothing without one."""
 
 import sys
 import time

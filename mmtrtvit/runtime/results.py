@@ -1,4 +1,4 @@
-"""What comes out of a model, in pixels of the original image."""
+"""Results of a model, in pixels of the original image."""
 
 from dataclasses import dataclass, replace
 

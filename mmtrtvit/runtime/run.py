@@ -1,4 +1,4 @@
-"""Takes a model to images, videos and webcams, and writes what it finds."""
+"""Running of a model on images, videos and webcams, with its results written to files."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""JSON values as dataclasses: one declaration says what a file may hold, and checks it."""
+"""Schema of JSON files: a dataclass declares what a file may hold, and checks it."""
 
 import json
 import math

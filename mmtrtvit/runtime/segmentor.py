@@ -39,6 +39,7 @@ class Segmentor(Model):
     def result(
         self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
     ) -> LabelMap:
+        """Makes a label map, in the size of the image, from the outputs of the graph for it."""
         params = self.work_dir.params
         output = outputs['output']
         align_corners = params.align_corners
@@ -64,6 +65,7 @@ class Segmentor(Model):
     def merge(
         self, results: Sequence[LabelMap], tiles: Sequence[Tile], size: tuple[int, int]
     ) -> LabelMap:
+        """Merges the label maps of tiles: where two overlap, each keeps its half."""
         return merge_label_maps(results, tiles, size)
 
 

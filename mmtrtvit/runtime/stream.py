@@ -1,4 +1,4 @@
-"""Reads ahead in a thread, so that decoding does not wait for the model nor the model for it."""
+"""Stream: reading ahead in a thread, so decoding and the model do not wait for each other."""
 
 from collections.abc import Generator, Iterable
 from queue import Empty, Queue

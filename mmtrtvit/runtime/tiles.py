@@ -1,4 +1,4 @@
-"""Large images in tiles that overlap, and one result of theirs."""
+"""Tiles: large images in overlapping parts, whose results are merged into one."""
 
 import math
 from collections.abc import Sequence
@@ -120,7 +120,7 @@ def _seams(spans: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
 
 
 def _cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
-    """Whether boxes, in pixels of the tile, touch a border of it that is none of the image."""
+    """Whether boxes, in pixels of the tile, touch a border of it that is not one of the image."""
     left, top, right, bottom = boxes.T
     return (
         (left < BORDER) & (tile.left > 0)

@@ -1,4 +1,4 @@
-"""The folder that ``tools/deploy.py`` writes: what its files say about its model."""
+"""Work dir: the folder that ``tools/deploy.py`` writes, and what its files say about the model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

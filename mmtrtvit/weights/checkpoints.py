@@ -1,4 +1,4 @@
-"""Reads checkpoints and finds the newest one."""
+"""Checkpoints: reading them, and finding the newest of a run."""
 
 import pickle
 import re

@@ -1,7 +1,7 @@
-"""``timm://NAME`` as the address of a checkpoint, wherever MMEngine takes one.
+"""Weights of timm from the Hugging Face Hub: ``timm://NAME`` as the address of a checkpoint.
 
-The file comes from timm's place on the Hugging Face Hub into the cache that timm itself uses
-(``HF_HOME``), and is downloaded only once. ``HF_HUB_OFFLINE=1`` keeps to what is in the cache.
+The file is downloaded once from the Hugging Face Hub into timm's own cache (``HF_HOME``).
+``HF_HUB_OFFLINE=1`` uses only the cache.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def _cached_file(address: str) -> Path:
     name = address.removeprefix(SCHEME)
     try:
         repository = getattr(timm.get_pretrained_cfg(name), 'hf_hub_id', None)
-    except RuntimeError:  # a tag that this architecture has not
+    except RuntimeError:  # the architecture does not have this tag
         repository = None
     if not repository:
         hint = did_you_mean(name, timm.list_pretrained())

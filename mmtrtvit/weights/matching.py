@@ -1,4 +1,4 @@
-"""What of a file of weights fits a model."""
+"""Matching of weights: which tensors of a file fit a model."""
 
 import re
 from collections import Counter
@@ -20,8 +20,8 @@ class WeightsReport:
     """How the weights of a file fit a model.
 
     Attributes:
-        missing: What the model has and the file has not.
-        unexpected: What the file has and the model has not.
+        missing: Tensors that only the model has.
+        unexpected: Tensors that only the file has.
         reshaped: What both have in different shapes: of the model, of the file.
         share: Share of the model's numbers that the file provides.
         sizes: Count of numbers in each tensor of the model.

@@ -1,4 +1,4 @@
-"""What a backbone does with weights that it is about to load."""
+"""Pretrained weights: adapting and checking them when a backbone loads them."""
 
 import logging
 from collections.abc import Collection, Mapping

@@ -124,7 +124,7 @@ def test_what_is_not_on_this_disk_is_not_looked_for(config, changes):
 def test_classes_that_the_file_lacks(config):
     config.train_dataloader.dataset.dataset.metainfo = dict(classes=('disc', 'sqare', 'ring'))
     message = error_of(config)
-    assert 'has names that data/own/train.json has not: sqare.' in message
+    assert 'has names that are not in data/own/train.json: sqare.' in message
     assert 'The categories there are: disc, square, ring' in message
 
 

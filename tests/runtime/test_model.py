@@ -230,7 +230,7 @@ def test_a_model_file_that_is_cut_off_or_missing(bright):
     with pytest.raises(UserError, match='there is no model .*end2end.onnx. Copy the whole work'):
         Detector(work_dir)
     path.with_suffix('.bin').touch()
-    with pytest.raises(UserError, match=r'is no model by its name, expected \*.onnx, \*.engine'):
+    with pytest.raises(UserError, match=r'expected a model \*.onnx, \*.engine'):
         open_session(path.with_suffix('.bin'))
 
 

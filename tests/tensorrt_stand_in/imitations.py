@@ -213,8 +213,8 @@ class _Parser:
                 dict(
                     node=-1,
                     desc=(
-                        'This version of the ONNX parser only supports networks with an explicit batch '
-                        'dimension'
+                        'This version of the ONNX parser only supports networks with an '
+                        'explicit batch dimension'
                     ),
                 )
             )

@@ -1,1 +1,1 @@
-"""What each backend makes of an ONNX file."""
+"""Backends: what each of them makes of an ONNX file."""

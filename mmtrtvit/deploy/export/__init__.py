@@ -1,1 +1,1 @@
-"""From a model to an ONNX file: images in, boxes or labels out, by standard ops alone."""
+"""Export of a model to ONNX: images in, boxes or labels out, by standard ops alone."""

@@ -1,9 +1,9 @@
-"""Detectors as modules from an image to boxes: the parts of an MMDetection model, and what its
-``predict`` does behind them, on whole batches and with results of fixed shape.
+"""Detectors as modules from images to boxes, with exact post-processing and outputs of fixed shape.
 
-Exact: top-k over pairs of anchor and class, NMS for each class, RPN's NMS for each level, every
-class of a box, clipping at the border of the unpadded image. What is left to the host is to
-divide the boxes by the images' scale factors and to paste the masks.
+They consist of the parts of an MMDetection model and of what its ``predict`` does after them, on
+whole batches: top-k over pairs of anchor and class, NMS for each class, RPN's NMS for each level,
+every class of a box, clipping at the border of the unpadded image. The host only divides the boxes
+by the images' scale factors and pastes the masks.
 """
 
 import copy
@@ -66,7 +66,7 @@ class ExportedDetector(nn.Module):
         iou_thr: float,
         count: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best boxes that NMS of each class leaves.
+        """Returns the best boxes that NMS of each class keeps.
 
         Args:
             scores: ``(B, N)``.
@@ -77,8 +77,8 @@ class ExportedDetector(nn.Module):
             count: K.
 
         Returns:
-            Number of detections ``(B, 1)``, int32; boxes with scores ``(B, K, 5)``, best first, 0
-            behind the last; labels ``(B, K)``, int32, -1 behind the last.
+            Number of detections ``(B, 1)``, int32; boxes with scores ``(B, K, 5)``, best first,
+            then rows of 0; labels ``(B, K)``, int32, then -1.
         """
         scores = torch.where(scores > score_thr, scores, NOTHING)
         keep = KEEP[self.nms](separate(boxes, labels), scores, iou_thr)
@@ -157,8 +157,9 @@ class ExportedTwoStageDetector(ExportedDetector):
             self.output_names = (*ExportedDetector.output_names, 'masks')
 
     def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """See :meth:`ExportedDetector.results`; masks are probabilities, ``(B, K, 28, 28)``,
-        float32.
+        """Predicts as :meth:`ExportedDetector.results`, and masks where the model has them.
+
+        Masks are probabilities, ``(B, K, 28, 28)``, float32.
 
         Args:
             input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.

@@ -1,7 +1,8 @@
-"""How ops are written down in ONNX for which PyTorch has no way, or no good one.
+"""Lowering to ONNX of ops for which PyTorch's exporter has no way, or no good one.
 
-NonMaxSuppression gives a list of (image, class, box) as long as there are survivors. They become
-a mask of fixed shape by ScatterND; one more column takes a dummy, so that the list is never empty.
+NonMaxSuppression returns a list of (image, class, box) with an entry for each box that it keeps.
+ScatterND turns the list into a mask of fixed shape. One more column takes a dummy entry, so that
+the list is never empty.
 """
 
 from typing import Any

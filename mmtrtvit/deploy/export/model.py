@@ -1,4 +1,4 @@
-"""A model as an ONNX file: its fused copy, its example inputs and its axes."""
+"""Export of a model: its fused copy, its example inputs and its dynamic axes."""
 
 from collections.abc import Mapping
 from pathlib import Path

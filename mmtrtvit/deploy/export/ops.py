@@ -1,7 +1,8 @@
-"""What detectors and segmentors need beyond plain layers, in forms that ONNX has no trouble with.
+"""Operations that detectors and segmentors need beyond plain layers, as ONNX can express them.
 
-Every function here works on batches, has shapes that depend on no value, and gives the same numbers
-in PyTorch and in ONNX. Nothing branches on a size, so a graph holds for every height and width.
+Every function here works on batches, has shapes that do not depend on values, and gives the same
+numbers in PyTorch and in ONNX. Nothing branches on a size, so a graph holds for every height and
+width.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,19 +6,19 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...models import fuse
 
-# The parts of an exported detector or segmentor that run in half. What stands behind them (top-k,
-# boxes, NMS, RoIAlign) does not bear the rounding.
+# The parts of an exported detector or segmentor that run in half. Post-processing and RoIAlign
+# would lose too much by the rounding.
 DENSE = ('backbone', 'neck', 'head', 'rpn_head', 'bbox_head', 'mask_head', 'decode_head')
-BEHIND_FLOAT = ('backbone', 'bbox_head', 'mask_head')
-BEFORE_FLOAT = ('bbox_head', 'mask_head')  # behind the others post-processing casts by itself
+CAST_INPUTS = ('backbone', 'bbox_head', 'mask_head')
+CAST_OUTPUTS = ('bbox_head', 'mask_head')  # post-processing casts those of the others itself
 
 
 def half(module: nn.Module) -> nn.Module:
     """Returns a copy whose backbone, neck and heads run in half precision.
 
-    Inputs, outputs and all that stands behind the heads stay float32: the image is cast once, a
-    head's outputs where post-processing begins, and RoIAlign sees float32 maps and boxes. BatchNorm
-    becomes a part of the convolution before it while the weights are still float32.
+    Inputs, outputs and post-processing stay float32: the image is cast once, a head's outputs where
+    post-processing begins, and RoIAlign takes float32 feature maps and boxes. BatchNorm is folded
+    into the convolution before it while the weights are still float32.
 
     Args:
         module: What :func:`.support.module_to_export` returns.
@@ -38,9 +38,9 @@ def half(module: nn.Module) -> nn.Module:
                     f'{name}.{key} has values that half precision cannot hold: its largest number '
                     f'is {torch.finfo(torch.half).max:.0f}. Export with fp32.'
                 )
-        if name in BEHIND_FLOAT:
+        if name in CAST_INPUTS:
             part.register_forward_pre_hook(_inputs_to_half)
-        if name in BEFORE_FLOAT:
+        if name in CAST_OUTPUTS:
             part.register_forward_hook(_outputs_to_float)
     return module
 

@@ -1,4 +1,4 @@
-"""What a model's data preprocessor does, as a part of the graph."""
+"""Preprocessing in the graph: what a model's data preprocessor does."""
 
 import torch
 from torch import Tensor, nn

@@ -38,6 +38,7 @@ class ExportedSegmentor(nn.Module):
         self.with_argmax = with_argmax
 
     def forward(self, input: Tensor) -> tuple[Tensor]:
+        """Maps ``(B, 3, H, W)`` to logits ``(B, C, H / s, W / s)`` or labels ``(B, H, W)``."""
         logits = self.decode_head(self.neck(self.backbone(input))).float()
         if not self.with_argmax:
             return (logits,)

@@ -1,4 +1,4 @@
-"""Which models can be exported, and as what."""
+"""Support for models: which can be exported, and as what."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Writes a module as one ONNX file."""
+"""Writing of a module as one ONNX file."""
 
 import inspect
 import warnings

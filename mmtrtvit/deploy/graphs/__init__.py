@@ -1,1 +1,1 @@
-"""What an ONNX file is made of, what TensorRT takes of it, and its INT8 form."""
+"""ONNX graphs: their parts, what TensorRT can read of them, and their INT8 form."""

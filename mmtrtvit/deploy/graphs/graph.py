@@ -1,4 +1,4 @@
-"""An ONNX graph that can be asked: who makes a tensor, of what type, shape and value it is."""
+"""Graph: an ONNX graph with look-up of a tensor's source, type, shape and value."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -20,7 +20,7 @@ def load_onnx(path: str | Path, weights: bool = True) -> onnx.ModelProto:
         weights: Whether to read weights that lie in other files, too.
 
     Raises:
-        UserError: If there is no such file, or it is no ONNX file.
+        UserError: If there is no such file, or it cannot be read as ONNX.
     """
     if not Path(path).is_file():
         raise UserError(f'there is no file {path}.')

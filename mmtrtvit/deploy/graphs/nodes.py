@@ -1,10 +1,11 @@
-"""Names of nodes, which say what module of the model a node comes from: who writes and reads them.
+"""Names of nodes: writing them, and reading from them which module of the model a node belongs to.
 
 ``/backbone/stem/0/conv/Conv_1`` is the second Conv of the module ``backbone.stem.0.conv``: a slash
-in front, the module, the operator, a number where it is not the first. Nodes of no module, as those
-of post-processing, are ``/Conv_1``. The exporter of traced modules writes such names itself, and a
-container once more in front of the number within: ``/backbone/stem/stem.0/conv/Conv``. Runtimes
-merge nodes into layers, whose names hold those of the nodes.
+first, the module, the operator, and a number where it is not the first of its kind. Nodes of no
+module, as those of post-processing, are ``/Conv_1``. The exporter of traced modules writes such
+names itself, but repeats a container before the number within it:
+``/backbone/stem/stem.0/conv/Conv``. Runtimes merge nodes into layers, whose names hold those of the
+nodes.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""INT8 as QuantizeLinear and DequantizeLinear in the ONNX file, by ONNX Runtime's quantizer.
+"""Quantization to INT8: QuantizeLinear and DequantizeLinear, by ONNX Runtime's quantizer.
 
 Only layers with stored weights are quantized: convolutions and linear layers of the backbone, the
 neck and the heads. Their inputs get one range for a tensor, their weights one for each channel, all
-symmetric, as TensorRT wants it. Nothing else of the graph changes, so what stands behind the heads
-stays as exact as it was.
+symmetric, as TensorRT requires. The rest of the graph does not change, so post-processing stays as
+exact as it was.
 """
 
 import tempfile
@@ -100,13 +100,12 @@ def quantize(
             does not have are ignored.
         calibration: Method, and the layers to leave out by parts of their names.
         exclude_worst: How many layers to leave out besides, the noisiest by :func:`sensitivity`.
-        float_weights: Store weights as float32 behind a pair of QuantizeLinear and
-            DequantizeLinear, as TensorRT before 10 needs them, instead of int8 ones, which take a
-            quarter of the space.
+        float_weights: Store weights as float32, followed by QuantizeLinear and DequantizeLinear, as
+            TensorRT before 10 needs them. Otherwise they are int8 and take a quarter of the space.
 
     Raises:
-        UserError: If the graph has no layer to quantize or is no float32 one, a batch does not fit
-            it, there is no batch, or a name to leave out is that of no layer.
+        UserError: If the graph has no layer to quantize or is not float32, a batch does not fit it,
+            there is no batch, or no layer has a name to leave out.
     """
     target = Path(target)
     model = _read(source)
@@ -152,10 +151,10 @@ def sensitivity(
 
 
 def quantizable_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Convolutions and matrix products with stored float32 weights, in the order of the graph.
+    """Returns convolutions and matrix products with stored float32 weights, in the graph's order.
 
-    Post-processing has none, and products of two activations, as in attention, are no such layers.
-    A stack of matrices has no channels that ONNX Runtime could give a range each.
+    Post-processing has none. Products of two activations, as in attention, do not count. Neither do
+    stacks of matrices: they have no channels that ONNX Runtime could give a range each.
     """
     stored = {
         tensor.name: len(tensor.dims)
@@ -245,7 +244,7 @@ def _ranges(
     for name, data in ranges.items():
         if not np.isfinite(data.range_value).all():
             raise UserError(
-                f'{name} is infinite or no number on the calibration images. '
+                f'{name} is infinite or NaN on the calibration images. '
                 'Check the weights and the images.'
             )
     return ranges, kept, count

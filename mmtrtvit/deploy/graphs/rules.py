@@ -1,4 +1,4 @@
-"""Whether TensorRT's parser takes an ONNX graph, known without TensorRT and without a GPU.
+"""Rules of TensorRT's parser for ONNX graphs, checked without TensorRT and without a GPU.
 
 The rules are those of onnx-tensorrt's ``docs/operators.md`` and ``docs/Changelog.md`` (releases
 8.5, 8.6, 9.2 and 10.15), and of TensorRT's own limits of TopK and NonMaxSuppression. They are for
@@ -134,7 +134,7 @@ def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> l
         The problems; none means that no rule is broken.
 
     Raises:
-        UserError: If the file is no ONNX model, or the version is older than 8.6.
+        UserError: If the file cannot be read as ONNX, or the version is older than 8.6.
     """
     release = _release(tensorrt)
     model = model if isinstance(model, onnx.ModelProto) else load_onnx(model)
@@ -206,7 +206,7 @@ def _check_node(node: NodeProto, graph: Graph, release: Release) -> Iterator[tup
             yield f'{name} is {value!r}, expected {" or ".join(map(repr, allowed))}', ''
     for index in CONSTANT_INPUTS.get(node.op_type, ()):
         if _has(node, index) and graph.constant(node.input[index]) is None:
-            yield f'its input {index}, {node.input[index]}, is no constant', ''
+            yield f'its input {index}, {node.input[index]}, is not a constant', ''
     if node.op_type in FIRST_OUTPUT_ONLY and any(name in graph.used for name in node.output[1:]):
         yield 'only its first output is supported', ''
     for rule in RULES.get(node.op_type, ()):
@@ -302,7 +302,7 @@ def _top_k(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[st
         return  # K is an attribute before opset 10, below every exporter
     count = graph.constant(node.input[1])
     if count is None:
-        yield f'K is no constant: nobody knows whether it is at most {MAX_TOP_K}', ''
+        yield f'K is not a constant: it is unknown whether it is at most {MAX_TOP_K}', ''
     elif int(count.max()) > MAX_TOP_K:
         yield (
             f'K is {int(count.max())}, expected at most {MAX_TOP_K}',

@@ -1,4 +1,4 @@
-"""Makes an exported graph small and readable, and says in the file what it is."""
+"""Slimming of an exported graph: fewer nodes, readable names, and metadata in the file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -65,8 +65,8 @@ def add_metadata(model: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
 
     Args:
         model: The model.
-        metadata: Values by key, e.g. ``task`` and ``classes``; what is no string is written as
-            JSON. ONNX Runtime returns them as ``get_modelmeta().custom_metadata_map``.
+        metadata: Values by key, e.g. ``task`` and ``classes``; other values than strings are
+            written as JSON. ONNX Runtime returns them as ``get_modelmeta().custom_metadata_map``.
     """
     model.producer_name, model.producer_version = 'mmtrtvit', __version__
     known = {entry.key: entry.value for entry in model.metadata_props}

@@ -1,1 +1,1 @@
-"""Times of exported models and of their layers."""
+"""Measurements: times of exported models and of their layers."""

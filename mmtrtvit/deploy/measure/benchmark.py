@@ -1,4 +1,4 @@
-"""Times models, and finds where the time of graphs goes."""
+"""Benchmark of models, and of the layers of graphs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ def _open(path: str | Path, config: str | Path | None, device: str, threads: int
         return open_graph(path, device, threads)
     if config is None:
         raise UserError(
-            f'{path} is none of {", ".join(f"*{end}" for end in GRAPHS)}; weights '
+            f'{path}: expected {", ".join(f"*{end}" for end in GRAPHS)}; weights '
             'need the --config of their model.'
         )
     return open_checkpoint(config, path, device)

@@ -1,4 +1,4 @@
-"""Does an engine find what its ONNX file finds, and how fast? For machines with a GPU."""
+"""Check of engines on a machine with a GPU: they are compared with their ONNX file, and timed."""
 
 import platform
 import traceback

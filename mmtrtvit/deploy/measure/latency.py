@@ -1,4 +1,4 @@
-"""How long a graph takes for a batch, as a user waits for it."""
+"""Latency of a graph for a batch, from arrays in memory to arrays in memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

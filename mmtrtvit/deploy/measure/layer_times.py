@@ -1,4 +1,4 @@
-"""Where the time of a graph goes: from the runtime's layers back to the modules of the model.
+"""Layer times: where the time of a graph goes, by modules of the model.
 
 Runtimes merge nodes into layers; the time of a layer goes to the innermost module that all its
 nodes share, by their names (:mod:`..graphs.nodes`).
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..graphs.nodes import module_of, nodes_of_layer
 
-BEHIND = 'behind the heads'  # nodes of no module
+POST_PROCESSING = 'post-processing'  # nodes of no module
 INSERTED = 'inserted by the runtime'  # layers of no node
 
 
@@ -26,7 +26,7 @@ class LayerTime:
 
     Attributes:
         name: The runtime's name.
-        module: Path of the module, :data:`BEHIND` or :data:`INSERTED`.
+        module: Path of the module, :data:`POST_PROCESSING` or :data:`INSERTED`.
         milliseconds: Median over the rounds.
     """
 
@@ -64,7 +64,7 @@ def common_module(nodes: Iterable[str]) -> str:
             min(len(shared), len(path)),
         )
         shared = shared[:length]
-    return '.'.join(shared) or BEHIND
+    return '.'.join(shared) or POST_PROCESSING
 
 
 def engine_layers(

@@ -1,1 +1,1 @@
-"""An exported model beside PyTorch: running, evaluating and comparing it."""
+"""Verification of an exported model: running, evaluating and comparing it with PyTorch."""

@@ -1,4 +1,4 @@
-"""Images of a data set as inputs of a graph, to find the ranges of INT8 with."""
+"""Calibration images: images of a data set as inputs of a graph, for the ranges of INT8."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""How far the predictions of two models on the same images are apart."""
+"""Comparison of the predictions of two models on the same images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

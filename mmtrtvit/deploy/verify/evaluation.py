@@ -1,5 +1,7 @@
-"""A graph behind the interface of a model of MMDetection or MMSegmentation, so that everything that
-takes a model (evaluators, visualizers, inferencers) takes the graph as well.
+"""Evaluation of a graph as a model of MMDetection or MMSegmentation.
+
+The graph gets the interface of a model, so everything that takes a model (evaluators, visualizers,
+inferencers) takes the graph as well.
 """
 
 import copy
@@ -61,7 +63,7 @@ class HostPreprocessor(nn.Module):
         if min(rows, columns) < 0:
             raise UserError(
                 f'the graph takes images of {self.size[0]} x {self.size[1]} (H x W); one '
-                f'has {height} x {width} behind the test pipeline. Resize to no more in the '
+                f'has {height} x {width} after the test pipeline. Resize to no more in the '
                 'config, or export for any size.'
             )
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
@@ -253,6 +255,7 @@ class DeployHook(Hook):
         self.graph = graph
 
     def before_test_epoch(self, runner: Any) -> None:
+        """Puts the graph in the place of the network, before anything is predicted."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         runner.model = deployed(model, self.graph)
 

@@ -1,4 +1,4 @@
-"""Opens a model for inference, whatever it was saved as."""
+"""Opening of a model for inference: weights, an ONNX file or an engine."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from ...runtime.sessions.tensorrt_package import NoTensorRT
 class TorchMemory:
     """A stream of a GPU and a tensor for each name, as :class:`.TensorRTSession` wants them.
 
-    BF16, which NumPy has not, is float32 on the host.
+    BF16, which NumPy does not have, is float32 on the host.
 
     Args:
         device: ``'cuda'`` or ``'cuda:0'``, ...

@@ -25,7 +25,8 @@ class TorchSession:
     """Runs a module that would be exported, in PyTorch.
 
     Args:
-        module: Made by :func:`mmtrtvit.deploy.export.support.module_to_export` with default settings.
+        module: Made by :func:`mmtrtvit.deploy.export.support.module_to_export` with default
+            settings.
         device: Where to run.
     """
 

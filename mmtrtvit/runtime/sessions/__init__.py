@@ -1,1 +1,1 @@
-"""What runs a graph, behind one protocol: ONNX Runtime, TensorRT or a Triton server."""
+"""Sessions that run a graph, with one protocol: ONNX Runtime, TensorRT or a Triton server."""

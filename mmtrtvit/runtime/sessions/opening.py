@@ -1,4 +1,4 @@
-"""Opens a graph by the suffix of its file."""
+"""Opening of a graph by the suffix of its file."""
 
 from pathlib import Path
 
@@ -33,5 +33,5 @@ def open_session(path: str | Path, device: str | None = None, threads: int = 0) 
 
         return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
     if path.suffix != '.onnx':
-        raise UserError(f'{path} is no model by its name, expected *{", *".join(GRAPHS)}.')
+        raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
     return OnnxSession(path, device or 'cpu', threads)

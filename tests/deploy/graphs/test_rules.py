@@ -221,7 +221,7 @@ BAD = {
             [('y', FLOAT, None)],
         ),
         False,
-        'its input 1, axes, is no constant',
+        'its input 1, axes, is not a constant',
     ),
     'double': (one('Relu', [MAP], kind=DOUBLE, out=DOUBLE), False, 'x0 is of type double'),
     'double within': (
@@ -288,7 +288,7 @@ BAD = {
         'Neg negative: c is of type int8',
     ),
     'top-k': (top_k(3841), False, 'TopK best: K is 3841, expected at most 3840'),
-    'top-k that varies': (top_k(100, limit=True), False, 'K is no constant'),
+    'top-k that varies': (top_k(100, limit=True), False, 'K is not a constant'),
     'top-k unsorted': (
         model(
             [helper.make_node('TopK', ['x', 'k'], ['y', 'i'], 'best', sorted=0)],
@@ -302,7 +302,7 @@ BAD = {
     'nms candidates': (nms(5001), False, '5001 candidates'),
     'nms candidates of levels': (nms_behind_top_k(2501), False, '5002 candidates'),
     'nms in half': (nms(9, HALF), False, 'boxes is of type float16'),
-    'nms limit': (nms(9, constants=False), False, 'its input 2, most, is no constant'),
+    'nms limit': (nms(9, constants=False), False, 'its input 2, most, is not a constant'),
     'roi align in half': (roi_align(HALF), False, 'its rois are of type float16'),
     'roi align mode': (roi_align(mode='sum'), False, "mode is 'sum', expected 'avg' or 'max'"),
     'resize cubic': (one('Resize', [MAP], SIZES, mode='cubic'), False, "mode is 'cubic'"),

@@ -49,14 +49,14 @@ def test_an_onnx_file_and_an_engine(models):
     assert [layer.milliseconds for layer in engine] == [0.001, 0.002, 0.003, 0.004]
     stages = format_shares(engine, 1).splitlines()
     assert stages[1].split() == ['0.001', '10.0', '1', 'backbone.conv']
-    assert stages[2].split() == ['0.009', '90.0', '3', 'behind', 'the', 'heads']
+    assert stages[2].split() == ['0.009', '90.0', '3', 'post-processing']
     assert stages[4:] == [
         '   ms     %  layers  slowest modules',
-        '0.009  90.0       3  behind the heads',
+        '0.009  90.0       3  post-processing',
     ]
     assert {layer.module for layer in result.layers[models[0]]} - {'inserted by the runtime'} == {
         'backbone.conv',
-        'behind the heads',
+        'post-processing',
     }
     rows = format_latencies(result).splitlines()
     assert [row.split()[0] for row in rows] == ['batch', '1', '1', '2', '2']

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, save
 
 from mmtrtvit.deploy.measure.latency import measure_latency, random_inputs
 from mmtrtvit.deploy.measure.layer_times import (
-    BEHIND,
     INSERTED,
+    POST_PROCESSING,
     LayerTime,
     by_module,
     by_stage,
@@ -30,9 +30,9 @@ from mmtrtvit.runtime.sessions.base import Tensor
             ['/backbone/stem/0/Conv', '/backbone/stem/1/Conv', '/backbone/stem/1/Relu'],
             'backbone.stem',
         ),
-        (['/neck/Conv', '/head/Conv'], BEHIND),
+        (['/neck/Conv', '/head/Conv'], POST_PROCESSING),
         (['/neck/Conv'], 'neck'),
-        (['/Add'], BEHIND),
+        (['/Add'], POST_PROCESSING),
         ([], INSERTED),
     ],
 )
@@ -47,7 +47,7 @@ def test_the_module_of_a_layer(nodes, module):
         ('backbone.stages.2.1.mlp', 'backbone.stages.2'),
         ('backbone', 'backbone'),
         ('neck.convs.0', 'neck'),
-        (BEHIND, BEHIND),
+        (POST_PROCESSING, POST_PROCESSING),
     ],
 )
 def test_the_stage_of_a_module(module, stage):
@@ -113,7 +113,7 @@ def test_layers_of_an_onnx_file(tmp_path):
     assert [(layer.name, layer.module) for layer in layers] == [
         ('/backbone/stages.0/stages.0.1/MatMul', 'backbone.stages.0.1'),
         ('/neck/Softmax', 'neck'),
-        ('/ReduceMax', BEHIND),
+        ('/ReduceMax', POST_PROCESSING),
     ]
     shares = by_stage(layers)
     assert shares[0].name == 'backbone.stages.0'

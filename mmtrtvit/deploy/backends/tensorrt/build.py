@@ -1,8 +1,8 @@
-"""ONNX files as engines of TensorRT 8.6 to 11, by one code path.
+"""Building of TensorRT engines from ONNX files, by one code path for TensorRT 8.6 to 11.
 
-What a version lacks is asked of the package itself, never told from its number. Where networks can
-be strongly typed they are: a layer then has the type that the file gives it. Elsewhere TensorRT
-takes types for hints, and the layers that must not become half are held at single precision.
+The package is asked for its features; its version number does not decide. Networks are strongly
+typed where they can be: a layer then has the type that the file gives it. Elsewhere types are hints
+for TensorRT, and layers that must not become half are held at single precision.
 """
 
 import signal
@@ -274,15 +274,15 @@ def _set_precision(
 def _hold_single_precision(
     trt: ModuleType, config: Any, network: Any, graph: OnnxGraph, notes: list[str]
 ) -> None:
-    """Keeps layers from becoming half that must not: coordinates are greater than half can hold.
+    """Holds post-processing at single precision: its coordinates are too large for half.
 
-    With half weights the file says itself which they are. Otherwise they are those of no module of
-    the model: what the detector computes behind its heads.
+    In a file with half weights these are the layers that it has in single precision. In others they
+    are the layers of no module of the model.
     """
     if not graph.half and not any(module_of(name) for name, _ in graph.nodes):
         notes.append(
-            'The names of the nodes do not say which are behind the heads, so TensorRT '
-            'may compute boxes in half precision; a file with half weights does say it.'
+            'The names of the nodes do not show which belong to post-processing, so TensorRT '
+            'may compute boxes in half precision. Export with half weights to avoid this.'
         )
         return
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
@@ -296,7 +296,7 @@ def _hold_single_precision(
             for index, dtype in enumerate(outputs):
                 if dtype == trt.DataType.FLOAT:
                     layer.set_output_type(index, dtype)
-    notes.append('Layers behind the heads are held at single precision.')
+    notes.append('Post-processing is held at single precision.')
 
 
 def _add_profile(builder: Any, config: Any, profile: Profile) -> None:

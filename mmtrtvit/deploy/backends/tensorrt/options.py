@@ -1,4 +1,4 @@
-"""What to make of an ONNX file, independent of whether TensorRT is here."""
+"""Options of a TensorRT engine, checked without TensorRT."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -114,7 +114,7 @@ def read_graph(path: str | Path) -> OnnxGraph:
     """Reads an ONNX file without weights that lie in other files.
 
     Raises:
-        UserError: If there is no such file or it is no ONNX file.
+        UserError: If there is no such file, or it cannot be read as ONNX.
     """
     import onnx
 
@@ -230,7 +230,7 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     for text in ','.join(texts).split(','):
         name, _, sides = text.rpartition(':')
         if not name or not all(side.isdecimal() for side in sides.split('x')):
-            raise UserError(f'{text!r} is no shape, expected NAME:1x3x480x640.')
+            raise UserError(f'{text!r} is not a shape, expected NAME:1x3x480x640.')
         shapes[name] = tuple(map(int, sides.split('x')))
     return shapes
 

@@ -76,7 +76,7 @@ def test_half_layers_of_a_single_precision_file_end_behind_the_heads(stand_in, p
     plan = plan_of(paths[1])
     assert plan['flags'] == {'FP16', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'} and not plan['typed']
     assert plan['held'] == ['/Sum', '/Add']
-    assert report.notes == ['Layers behind the heads are held at single precision.']
+    assert report.notes == ['Post-processing is held at single precision.']
 
 
 def test_a_weakly_typed_half_file_keeps_its_single_precision(stand_in, graph, tmp_path):
@@ -309,7 +309,7 @@ def test_a_deploy_config_says_how_to_build():
 
 @pytest.mark.parametrize('text', ['input', 'input:', 'input:1x', ':1x2', 'input:1xa'])
 def test_no_shape(text):
-    with pytest.raises(UserError, match='is no shape'):
+    with pytest.raises(UserError, match='is not a shape'):
         parse_shapes([text])
 
 
