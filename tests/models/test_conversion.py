@@ -515,7 +515,7 @@ def test_wrong_arguments(sources, tmp_path, options, found):
 def test_wrong_paths(sources, tmp_path):
     source = sources.file('m4', 'timm')
     assert 'is a folder' in refusal(convert_weights, source, tmp_path)
-    assert 'download it first' in refusal(convert_weights, 'https://x.org/m4.pth', tmp_path / 'o')
+    assert 'has no hash' in refusal(convert_weights, 'https://x.org/m4.pth', tmp_path / 'o')
     assert 'Did you mean m4_timm_448.pth' in refusal(
         convert_weights, source.with_name('m4_tim_448.pth'), tmp_path / 'o.pth'
     )
