@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError
 from . import safe
 from .download import cached_file
 from .finite import require_finite
@@ -23,12 +23,11 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         UserError: If the file is missing, damaged or not a checkpoint, or holds NaN or infinity.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        names = [other.name for other in path.parent.glob('*.pth')]
-        raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
     try:
         checkpoint = _read(path)
     except UserError as error:
+        if not path.is_file():
+            raise
         readable = ', '.join(
             str(other)
             for other in path.absolute().parent.glob('*.pth')

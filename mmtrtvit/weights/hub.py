@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, did_you_mean
+from . import safe
 from .download import sha256_of
 
 SCHEME = 'timm://'
@@ -32,9 +33,7 @@ def load_from_timm(filename: str, map_location: Any = None) -> dict[str, Any]:
     """
     if find_spec('timm') is None:
         raise UserError(f'{filename} needs timm, which is not installed: pip install timm')
-    from safetensors.torch import load_file
-
-    return dict(state_dict=load_file(_cached_file(filename)))
+    return dict(state_dict=safe.load(_cached_file(filename)))
 
 
 def _cached_file(address: str) -> Path:

@@ -9,7 +9,7 @@ import pickle
 import re
 import tarfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 
 SAFETENSORS = '.safetensors'
 ZIP = b'PK\x03\x04'
@@ -27,11 +27,28 @@ BEFORE_1_6 = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)
 UNSAFE = 'which is not safe to load'
 
 
-def _statistic_of_history(owner: Any, name: str) -> Any:
-    """Does for HistoryBuffer what ``getattr`` may not be allowed to do for every object."""
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
-    return getattr(owner, name)
+# Classes inside of classes, which a pickle names by a call of ``getattr``.
+_inner_classes: set[type] = set()
+
+
+def allow(classes: Iterable[type], inner: Iterable[type] = ()) -> None:
+    """Lets files hold more than weights: objects of classes whose ``__setstate__`` is harmless.
+
+    Args:
+        classes: Classes of a module.
+        inner: Classes that are defined in one of those.
+    """
+    _inner_classes.update(inner)
+    torch.serialization.add_safe_globals([*classes, *inner])
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """Does for a few classes what ``getattr`` may not be allowed to do for every object."""
+    if isinstance(owner, type) and not name.startswith('_'):
+        value = getattr(owner, name)
+        if owner is HistoryBuffer or isinstance(value, type) and value in _inner_classes:
+            return value
+    raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
 
 
 def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
@@ -61,7 +78,7 @@ def _saved_beside_weights() -> list[Any]:
         for function in (core.multiarray._reconstruct, core.multiarray.scalar)
         for package in ('numpy.core', 'numpy._core')
     ]
-    functions.append(_named(_statistic_of_history, 'builtins', 'getattr'))
+    functions.append(_named(_attribute, 'builtins', 'getattr'))
     functions.append(_named(str.encode, '_codecs', 'encode'))  # of bytes; PyTorch 2.4 refuses it
     dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
     return [HistoryBuffer, Namespace, np.ndarray, np.dtype, *dtypes, *functions]
@@ -80,7 +97,8 @@ def load(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> 
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f'no checkpoint {path.absolute()}.')
+        names = [other.name for other in path.parent.glob('*.pth')]
+        raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
     try:
         if defect := _defect_of_format(path):
             raise UserError(f'{path.absolute()} {defect}.{_way_to_trust(path, defect)}')
@@ -119,6 +137,8 @@ def _defect_of_format(path: Path) -> str | None:
     if not head:
         return 'is empty'
     if head.startswith(ZIP):
+        if path.suffix == SAFETENSORS:  # by which PyTorch goes
+            return 'is no safetensors file, but one of PyTorch: rename it to .pth'
         if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
             return f'is a TorchScript archive, a program, {UNSAFE}'
         return None

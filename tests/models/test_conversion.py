@@ -337,7 +337,7 @@ def test_weights_of_a_whole_model_need_a_prefix(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert f'{tmp_path}/x.pth can not be found' in refusal(pretrained, tmp_path / 'x.pth', 'm0')
+    assert f'no checkpoint {tmp_path}/x.pth' in refusal(pretrained, tmp_path / 'x.pth', 'm0')
 
 
 def test_names_of_ours_are_left_alone():
