@@ -24,8 +24,10 @@ MODULES = (
     'mmtrtvit.engine.hooks',
     'mmtrtvit.engine.interruption',
     'mmtrtvit.engine.outputs',
+    'mmtrtvit.engine.plain_yaml',
     'mmtrtvit.engine.sharded',
     'mmtrtvit.engine.speed',
+    'mmtrtvit.weights.loader',
 )
 
 

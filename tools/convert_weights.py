@@ -4,12 +4,14 @@ Examples:
   python tools/convert_weights.py efficientvit_m4.pth m4.pth
   python tools/convert_weights.py timm://efficientvit_m4.r224_in1k m4.pth
   python tools/convert_weights.py work_dirs/run/epoch_12.pth m4_timm.pth --to timm
+  python tools/convert_weights.py --trust old.pkl plain.pth     # RUNS THE CODE IN old.pkl
 
 The layout of the source is told from the names in it. Weights of a classifier are left out, and
 anything else that does not fit is an error.
 """
 
 import argparse
+import sys
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
@@ -20,7 +22,7 @@ TARGETS = OURS, 'timm', 'timm-features'
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument('source', help='file, or timm:// and a name of timm')
+    parser.add_argument('source', help='file or address, e.g. timm:// and a name of timm')
     parser.add_argument('out', help='file to write')
     parser.add_argument('--arch', help='variant, m0 to m5 (default: told from the shapes)')
     parser.add_argument(
@@ -35,10 +37,27 @@ def parse_args() -> argparse.Namespace:
         'biases to (default: as in the source)',
     )
     parser.add_argument('--allow-partial', action='store_true', help='leave out what does not fit')
-    return parser.parse_args()
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='RUN THE CODE IN THE FILE, which may do all that you may do, and write its weights as '
+        'they are; for files that are refused as not safe to load, of any model',
+    )
+    args = parser.parse_args()
+    if args.trust and (args.arch or args.to != OURS or args.window_size or args.allow_partial):
+        parser.error('--trust takes no other option: convert what it writes in a second step')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.trust:
+        from mmtrtvit.weights.trusted import convert_trusted
+
+        print(f'WARNING: running the code in {args.source}, with all your rights', file=sys.stderr)
+        weights = convert_trusted(args.source, args.out)
+        print(f'written: {args.out}, {len(weights)} tensors by the names that they had')
+        return
+
     from mmtrtvit.models.conversion import convert_weights
 
     sides = args.window_size
@@ -59,14 +78,9 @@ def main(args: argparse.Namespace) -> None:
     windows = ', '.join(map(str, done.window_size))
     print(f'\nwritten: {args.out}, in the layout {args.to}, with windows of {windows}')
     if args.to == OURS:
-        print(
-            'To start a training from it: '
-            + (
-                f'load_from={args.out!r}'
-                if done.detector
-                else f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint={args.out!r})"
-            )
-        )
+        start = "model.backbone.init_cfg=dict(type='Pretrained', checkpoint={!r})"
+        print('To start a training from it:', end=' ')
+        print(f'load_from={args.out!r}' if done.detector else start.format(args.out))
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -79,6 +80,8 @@ def _raise(error: Exception, path: Path) -> NoReturn:
         message = f'{files[-2]} has a _base_ that does not exist: {file}.{_near(Path(file))}'
     elif isinstance(error, ImportError):
         message = f'{where}: {error.__cause__ or error}'
+    elif isinstance(error, UserError | yaml.YAMLError):
+        message = f'{where}: {error}'
     elif files:
         position = f', line {line}' if line else ''
         message = f'{where}{position}: {type(error).__name__}: {error}'

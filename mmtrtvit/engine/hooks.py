@@ -15,11 +15,9 @@ from mmengine.runner import Runner
 from mmengine.runner.utils import set_random_seed
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from ..weights.checkpoints import allow_mmengine_checkpoints, state_dict_of
+from ..weights.checkpoints import state_dict_of
 from ..weights.matching import class_layers, compare_weights, require_match
 from . import outputs  # noqa: F401  registers the backend
-
-allow_mmengine_checkpoints()  # MMEngine 0.10.7 cannot read its own ones with PyTorch 2.6
 
 
 @HOOKS.register_module()

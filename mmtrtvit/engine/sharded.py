@@ -9,13 +9,37 @@ from mmengine.dist import is_main_process
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
+from torch.distributed._shard.metadata import ShardMetadata
+from torch.distributed._shard.sharded_tensor import (
+    Shard,
+    ShardedTensor,
+    ShardedTensorMetadata,
+    TensorProperties,
+)
+from torch.distributed._shard.sharded_tensor.metadata import MEM_FORMAT_ENCODING
+from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.remote_device import _remote_device
 from torch.nn.utils import clip_grad_norm_
 
 from ..files import remove_leftovers, whole_file
 from ..models.efficientvit import PatchMerging, SandwichBlock
 from ..models.trt_vit import BottleNeck, MixBlock, Transformer
+from ..weights import safe
 from . import distributed
+
+# What the files of a sharded training hold beside plain tensors.
+SHARD_CLASSES = (
+    ChunkShardingSpec,
+    MEM_FORMAT_ENCODING,
+    Shard,
+    ShardMetadata,
+    ShardedTensor,
+    ShardedTensorMetadata,
+    TensorProperties,
+    _remote_device,
+)
+safe.allow(SHARD_CLASSES, inner=[ShardedTensor.ProcessGroupState])
 
 BLOCKS = (BottleNeck, MixBlock, Transformer, PatchMerging, SandwichBlock)
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import write_whole
-from ..weights.checkpoints import fetch_weights, state_dict_of
+from ..weights.checkpoints import state_dict_of
 from ..weights.layouts import FOREIGN_NAMES, OURS, layout_of, rename
+from ..weights.loader import fetch_weights
 from ..weights.matching import WeightsReport, fit_weights
 from ..weights.pretrained import none_known
 from . import EfficientViT
@@ -59,7 +60,7 @@ def convert_weights(
     Writes ``{'state_dict': ..., 'meta': ...}``, completely or not at all.
 
     Args:
-        source: A file, or ``timm://`` and a name of timm.
+        source: A file or an address, e.g. ``timm://`` and a name of timm.
         out: File to write.
         arch: Variant, ``'m0'`` to ``'m5'``; default: the one whose shapes fit best.
         to: Layout to write, one of ``TARGETS``.

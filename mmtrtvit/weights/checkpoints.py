@@ -1,64 +1,16 @@
 """Checkpoints: reading them, and finding the newest of a run."""
 
-import pickle
 import re
-from argparse import Namespace
-from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-from ..errors import UserError, did_you_mean
-from . import hub
+from ..errors import UserError
+from . import safe
+from .download import cached_file
 from .finite import require_finite
-
-SAFETENSORS = '.safetensors'
-
-
-def _method_of_history(owner: Any, name: str) -> Any:
-    """Does for HistoryBuffer what ``getattr`` may not be allowed to do for every object."""
-    if owner is not HistoryBuffer:
-        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
-    return getattr(owner, name)
-
-
-def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
-    """A function by the name that a file has for it, which is what PyTorch compares."""
-
-    def call(*args: Any) -> Any:
-        return function(*args)
-
-    call.__module__, call.__name__, call.__qualname__ = module, name, name
-    return call
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Lets ``torch.load(weights_only=True)`` read what is saved beside the weights.
-
-    By MMEngine that is the history of logged values, with arrays of NumPy 1 or 2 and its own
-    methods; by timm and by EfficientViT's authors the arguments of the training.
-    """
-    torch.serialization.add_safe_globals(_saved_beside_weights())
-
-
-@cache
-def _saved_beside_weights() -> list[Any]:
-    core = np._core if hasattr(np, '_core') else np.core
-    functions = [
-        _named(function, f'{package}.multiarray', function.__name__)
-        for function in (core.multiarray._reconstruct, core.multiarray.scalar)
-        for package in ('numpy.core', 'numpy._core')
-    ]
-    functions.append(_named(_method_of_history, 'builtins', 'getattr'))
-    functions.append(_named(str.encode, '_codecs', 'encode'))  # of bytes; PyTorch 2.4 refuses it
-    dtypes = {type(np.dtype(name)) for name in ('bool', 'i4', 'i8', 'u4', 'u8', 'f2', 'f4', 'f8')}
-    return [HistoryBuffer, Namespace, np.ndarray, np.dtype, *dtypes, *functions]
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -71,21 +23,18 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         UserError: If the file is missing, damaged or not a checkpoint, or holds NaN or infinity.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        names = [other.name for other in path.parent.glob('*.pth')]
-        raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
-    if path.suffix == SAFETENSORS and find_spec('safetensors') is None:
-        raise UserError(f'{path}: safetensors is not installed: pip install safetensors')
     try:
-        checkpoint = _load(path)
-    except Exception as error:
+        checkpoint = _read(path)
+    except UserError as error:
+        if not path.is_file():
+            raise
         readable = ', '.join(
             str(other)
             for other in path.absolute().parent.glob('*.pth')
             if other.name != path.name and is_readable(other)
         )
         advice = f' These can be read: {readable}.' if readable else ''
-        raise UserError(f'{path.absolute()} {_defect(path, error)}.{advice}') from error
+        raise UserError(f'{error}{advice}') from error
     require_finite(state_dict_of(checkpoint), str(path))
     return checkpoint
 
@@ -99,61 +48,32 @@ def require_readable(checkpoint: str | Path) -> None:
     read_weights(checkpoint)
 
 
-def fetch_weights(source: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint from a file, or from timm's place on the Hugging Face Hub.
-
-    Args:
-        source: A file, or ``timm://`` and a name of timm.
-
-    Raises:
-        UserError: If it cannot be read or downloaded.
-    """
-    if str(source).startswith(hub.SCHEME):
-        return hub.load_from_timm(str(source))
-    if '://' in str(source):
-        raise UserError(f'{source}: download it first; of addresses, only {hub.SCHEME} is read')
-    return read_weights(source)
-
-
 def is_readable(path: Path) -> bool:
     """Returns whether a checkpoint is whole."""
     try:
-        return bool(_load(path))
-    except Exception:
+        return bool(_read(path))
+    except (UserError, OSError):
         return False
 
 
-def _load(path: Path) -> dict[str, Any]:
-    if path.suffix == SAFETENSORS:
-        from safetensors.torch import load_file
+def _read(path: Path) -> dict[str, Any]:
+    return require_weights(safe.load(path, mmap=True), path.absolute())
 
-        return load_file(path)
-    allow_mmengine_checkpoints()
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    except RuntimeError as error:
-        if 'mmap' not in str(error):
-            raise
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)  # of PyTorch < 1.6
+
+def require_weights(checkpoint: Any, name: str | Path) -> dict[str, Any]:
+    """Returns what was loaded if it holds the weights of a model.
+
+    Args:
+        checkpoint: What was loaded.
+        name: What the message calls it.
+
+    Raises:
+        UserError: If it holds none.
+    """
     weights = state_dict_of(checkpoint)
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError('holds no weights of a model')
+        raise UserError(f'{name} holds no weights of a model.')
     return checkpoint
-
-
-def _defect(path: Path, error: Exception) -> str:
-    if path.stat().st_size == 0:
-        return 'is empty'
-    if isinstance(error, ValueError):
-        return str(error)
-    if isinstance(error, pickle.UnpicklingError):
-        foreign = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if foreign:
-            return f'holds more than weights ({foreign[1]}), which is not safe to load'
-        return 'is not a PyTorch checkpoint'
-    if isinstance(error, OSError) or not str(error):  # mmap of a few bytes says nothing useful
-        return 'is cut off or damaged'
-    return f'is cut off or damaged ({str(error).splitlines()[0]})'
 
 
 def state_dict_of(checkpoint: Any) -> dict[str, Any]:
@@ -197,9 +117,14 @@ def is_sharded(checkpoint: str | Path) -> bool:
 def checkpoint_file(checkpoint: str | Path) -> Path:
     """Returns a checkpoint as it is, but of a work dir its newest one.
 
+    Args:
+        checkpoint: A file, the work dir of a run, or an address to download it from.
+
     Raises:
-        UserError: If the work dir has none, or the checkpoint is sharded.
+        UserError: If the work dir has none, the checkpoint is sharded, or it cannot be downloaded.
     """
+    if str(checkpoint).startswith(('http://', 'https://')):
+        return cached_file(str(checkpoint))
     path = Path(checkpoint).expanduser()
     newest = newest_checkpoint(path) if path.is_dir() and not is_sharded(path) else path
     if newest is None:

@@ -4,21 +4,19 @@ The file is downloaded once from the Hugging Face Hub into timm's own cache (``H
 ``HF_HUB_OFFLINE=1`` uses only the cache.
 """
 
-import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mmengine.runner.checkpoint import CheckpointLoader
-
 from ..errors import UserError, did_you_mean
+from . import safe
+from .download import sha256_of
 
 SCHEME = 'timm://'
 FILE = 'model.safetensors'
 
 
-@CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
 def load_from_timm(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Loads pre-trained weights of timm.
 
@@ -35,9 +33,7 @@ def load_from_timm(filename: str, map_location: Any = None) -> dict[str, Any]:
     """
     if find_spec('timm') is None:
         raise UserError(f'{filename} needs timm, which is not installed: pip install timm')
-    from safetensors.torch import load_file
-
-    return dict(state_dict=load_file(_cached_file(filename)))
+    return dict(state_dict=safe.load(_cached_file(filename)))
 
 
 def _cached_file(address: str) -> Path:
@@ -75,9 +71,7 @@ def _check_hash(path: Path) -> None:
     The cache names a large file by its SHA-256; of a plain download only the size is checked.
     """
     file = path.resolve()
-    if re.fullmatch('[0-9a-f]{64}', file.name) and (
-        hashlib.sha256(file.read_bytes()).hexdigest() != file.name
-    ):
+    if re.fullmatch('[0-9a-f]{64}', file.name) and sha256_of(file) != file.name:
         raise UserError(
             f'{file} is damaged: its SHA-256 is not its name. Delete it and load it again.'
         )

@@ -337,7 +337,7 @@ def test_weights_of_a_whole_model_need_a_prefix(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert f'{tmp_path}/x.pth can not be found' in refusal(pretrained, tmp_path / 'x.pth', 'm0')
+    assert f'no checkpoint {tmp_path}/x.pth' in refusal(pretrained, tmp_path / 'x.pth', 'm0')
 
 
 def test_names_of_ours_are_left_alone():
@@ -515,7 +515,7 @@ def test_wrong_arguments(sources, tmp_path, options, found):
 def test_wrong_paths(sources, tmp_path):
     source = sources.file('m4', 'timm')
     assert 'is a folder' in refusal(convert_weights, source, tmp_path)
-    assert 'download it first' in refusal(convert_weights, 'https://x.org/m4.pth', tmp_path / 'o')
+    assert 'has no hash' in refusal(convert_weights, 'https://x.org/m4.pth', tmp_path / 'o')
     assert 'Did you mean m4_timm_448.pth' in refusal(
         convert_weights, source.with_name('m4_tim_448.pth'), tmp_path / 'o.pth'
     )

@@ -8,7 +8,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.weights import checkpoints
+from mmtrtvit.weights import safe
 from mmtrtvit.weights.checkpoints import newest_checkpoint, read_weights
 from mmtrtvit.weights.matching import class_layers, compare_weights, require_match
 
@@ -43,14 +43,17 @@ def test_reads_what_mmengine_saves(good):
     assert checkpoint['meta']['seed'] == 3
 
 
-def test_reads_files_of_the_older_format(tmp_path):
-    torch.save({'w': torch.ones(2)}, tmp_path / 'w.pth', _use_new_zipfile_serialization=False)
-    assert torch.equal(read_weights(tmp_path / 'w.pth')['w'], torch.ones(2))
+def test_the_older_format_is_refused_with_the_way_to_trust_it(tmp_path):
+    path = tmp_path / 'w.pth'
+    torch.save({'w': torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    message = error_of(path)
+    assert message.startswith(f'{path} has the format of PyTorch before 1.6, which is not safe')
+    assert message.endswith(f'python tools/convert_weights.py --trust {path} OUT')
 
 
 def test_what_is_allowed_has_the_names_of_the_files():
     """PyTorch 2.4 compares these alone; it takes no pairs of a function and a name."""
-    names = {f'{each.__module__}.{each.__name__}' for each in checkpoints._saved_beside_weights()}
+    names = {f'{each.__module__}.{each.__name__}' for each in safe._saved_beside_weights()}
     assert names >= {
         'builtins.getattr',
         '_codecs.encode',
