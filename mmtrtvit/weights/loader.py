@@ -17,8 +17,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..errors import UserError, did_you_mean
 from . import hub, safe
-from .checkpoints import read_weights, require_weights
+from .checkpoints import read_weights, require_weights, state_dict_of
 from .download import cached_file, sha256_of, split_hash
+from .finite import require_finite
 
 
 def is_address(source: str | Path) -> bool:
@@ -40,6 +41,18 @@ def fetch_weights(source: str | Path) -> dict[str, Any]:
     return require_weights(CheckpointLoader.load_checkpoint(str(source), 'cpu'), source)
 
 
+def _load(file: str | Path, map_location: Any) -> Any:
+    """Loads a file as a run may use it: with finite weights, and without anything to execute.
+
+    Of the config that may be saved beside the weights, MMEngine's ``Runner.resume`` runs the code.
+    """
+    checkpoint = safe.load(file, map_location)
+    require_finite(state_dict_of(checkpoint), str(file))
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
+
+
 def _register(*prefixes: str) -> Any:
     return CheckpointLoader.register_scheme(prefixes=list(prefixes), force=True)
 
@@ -50,7 +63,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     if is_address(filename):
         known = sorted(prefix.rpartition('?')[2] for prefix in CheckpointLoader._schemes if prefix)
         raise UserError(f'{filename}: of addresses, only these are known: {", ".join(known)}')
-    return safe.load(filename, map_location)
+    return _load(filename, map_location)
 
 
 @_register('http://', 'https://')
@@ -62,7 +75,7 @@ def load_from_http(filename: str, map_location: Any = None) -> Any:
             cached_file(filename)
     finally:
         barrier()
-    return safe.load(cached_file(filename), map_location)
+    return _load(cached_file(filename), map_location)
 
 
 @_register('pavi://')
@@ -92,7 +105,7 @@ def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petr
 def _load_checked(file: Path, digest: str | None, map_location: Any, address: str) -> Any:
     if digest and not sha256_of(file).startswith(digest):
         raise UserError(f'{address} is not the file that its hash belongs to: {sha256_of(file)}')
-    return safe.load(file, map_location)
+    return _load(file, map_location)
 
 
 @_register('modelzoo://', 'torchvision://')
@@ -112,7 +125,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
     place = _named(filename, models)
     if is_address(place):
         return load_from_http(place, map_location)
-    return safe.load(Path(mmengine_checkpoint._get_mmengine_home(), place), map_location)
+    return _load(Path(mmengine_checkpoint._get_mmengine_home(), place), map_location)
 
 
 @_register('mmcls://')

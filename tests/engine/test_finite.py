@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DATASETS
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmtrtvit.engine.finite import FiniteHook
 from mmtrtvit.engine.runner import build_runner, evaluate, train
@@ -98,13 +99,15 @@ def test_no_checkpoint_that_is_not_finite_replaces_a_finite_one(toy):
 
 def test_weights_that_are_not_finite_are_refused_by_name(toy):
     train(toy(loop=dict(by_epoch=True, max_epochs=1)))
-    checkpoint = torch.load('run/epoch_1.pth', weights_only=True)
+    checkpoint = read_weights('run/epoch_1.pth')
     checkpoint['state_dict']['head.bias'][1] = float('nan')
     torch.save(checkpoint, 'run/epoch_2.pth')
     with pytest.raises(UserError, match=r'epoch_2\.pth: 1 of 9 tensors .*head\.bias'):
         evaluate(toy('test'), 'run/epoch_2.pth')
     with pytest.raises(UserError, match=r'head\.bias'):
         train(toy(), resume='auto')
+    with pytest.raises(UserError, match=r'epoch_2\.pth: 1 of 9 tensors .*head\.bias'):
+        CheckpointLoader.load_checkpoint('run/epoch_2.pth')  # as init_cfg does
 
 
 def test_the_hook_is_there_by_default_and_once(toy):

@@ -199,6 +199,16 @@ def test_no_road_with_a_model_runs_code_in_a_file(toy, tmp_path, marker, road):
         SLOW_ROADS[road](toy, file)
 
 
+def test_the_config_in_a_checkpoint_is_not_executed(toy, marker):
+    once = dict(by_epoch=True, max_epochs=1)
+    train(toy('run', loop=once))
+    checkpoint = read_weights('run/epoch_1.pth')
+    checkpoint['meta']['config'] = f'open({str(marker)!r}, "w").write("executed")'
+    torch.save(checkpoint, 'changed.pth')
+    train(toy('run', loop=dict(once, max_epochs=2)), resume='changed.pth')
+    assert Path('run/epoch_2.pth').is_file() and not marker.exists()
+
+
 def test_looking_for_the_newest_checkpoint_runs_no_code(tmp_path, marker):
     file, _ = write_payload('zip.pth', tmp_path, marker)
     shutil.copy(file, tmp_path / 'epoch_1.pth')
