@@ -85,7 +85,7 @@ class TensorRTSession:
         self._path = Path(path)
         if not self._path.is_file():
             raise UserError(f'there is no file {path}.')
-        self._trt = import_tensorrt()
+        self._trt: Any = import_tensorrt()
         self._memory = memory or CudaMemory()
         self._logger = make_logger(self._trt)
         self._trt.init_libnvinfer_plugins(self._logger, '')
@@ -103,7 +103,7 @@ class TensorRTSession:
         self._dtypes = {name: self._dtype(name) for name in names}
         self.inputs = tuple(self._tensor(name) for name in names if name in given)
         self.outputs = tuple(self._tensor(name) for name in names if name not in given)
-        self.profiles = tuple(
+        self.profiles: tuple[Mapping[str, ShapeLimits], ...] = tuple(
             {each.name: self._limits(each.name, index) for each in self.inputs}
             for index in range(self._engine.num_optimization_profiles)
         )
@@ -124,7 +124,7 @@ class TensorRTSession:
     def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
         """Milliseconds of each layer by name, in each of several rounds."""
         times: list[dict[str, float]] = []
-        trt = self._trt
+        trt: Any = self._trt
 
         class Profiler(trt.IProfiler):
             def __init__(self) -> None:
