@@ -14,7 +14,10 @@ from ..errors import UserError
 PYTHON = 'tag:yaml.org,2002:python/'
 
 
-class PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+Loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+class PlainLoader(Loader):
     """Reads plain values and tuples."""
 
 

@@ -1,6 +1,5 @@
 """Training and evaluation of a config, for detection, segmentation and classification."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from .interruption import InterruptionHook, use_epoch_loop
 from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
-from .screen import ProgressHook, ScreenRunner, calm, screen, summary
+from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
 
 
 @dataclass
@@ -156,7 +155,7 @@ def build_runner(config: Config) -> Runner:
     with explaining(config):
         if 'runner_type' in config:
             runner = RUNNERS.build(config)
-            calm(runner.logger, logging._checkLevel(config.get('log_level') or 'INFO'))
+            calm(runner.logger, level_of(config.get('log_level') or 'INFO'))
         else:
             runner = ScreenRunner.from_cfg(config)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model

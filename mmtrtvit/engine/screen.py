@@ -62,12 +62,17 @@ IDLE_PRINTS = (
 SHOWN = 'eta', 'lr', 'loss', 'grad_norm'  # numbers of a training's line
 
 
+def level_of(name: str | int) -> int:
+    """Returns the number of a level of logs, such as ``'INFO'``."""
+    return logging.Handler(name).level
+
+
 class ScreenRunner(Runner):
     """MMEngine's runner, but of its log only what matters appears on the terminal."""
 
     def build_logger(self, log_level: Any = 'INFO', **kwargs: Any) -> MMLogger:
         """Builds a logger that writes INFO and above to the file, whatever the terminal shows."""
-        level = logging._checkLevel(log_level)
+        level = level_of(log_level)
         logger = super().build_logger(min(level, logging.INFO), **kwargs)
         calm(logger, level)
         return logger
@@ -204,7 +209,7 @@ def summary(runner: Runner, config: Config, *, training: bool) -> str:
         training: Whether it trains; else it evaluates.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    rows = {'model': _model(model, config)}
+    rows: dict[str, Any] = {'model': _model(model, config)}
     if training:
         rows['training'] = _data(runner.train_dataloader)
         if runner.val_loop is not None:

@@ -63,9 +63,9 @@ def cached_file(address: str) -> Path:
             f'it: {url}#sha256=<64 digits>. Its publisher names it, or sha256sum prints it of a '
             'file that you trust.'
         )
-    name = PurePosixPath(urlsplit(url).path)
-    known_by_hash = digest[:8] in name.stem
-    name = name.name if known_by_hash else f'{name.stem}-{digest[:8]}{name.suffix}'
+    path = PurePosixPath(urlsplit(url).path)
+    known_by_hash = digest[:8] in path.stem
+    name = path.name if known_by_hash else f'{path.stem}-{digest[:8]}{path.suffix}'
     file = Path(torch.hub.get_dir(), 'checkpoints', name)
     if not file.is_file() or not sha256_of(file).startswith(digest):
         _download(url, file, digest)

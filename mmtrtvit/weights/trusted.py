@@ -39,7 +39,7 @@ def convert_trusted(source: str | Path, out: str | Path) -> dict[str, Tensor]:
         raise UserError(f'{out} is a folder: name the file to write')
     with TemporaryDirectory() as folder:
         plain = Path(folder, 'plain.pth')
-        command = [sys.executable, PROCESS, str(source.absolute()), str(plain)]
+        command = [sys.executable, str(PROCESS), str(source.absolute()), str(plain)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode or not plain.is_file():
             lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']

@@ -48,7 +48,7 @@ class ExportedDetector(nn.Module):
         output_names: Names of what ``forward`` returns.
     """
 
-    output_names = Detector.output_names
+    output_names: tuple[str, ...] = Detector.output_names
 
     def __init__(self, model: nn.Module, nms: str = GREEDY) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ def usable(scores: Tensor, boxes: Tensor, min_size: float) -> Tensor:
     return torch.where((sides > min_size).all(dim=-1), scores, NOTHING)
 
 
-def normalisation(head: nn.Module) -> dict[str, tuple[float, ...]]:
+def normalisation(head: nn.Module) -> dict[str, Any]:
     """Means and standard deviations of a head's deltas, as :func:`.ops.decode_boxes` takes them."""
     return dict(means=tuple(head.bbox_coder.means), stds=tuple(head.bbox_coder.stds))
 
