@@ -35,7 +35,7 @@ from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, compare
 from .verify.evaluation import HostPreprocessor, deployed
-from .verify.open import open_graph
+from .verify.open import open_engine
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def deploy(
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
-                session = open_graph(result.engine, device)
+                session = open_engine(result.engine, device)
                 result.add(*verify_on(predictor, session, images=loaded, work_dir=work_dir))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result

@@ -21,7 +21,7 @@ from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
 from ..backends.tensorrt.build import EngineUnavailable, build_engine
 from ..backends.tensorrt.options import EngineOptions, ShapeRange, read_graph
 from ..verify.compare import compare
-from ..verify.open import open_graph
+from ..verify.open import open_engine
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
 from .layer_times import by_stage, engine_layers
@@ -91,7 +91,7 @@ def check_engines(
         try:
             built = build_engine(onnx, Path(folder, name), options=each, profiles=profiles)
             entry['build'] = {**asdict(built), 'path': str(built.path)}
-            session = open_graph(built.path, device)
+            session = open_engine(built.path, device)
             entry |= compare_and_time(
                 work_dir,
                 session,

@@ -26,10 +26,19 @@ def open_graph(path: str | Path, device: str | None = None, threads: int = 0) ->
         UserError: If the file or the device cannot be used.
     """
     if Path(path).suffix in ENGINES and Path(path).is_file():
-        return TensorRTSession(path, TorchMemory('cuda:0' if device in (None, 'cpu') else device))
+        return open_engine(path, device)
     if device is None:
         device = 'cuda:0' if torch.cuda.is_available() and has_cuda() else 'cpu'
     return open_session(path, device, threads)
+
+
+def open_engine(path: str | Path, device: str | None = None) -> TensorRTSession:
+    """Opens an engine with PyTorch's memory, on the first GPU where the device is the CPU or None.
+
+    Raises:
+        UserError: See :class:`TensorRTSession`.
+    """
+    return TensorRTSession(path, TorchMemory(device if device and device != 'cpu' else 'cuda:0'))
 
 
 def open_checkpoint(

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
+Profiles = tuple[Mapping[str, 'ShapeLimits'], ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Session(Protocol):
     backend: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    profiles: tuple[Mapping[str, ShapeLimits], ...]
+    profiles: Profiles
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the graph once.
@@ -73,7 +74,7 @@ class Session(Protocol):
         """
 
 
-def any_shape(tensors: Sequence[Tensor]) -> tuple[Mapping[str, ShapeLimits], ...]:
+def any_shape(tensors: Sequence[Tensor]) -> Profiles:
     """The profile of a graph that takes any size where its inputs have no fixed one."""
     return (
         {
@@ -94,8 +95,9 @@ def image_input(session: Session) -> Tensor:
 
 def max_batch(session: Session) -> int | None:
     """Most images that a session takes at once, None for any number."""
-    sizes = [profile['input'].most[0] for profile in session.profiles]
-    return None if None in sizes else max(sizes)
+    limits = [profile['input'].most[0] for profile in session.profiles]
+    sizes = [most for most in limits if most is not None]
+    return max(sizes) if len(sizes) == len(limits) else None
 
 
 def checked(tensors: Sequence[Tensor], inputs: Arrays, source: str | Path) -> dict[str, np.ndarray]:

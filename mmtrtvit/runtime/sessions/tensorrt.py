@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import UserError
-from .base import Arrays, ShapeLimits, Tensor, checked
+from .base import Arrays, Profiles, ShapeLimits, Tensor, checked
 from .cuda_memory import CudaMemory
 from .tensorrt_package import create, import_tensorrt, make_logger
 
@@ -100,10 +100,11 @@ class TensorRTSession:
                 raise UserError(self._failed('could not prepare a run'))
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         given = {name for name in names if self._is_input(name)}
-        self._dtypes = {name: self._dtype(name) for name in names}
-        self.inputs = tuple(self._tensor(name) for name in names if name in given)
-        self.outputs = tuple(self._tensor(name) for name in names if name not in given)
-        self.profiles = tuple(
+        self._dtypes: dict[str, str] = {}
+        tensors = [self._tensor(name) for name in names]
+        self.inputs = tuple(each for each in tensors if each.name in given)
+        self.outputs = tuple(each for each in tensors if each.name not in given)
+        self.profiles: Profiles = tuple(
             {each.name: self._limits(each.name, index) for each in self.inputs}
             for index in range(self._engine.num_optimization_profiles)
         )
@@ -124,7 +125,7 @@ class TensorRTSession:
     def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
         """Milliseconds of each layer by name, in each of several rounds."""
         times: list[dict[str, float]] = []
-        trt = self._trt
+        trt: Any = self._trt
 
         class Profiler(trt.IProfiler):
             def __init__(self) -> None:
@@ -195,17 +196,19 @@ class TensorRTSession:
         return self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT
 
     def _tensor(self, name: str) -> Tensor:
-        shape = tuple(side if side >= 0 else None for side in self._engine.get_tensor_shape(name))
-        return Tensor(name, shape, self._memory.host_dtype(self._dtypes[name]))
-
-    def _dtype(self, name: str) -> str:
-        theirs = self._engine.get_tensor_dtype(name)
-        usable = {key: ours for key, ours in DTYPES.items() if self._memory.host_dtype(ours)}
-        for key, ours in usable.items():
+        """Describes an input or output, and keeps its type."""
+        theirs, known = self._engine.get_tensor_dtype(name), []
+        for key, ours in DTYPES.items():
+            host = self._memory.host_dtype(ours)
+            if host is None:
+                continue
+            known.append(key)
             if theirs == getattr(self._trt.DataType, key, None):
-                return ours
+                self._dtypes[name] = ours
+                shape = self._engine.get_tensor_shape(name)
+                return Tensor(name, tuple(side if side >= 0 else None for side in shape), host)
         raise UserError(
-            f'{self._path}: {name} is of {theirs.name}, expected one of {", ".join(usable)}. '
+            f'{self._path}: {name} is of {theirs.name}, expected one of {", ".join(known)}. '
             'Export a model whose inputs and outputs have such a type.'
         )
 
