@@ -38,9 +38,7 @@ def open_engine(path: str | Path, device: str | None = None) -> TensorRTSession:
     Raises:
         UserError: See :class:`TensorRTSession`.
     """
-    return TensorRTSession(
-        path, TorchMemory('cuda:0' if device is None or device == 'cpu' else device)
-    )
+    return TensorRTSession(path, TorchMemory(device if device and device != 'cpu' else 'cuda:0'))
 
 
 def open_checkpoint(

@@ -125,11 +125,11 @@ class TensorRTSession:
     def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
         """Milliseconds of each layer by name, in each of several rounds."""
         times: list[dict[str, float]] = []
-        base: Any = self._trt.IProfiler
+        trt: Any = self._trt
 
-        class Profiler(base):
+        class Profiler(trt.IProfiler):
             def __init__(self) -> None:
-                base.__init__(self)
+                trt.IProfiler.__init__(self)
 
             def report_layer_time(self, layer_name: str, ms: float) -> None:
                 times[-1][layer_name] = times[-1].get(layer_name, 0.0) + ms
