@@ -48,10 +48,12 @@ def main(args: argparse.Namespace) -> None:
     if Path(args.checkpoint).suffix in GRAPHS:
         if args.fuse:
             raise UserError('--fuse is for weights; what is exported stays as it is.')
-        metrics = evaluate_graph(config, args.checkpoint, args.out, args.show_dir)
+        metrics = evaluate_graph(config, args.checkpoint, out=args.out, show_dir=args.show_dir)
     else:
         hooks = [FuseHook()] if args.fuse else []
-        metrics = evaluate(config, args.checkpoint, args.out, args.show_dir, hooks)
+        metrics = evaluate(
+            config, args.checkpoint, out=args.out, show_dir=args.show_dir, hooks=hooks
+        )
     if is_main_process():
         print(f'\n{format_table(metrics)}')
 

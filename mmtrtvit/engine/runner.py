@@ -91,6 +91,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 def evaluate(
     config: Config,
     checkpoint: str | Path | None,
+    *,
     out: str | Path | None = None,
     show_dir: str | Path | None = None,
     hooks: Sequence[Hook] = (),

@@ -55,8 +55,8 @@ class Model(ABC):
             raise UserError(f'{work_dir} holds a {self.work_dir.task}, not a {self.task}.')
         self.session = session or open_session(self.work_dir.net, device, threads)
         source = self.work_dir.net
-        require(self.session.inputs, self.input_names, 'inputs', source)
-        require(self.session.outputs, self.output_names, 'outputs', source)
+        require(self.session.inputs, self.input_names, what='inputs', source=source)
+        require(self.session.outputs, self.output_names, what='outputs', source=source)
         uint8 = _takes_uint8(image_input(self.session), source)
         self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of an image's shape
         self._limits = _limits(_of_images(self.session), self._sides)

@@ -307,7 +307,7 @@ class NormalizeSettings:
 
 
 def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
-    settings = parse(transform, ResizeSettings, f'{source}:', 'Resize')
+    settings = parse(transform, ResizeSettings, source=f'{source}:', key='Resize')
     if settings.interpolation not in INTERPOLATIONS:
         raise UserError(
             f'{source}: Resize.interpolation is {settings.interpolation!r}, expected one of: '
@@ -318,7 +318,7 @@ def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
 
 
 def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:
-    settings = parse(transform, PadSettings, f'{source}:', 'Pad')
+    settings = parse(transform, PadSettings, source=f'{source}:', key='Pad')
     divisor = settings.size_divisor or 1
     if not 1 <= divisor <= MAX_SIDE:
         raise UserError(f'{source}: Pad.size_divisor is {divisor}, expected 1 to {MAX_SIDE}.')
@@ -335,7 +335,7 @@ def _normalise(
     transform: Mapping[str, Any], source: str | Path
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Mean, standard deviation and whether channels are swapped."""
-    settings = parse(transform, NormalizeSettings, f'{source}:', 'Normalize')
+    settings = parse(transform, NormalizeSettings, source=f'{source}:', key='Normalize')
     mean, std = (
         np.broadcast_to(np.array(value, np.float32), 3) for value in (settings.mean, settings.std)
     )

@@ -39,10 +39,10 @@ def read_json(path: str | Path, kind: type[Kind]) -> Kind:
         raise UserError(f'there is no file {path}.') from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'cannot read {path} as JSON: {error}') from error
-    return parse(content, kind, f'{path}:', '')
+    return parse(content, kind, source=f'{path}:', key='')
 
 
-def parse(value: Any, kind: Any, source: str, key: str) -> Any:
+def parse(value: Any, kind: Any, *, source: str, key: str) -> Any:
     """Returns a JSON value as a type.
 
     Args:
@@ -63,7 +63,8 @@ def parse(value: Any, kind: Any, source: str, key: str) -> Any:
         return _object(value, kind, source, key)
     if origin is dict and isinstance(value, dict):
         return {
-            name: parse(each, inner[1], source, _join(key, name)) for name, each in value.items()
+            name: parse(each, inner[1], source=source, key=_join(key, name))
+            for name, each in value.items()
         }
     if origin in (list, tuple) and isinstance(value, list | tuple):
         endless = origin is list or inner[-1] is Ellipsis
@@ -71,7 +72,7 @@ def parse(value: Any, kind: Any, source: str, key: str) -> Any:
             raise _wrong(value, f'{len(inner)} values', source, key)
         kinds = [inner[0]] * len(value) if endless else inner
         return origin(
-            parse(each, one, source, _join(key, index))
+            parse(each, one, source=source, key=_join(key, index))
             for index, (each, one) in enumerate(zip(value, kinds))
         )
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -93,7 +94,7 @@ def _object(value: Any, kind: Any, source: str, key: str) -> Any:
     for each in fields(kind):
         if each.name in value:
             found[each.name] = parse(
-                value[each.name], kinds[each.name], source, _join(key, each.name)
+                value[each.name], kinds[each.name], source=source, key=_join(key, each.name)
             )
         elif each.default is MISSING and each.default_factory is MISSING:
             raise UserError(f'{source} there is no {_join(key, each.name)}.')
@@ -104,7 +105,7 @@ def _first_that_fits(value: Any, kinds: tuple[Any, ...], source: str, key: str) 
     errors = []
     for kind in kinds:
         try:
-            return parse(value, kind, source, key)
+            return parse(value, kind, source=source, key=key)
         except UserError as error:
             errors.append(error)
     if any(is_dataclass(kind) for kind in kinds) and isinstance(value, dict):

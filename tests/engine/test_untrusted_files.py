@@ -153,7 +153,7 @@ def deploy_detector(toy, file):
 
     settings = read_deploy_config(ROOT / 'configs/deploy/onnxruntime.py')
     config = read_config(DETECTOR)
-    deploy(settings, config, file, [], file.parent / 'out')
+    deploy(settings, config, checkpoint=file, images=[], work_dir=file.parent / 'out')
 
 
 FAMILY = dict(arch=dict(depths=(1, 1, 1, 1), channels=(32, 32, 64, 64)))
@@ -513,7 +513,7 @@ def call(folder, *command):
 
 def test_the_tools_of_the_hosts_run_no_code(tmp_path, marker):
     file, reason = write_payload('zip.pth', tmp_path, marker)
-    make_shapes(tmp_path / 'data/shapes', 1, 1, (64, 96))
+    make_shapes(tmp_path / 'data/shapes', 1, val=1, size=(64, 96))
     config = tmp_path / 'config.py'
     config.write_text(
         f"_base_ = '{DETECTOR}'\n"

@@ -28,7 +28,7 @@ class Outer:
 
 def test_values_become_dataclasses():
     value = dict(parts=[dict(size=3), dict(size=[4, 5], name='x')], share=1, other='left out')
-    assert parse(value, Outer, 'file:', '') == Outer([Inner(3), Inner((4, 5), 'x')], 1.0)
+    assert parse(value, Outer, source='file:', key='') == Outer([Inner(3), Inner((4, 5), 'x')], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_values_become_dataclasses():
 )
 def test_what_is_wrong_is_named(value, text):
     with pytest.raises(UserError, match=text):
-        parse(value, Outer, 'file:', '')
+        parse(value, Outer, source='file:', key='')
 
 
 @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'{"a": ', b'[' * 100_000])

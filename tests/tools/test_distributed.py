@@ -334,7 +334,7 @@ def test_every_image_is_evaluated_once(two, folder):
     metrics = evaluate(
         read_config(folder / 'detector.py', work_dir=folder / 'tested'),
         folder / 'two',
-        folder / 'one.pkl',
+        out=folder / 'one.pkl',
     )
     assert metrics['coco/bbox_mAP'] > 0
     assert result.out.count(format_table(metrics)) == 1

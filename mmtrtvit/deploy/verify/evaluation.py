@@ -181,12 +181,12 @@ class DeployedDetector(DeployedModel):
         )
         if 'masks' in outputs:
             instances.masks = pasted(
-                outputs['masks'], boxes, meta['ori_shape'][:2], self.mask_threshold
+                outputs['masks'], boxes, size=meta['ori_shape'][:2], threshold=self.mask_threshold
             )
         return instances
 
 
-def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
+def pasted(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float) -> Tensor:
     """Masks of boxes in a whole image, as MMDetection pastes them.
 
     Args:
@@ -263,6 +263,7 @@ class DeployHook(Hook):
 def evaluate_graph(
     config: Config,
     path: str | Path,
+    *,
     out: str | Path | None = None,
     show_dir: str | Path | None = None,
 ) -> dict[str, float]:
@@ -278,4 +279,4 @@ def evaluate_graph(
         UserError: If the config, the data or the file cannot be used.
     """
     hook = DeployHook(open_graph(path))
-    return evaluate(config, None, out, show_dir, [hook])
+    return evaluate(config, None, out=out, show_dir=show_dir, hooks=[hook])

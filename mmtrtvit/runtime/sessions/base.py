@@ -125,7 +125,7 @@ def checked(tensors: Sequence[Tensor], inputs: Arrays, source: str | Path) -> di
 
 
 def require(
-    tensors: Sequence[Tensor], expected: Sequence[str], what: str, source: str | Path
+    tensors: Sequence[Tensor], expected: Sequence[str], *, what: str, source: str | Path
 ) -> None:
     """Refuses a graph that lacks inputs or outputs.
 
