@@ -86,11 +86,11 @@ def test_missing_root_is_told_with_its_key_and_the_cure(config, tmp_path):
 
 def test_all_missing_files_are_told(config, tmp_path):
     dataset = config.train_dataloader.dataset.dataset
-    dataset.update(ann_file='trian.json', data_prefix=dict(img='images'))
+    dataset.update(ann_file='trian.json', data_prefix=dict(img='photos'))
     config.val_evaluator[0].ann_file = 'val.json'
     message = error_of(config)
     assert f'.ann_file: no file {tmp_path}/data/own/trian.json. Did you mean train.json?' in message
-    assert f'.data_prefix.img: no folder {tmp_path}/data/own/images' in message
+    assert f'.data_prefix.img: no folder {tmp_path}/data/own/photos' in message
     assert f'val_evaluator.0.ann_file: no file {tmp_path}/val.json' in message
 
 

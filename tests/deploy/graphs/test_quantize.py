@@ -235,7 +235,7 @@ def test_a_failure_leaves_an_old_file_alone(source, images, tmp_path):
     with pytest.raises(UserError, match='there is no image'):
         quantize(source, old, batches=[], calibration=Calibration())
     broken = dict(input=np.full((1, 3, 64, 64), np.nan, np.float32))
-    with pytest.raises(UserError, match='is infinite or no number'):
+    with pytest.raises(UserError, match='is infinite or NaN'):
         quantize(source, old, batches=[broken], calibration=Calibration())
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
 
