@@ -38,7 +38,7 @@ EXTRAS = {
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': ['mmtrtvit[completion,data,deploy,server,timm]', 'grimp', 'pytest', 'pytest-xdist'],
-    'lint': ['mypy', 'ruff'],
+    'lint': ['mypy', 'ruff~=0.17.6'],  # each minor version of ruff may format in its own way
 }
 
 
