@@ -34,11 +34,13 @@ def fetch_weights(source: str | Path) -> dict[str, Any]:
         source: A file, or an address of any kind that MMEngine knows.
 
     Raises:
-        UserError: If it cannot be read or downloaded, or holds no weights.
+        UserError: If it cannot be read or downloaded, or holds no weights, NaN or infinity.
     """
     if not is_address(source):
         return read_weights(source)
-    return require_weights(CheckpointLoader.load_checkpoint(str(source), 'cpu'), source)
+    checkpoint = require_weights(CheckpointLoader.load_checkpoint(str(source), 'cpu'), source)
+    require_finite(state_dict_of(checkpoint), str(source))
+    return checkpoint
 
 
 def _load(file: str | Path, map_location: Any) -> Any:

@@ -142,14 +142,15 @@ def _defect_of_format(path: Path) -> str | None:
         if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
             return f'is a TorchScript archive, a program, {UNSAFE}'
         return None
+    header = int.from_bytes(head[:8], 'little')  # of safetensors: its size, then itself in JSON
+    if head[8:9] == b'{' and header <= path.stat().st_size:
+        return None
     if head.startswith(BEFORE_1_6):
         return f'has the format of PyTorch before 1.6, {UNSAFE}'
     if head[:1] == pickle.PROTO and head[1:2] <= bytes([pickle.HIGHEST_PROTOCOL]):
         return f'is a bare pickle, {UNSAFE}'
     if tarfile.is_tarfile(path):
         return f'is a tar archive, the format of PyTorch before 0.4, {UNSAFE}'
-    if head[8:9] == b'{':  # safetensors: the size of a header in 8 bytes, then the header in JSON
-        return None
     return 'is cut off or damaged' if path.suffix == SAFETENSORS else 'is not a PyTorch checkpoint'
 
 

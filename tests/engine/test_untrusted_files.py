@@ -148,11 +148,10 @@ def init_detector(toy, file):
 
 
 def deploy_detector(toy, file):
-    from mmtrtvit.deploy.settings import read_deploy_config
-    from mmtrtvit.deploy.workflow import deploy
+    from mmtrtvit.deploy.workflow import deploy, read_deploy_config
 
-    settings = read_deploy_config(ROOT / 'configs/deploy/onnxruntime.py')
     config = read_config(DETECTOR)
+    settings = read_deploy_config(ROOT / 'configs/deploy/onnxruntime.py', config.default_scope)
     deploy(settings, config, checkpoint=file, images=[], work_dir=file.parent / 'out')
 
 
@@ -526,22 +525,14 @@ def test_the_tools_of_the_hosts_run_no_code(tmp_path, marker):
     assert done.returncode and f'UserError: {file} {reason}' in done.stderr
 
 
-TRUSTED = {
-    'zip.pth': torch.save,
-    'legacy.pth': write_legacy,
-    'bare.pkl': write_pickle,
-}
-
-
-@pytest.mark.parametrize('kind', TRUSTED)
-def test_a_trusted_file_is_converted_in_another_process(tmp_path, kind):
+def test_a_trusted_file_is_converted_in_another_process(tmp_path):
     from mmtrtvit.weights.trusted import convert_trusted
 
-    marker, source, out = (tmp_path / name for name in ('run', kind, 'out.pth'))
+    marker, source, out = (tmp_path / name for name in ('run', 'bare.pkl', 'out.pth'))
     content = dict(
         model={'a.w': torch.ones(2), 'b': torch.zeros(1).numpy(), 'c': 5}, meta=Payload(marker)
     )
-    TRUSTED[kind](content, source)
+    write_pickle(content, source)
     weights = convert_trusted(source, out)
     assert int(marker.read_text()) != os.getpid()
     written = read_weights(out)['state_dict']
@@ -570,18 +561,4 @@ def test_what_a_trusted_file_may_lack(tmp_path):
         convert_trusted(tmp_path / 'x.pth', out)
     with pytest.raises(UserError, match='is a folder'):
         convert_trusted(tmp_path / 'x.pth', tmp_path)
-    write_pickle([1], tmp_path / 'x.pth')
-    with pytest.raises(UserError, match='holds no weights'):
-        convert_trusted(tmp_path / 'x.pth', out)
     assert not out.exists()
-
-
-def test_the_tool_says_that_it_runs_code(tmp_path):
-    tool, source, out = ROOT / 'tools/convert_weights.py', tmp_path / 'x.pth', tmp_path / 'out.pth'
-    write_legacy({'w': torch.ones(2)}, source)
-    done = call(tmp_path, tool, '--trust', source, out)
-    assert f'WARNING: running the code in {source}, with all your rights' in done.stderr
-    assert done.stdout == f'written: {out}, 1 tensors by the names that they had\n'
-    assert read_weights(out)['state_dict']['w'].tolist() == [1, 1]
-    done = call(tmp_path, tool, '--trust', source, out, '--to', 'timm')
-    assert done.returncode == 2 and '--trust takes no other option' in done.stderr

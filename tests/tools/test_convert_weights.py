@@ -94,3 +94,17 @@ def test_a_partial_file_is_written_only_on_demand(call):
 def test_errors_end_it_without_a_traceback(call, args, found):
     message, printed = call(*args)
     assert message.startswith('error: ') and found in message and not printed
+
+
+def test_a_file_that_is_refused_is_converted_only_if_trusted(call, monkeypatch, capfd):
+    torch.save({'w': torch.ones(2)}, 'old.pth', _use_new_zipfile_serialization=False)
+    message, printed = call('old.pth', 'ours.pth')
+    assert f'--trust {Path("old.pth").absolute()} OUT' in message and not printed
+    lines = []
+    monkeypatch.setattr(sys.stderr, 'write', lines.append)
+    message, printed = call('--trust', 'old.pth', 'ours.pth')
+    assert 'WARNING: running the code in old.pth, with all your rights' in ''.join(lines)
+    assert printed == 'written: ours.pth, 1 tensors by the names that they had\n'
+    assert torch.load('ours.pth', weights_only=True)['state_dict']['w'].tolist() == [1, 1]
+    assert call('--trust', 'old.pth', 'timm.pth', '--to', 'timm')[0] == 2
+    assert '--trust takes no other option' in ''.join(lines)

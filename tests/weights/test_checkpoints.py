@@ -1,10 +1,12 @@
 import os
+import pickle
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
 from torch import nn
 
 from mmtrtvit.errors import UserError
@@ -225,3 +227,16 @@ def test_more_than_the_number_of_classes_differs():
     state = Model(80).state_dict()
     state['head.softmax.bias'] = torch.ones(7)  # of 6 classes
     assert class_layers(compare_weights(model.state_dict(), state), model) == set()
+
+
+def test_a_safetensors_file_that_begins_like_a_pickle(tmp_path):
+    path = tmp_path / 'x.safetensors'
+    for length in range(2000):
+        save_file({'w': torch.ones(2)}, path, dict(note='x' * length))
+        head = path.read_bytes()[:2]
+        if head[:1] == pickle.PROTO and head[1] == 4:
+            break
+    assert head == b'\x80\x04'
+    assert read_weights(path)['w'].tolist() == [1, 1]
+    path.rename(tmp_path / 'x.pth')
+    assert read_weights(tmp_path / 'x.pth')['w'].tolist() == [1, 1]
