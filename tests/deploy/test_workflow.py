@@ -186,11 +186,11 @@ def test_label_maps_out_of_the_graph(tmp_path):
         ('tensorrt', 'fp32', False),
     ],
 )
-def test_what_onnx_runtime_computes_sooner_is_for_it_alone(
+def test_what_onnx_runtime_computes_faster_is_for_it_alone(
     backend, precision, expected, monkeypatch, tmp_path
 ):
     modules = []
-    monkeypatch.setattr(exporting, 'export', lambda module, *args: modules.append(module))
+    monkeypatch.setattr(exporting, 'export', lambda module, *_, **__: modules.append(module))
     settings = DeploySettings(backend=backend, precision=precision)
     export_model(
         load('fpn.py', 'fpn.pth', device='cpu').model, settings, path=tmp_path / 'end2end.onnx'

@@ -293,7 +293,7 @@ def broken(folder):
     """The same, but the second process is killed in epoch 2; and then resumed on two machines."""
     killed = run(folder, 'dist_train.sh', 'killed.py', 2, '--work-dir', 'broken')
     killed.seconds = time.time() - float((folder / 'killed').read_text())
-    killed.left = sorted(path.name for path in (folder / 'broken').glob('*.pth'))
+    killed.left = sorted(path.name for path in (folder / 'broken').glob('epoch_*.pth'))
     machines = dict(NNODES='2', MASTER_ADDR='localhost', PORT=free_port())
     command = [TOOLS / 'dist_train.sh', 'detector.py', 1, '--work-dir', 'broken', '--resume']
     second = start(folder, command, NODE_RANK='1', **machines)
