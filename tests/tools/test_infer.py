@@ -78,7 +78,7 @@ def test_images(call, folder):
     assert result.code == 0, result.err
     assert result.out.splitlines()[0] == 'images      2'
     assert result.out.splitlines()[2:] == ['written to  work_dirs/detector/infer', 'skipped     0']
-    assert '0/2 [' in result.err and 'image/s' in result.err  # the bar, with its total
+    assert not result.err  # a bar is for terminals
     out = folder / 'work_dirs/detector/infer'
     assert sorted(os.listdir(out)) == ['images', 'predictions.json']
     assert sorted(os.listdir(out / 'images')) == sorted(os.listdir(SHAPES))
