@@ -80,7 +80,7 @@ def test_no_official_code(tmp_path):
 OFFICIAL = """
 from torch import nn
 
-from mmtrtvit.layouts import official_name
+from mmtrtvit.weights.layouts import official_name
 from mmtrtvit.models import EfficientViT as Ours
 
 EfficientViT_m0 = {}

@@ -140,7 +140,7 @@ from mmtrtvit.engine.distributed import leave_processes
 
 def run(config, work_dir, resume=None, **options):
     options['experiment_name'] = options['visualizer.name'] = f'{work_dir}_{resume}'
-    train(read_config(config, options, work_dir, 'pytorch'), resume)
+    train(read_config(config, options, work_dir=work_dir, launcher='pytorch'), resume)
 
 run('segmentor.py', 'segmentor')
 run('flexible.py', 'flexible')

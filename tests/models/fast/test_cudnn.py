@@ -129,7 +129,7 @@ import torch
 from torch.testing import assert_close
 from mmtrtvit.models import triton_attention
 from mmtrtvit.models.efficientvit import WindowAttention
-from mmtrtvit.models.fast_efficientvit import FastWindowAttention
+from mmtrtvit.models.fast.efficientvit import FastWindowAttention
 
 torch.manual_seed(0)
 channels, window_size, *kernels = map(int, sys.argv[1:])
