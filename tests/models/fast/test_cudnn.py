@@ -127,7 +127,7 @@ INTERPRETED = """
 import sys
 import torch
 from torch.testing import assert_close
-from mmtrtvit.models import triton_attention
+from mmtrtvit.models.fast import triton_attention
 from mmtrtvit.models.efficientvit import WindowAttention
 from mmtrtvit.models.fast.efficientvit import FastWindowAttention
 
