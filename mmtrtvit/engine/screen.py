@@ -219,7 +219,8 @@ def summary(runner: Runner, config: Config, *, training: bool) -> str:
     else:
         rows['data'] = _data(runner.test_dataloader)
         rows['weights'] = config.get('load_from') or 'none'
-    rows['device'] = _device(model, runner.world_size)
+    if isinstance(model, torch.nn.Module):
+        rows['device'] = _device(model, runner.world_size)
     rows['work dir'] = runner.work_dir
     rows['log'] = next(Path(runner.log_dir).glob('*.log'), runner.log_dir)
     return format_table(rows)
@@ -230,8 +231,11 @@ def _model(model: torch.nn.Module, config: Config) -> str:
     kind = str(backbone.get('type', '')).rpartition('.')[2]
     arch = backbone.get('arch')
     variant = f' {arch.upper()}' if isinstance(arch, str) else ''
+    suffix = f' with {kind}{variant}' if kind else ''
+    if not isinstance(model, torch.nn.Module):  # FlexibleRunner builds it later
+        return f'{config.model.get("type")}{suffix}'
     count = sum(parameter.numel() for parameter in model.parameters())
-    name = type(model).__name__ + (f' with {kind}{variant}' if kind else '')
+    name = type(model).__name__ + suffix
     return f'{name}, {count / 1e6:.1f} M parameters'
 
 
