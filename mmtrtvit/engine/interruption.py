@@ -172,6 +172,8 @@ class EpochLoop(EpochBasedTrainLoop):
 def use_epoch_loop(config: Config) -> None:
     """Lets a training by epochs take :class:`EpochLoop`, unless it has a loop of its own."""
     settings = config.get('train_cfg') or {}
+    if 'runner_type' in config:  # FlexibleRunner has its own way with loops
+        return
     if settings.get('type') == 'EpochBasedTrainLoop' or settings.get('by_epoch'):
         settings.pop('by_epoch', None)
         settings['type'] = 'EpochLoop'
