@@ -155,6 +155,7 @@ def build_runner(config: Config) -> Runner:
     join_processes(config)
     with explaining(config):
         if 'runner_type' in config:
+            _without_best_checkpoint(config)
             runner = RUNNERS.build(config)
             calm(runner.logger, level_of(config.get('log_level') or 'INFO'))
         else:
@@ -169,6 +170,17 @@ def build_runner(config: Config) -> Runner:
     if runner.world_size > 1:
         runner.register_hook(MeanLossHook())
     return runner
+
+
+def _without_best_checkpoint(config: Config) -> None:
+    """Switches ``save_best`` off for MMEngine's FlexibleRunner.
+
+    With it, the checkpoint of an epoch is written again after the validation, and then says that
+    it belongs to the next one: a resumed training would leave out an epoch.
+    """
+    checkpoint = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    if checkpoint.get('save_best'):
+        checkpoint['save_best'] = None
 
 
 def _is_file(path: Any) -> bool:
