@@ -24,7 +24,7 @@ def split_hash(address: str) -> tuple[str, str | None]:
     """Returns an address without its hash, and the hash or its first digits, None without any.
 
     Raises:
-        UserError: If what follows the ``#`` is no SHA-256.
+        UserError: If what follows the ``#`` is not a SHA-256.
     """
     address, _, fragment = address.partition('#')
     if fragment:

@@ -61,7 +61,7 @@ def _register(*prefixes: str) -> Any:
 
 @_register('')
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Loads a local file; whatever is no other kind of address comes here as well."""
+    """Loads a local file; addresses of no other kind come here as well."""
     if is_address(filename):
         known = sorted(prefix.rpartition('?')[2] for prefix in CheckpointLoader._schemes if prefix)
         raise UserError(f'{filename}: of addresses, only these are known: {", ".join(known)}')

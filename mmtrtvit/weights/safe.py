@@ -138,7 +138,7 @@ def _defect_of_format(path: Path) -> str | None:
         return 'is empty'
     if head.startswith(ZIP):
         if path.suffix == SAFETENSORS:  # by which PyTorch goes
-            return 'is no safetensors file, but one of PyTorch: rename it to .pth'
+            return 'is not a safetensors file but a PyTorch one: rename it to .pth'
         if 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
             return f'is a TorchScript archive, a program, {UNSAFE}'
         return None

@@ -92,7 +92,7 @@ write_legacy = functools.partial(torch.save, _use_new_zipfile_serialization=Fals
 KINDS = {
     'zip.pth': (torch.save, 'holds more than weights'),
     'zip.bin': (torch.save, 'holds more than weights'),
-    'zip.safetensors': (torch.save, 'is no safetensors file'),
+    'zip.safetensors': (torch.save, 'is not a safetensors file'),
     'legacy.pth': (write_legacy, 'has the format of PyTorch before 1.6'),
     'tar.pth': (write_tar, 'is a tar archive'),
     'bare.pkl': (write_pickle, 'is a bare pickle'),
