@@ -1,5 +1,6 @@
 """tools/convert_weights.py: what it prints and how it ends."""
 
+import io
 import runpy
 import sys
 from pathlib import Path
@@ -96,15 +97,15 @@ def test_errors_end_it_without_a_traceback(call, args, found):
     assert message.startswith('error: ') and found in message and not printed
 
 
-def test_a_file_that_is_refused_is_converted_only_if_trusted(call, monkeypatch, capfd):
+def test_a_file_that_is_refused_is_converted_only_if_trusted(call, monkeypatch):
     torch.save({'w': torch.ones(2)}, 'old.pth', _use_new_zipfile_serialization=False)
     message, printed = call('old.pth', 'ours.pth')
     assert f'--trust {Path("old.pth").absolute()} OUT' in message and not printed
-    lines = []
-    monkeypatch.setattr(sys.stderr, 'write', lines.append)
+    said = io.StringIO()
+    monkeypatch.setattr(sys, 'stderr', said)
     message, printed = call('--trust', 'old.pth', 'ours.pth')
-    assert 'WARNING: running the code in old.pth, with all your rights' in ''.join(lines)
+    assert 'WARNING: running the code in old.pth, with all your rights' in said.getvalue()
     assert printed == 'written: ours.pth, 1 tensors by the names that they had\n'
     assert torch.load('ours.pth', weights_only=True)['state_dict']['w'].tolist() == [1, 1]
     assert call('--trust', 'old.pth', 'timm.pth', '--to', 'timm')[0] == 2
-    assert '--trust takes no other option' in ''.join(lines)
+    assert '--trust takes no other option' in said.getvalue()
