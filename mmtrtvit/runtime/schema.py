@@ -103,14 +103,17 @@ def _object(value: Any, kind: Any, source: str, key: str) -> Any:
 
 def _first_that_fits(value: Any, kinds: tuple[Any, ...], source: str, key: str) -> Any:
     errors = []
-    for kind in kinds:
-        try:
-            return parse(value, kind, source=source, key=key)
-        except UserError as error:
-            errors.append(error)
-    if any(is_dataclass(kind) for kind in kinds) and isinstance(value, dict):
-        raise errors[[is_dataclass(kind) for kind in kinds].index(True)]
-    raise _wrong(value, ' or '.join(map(_name, kinds)), source, key)
+    try:
+        for kind in kinds:
+            try:
+                return parse(value, kind, source=source, key=key)
+            except UserError as error:
+                errors.append(error)
+        if any(is_dataclass(kind) for kind in kinds) and isinstance(value, dict):
+            raise errors[[is_dataclass(kind) for kind in kinds].index(True)]
+        raise _wrong(value, ' or '.join(map(_name, kinds)), source, key)
+    finally:  # their tracebacks hold all callers, and so a session's memory, in a circle
+        errors.clear()
 
 
 def _wrong(value: Any, expected: str, source: str, key: str) -> UserError:

@@ -120,7 +120,7 @@ def test_every_method_works_on_many_batches_with_flat_memory(source, images, tmp
 
     def watched():
         nonlocal most
-        for batch in batches(images, 14, shape_of=(64, 64)):
+        for batch in batches(images, 14, size=(64, 64)):
             batch['input'] = batch['input'] + np.float32(0)
             alive.append(weakref.ref(batch['input']))
             yield batch

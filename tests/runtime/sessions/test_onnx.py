@@ -44,6 +44,6 @@ def test_inputs_that_the_graph_does_not_take(graph, tmp_path):
 
 def test_a_file_of_another_suffix(tmp_path):
     (tmp_path / 'model.pth').touch()
-    message = r'model.pth is no model by its name, expected \*.onnx, \*.engine, \*.plan, \*.trt'
+    message = r'model.pth: expected a model \*.onnx, \*.engine, \*.plan, \*.trt'
     with pytest.raises(UserError, match=message):
         open_session(tmp_path / 'model.pth')
