@@ -165,8 +165,9 @@ class ProgressHook(Hook):
         if self.every_n_train_iters(runner, 10) and outputs:
             loss = float(torch.as_tensor(outputs.get('loss', 0.0)).detach())
             bar.set_postfix(loss=f'{loss:.4f}', refresh=False)
-        bar.set_description(f'epoch {runner.epoch + 1}', refresh=False)
         bar.update()
+        first = bar.n == bar.initial + 1
+        bar.set_description(f'epoch {runner.epoch + 1}', refresh=first)
 
     def after_train(self, runner: Runner) -> None:
         """Closes the bar."""
