@@ -488,6 +488,42 @@ def test_yaml_runs_no_python(tmp_path, marker, road, tag):
         assert f'{tmp_path}/x.yaml' in str(caught.value)
 
 
+BOMB = '\n'.join(
+    ['a0: &a0 [1, 1]', *(f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]' for i in range(1, 10))]
+)
+MERGED = '\n'.join(
+    [
+        'a0: &a0 {x: 1}',
+        *(f'a{i}: &a{i}\n  <<: [{", ".join([f"*a{i - 1}"] * 9)}]' for i in range(1, 10)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (BOMB, 'line 7: .* more than 1,000,000 values'),
+        (MERGED, 'more than 1,000,000 values'),
+        ('model: &m [1, *m]', 'line 1: .* an alias within its own value'),
+        ('model: &m {a: {b: *m}}', 'line 1: .* an alias within its own value'),
+        (f'model: {"[" * 200}{"]" * 200}', 'line 1: .* more than 100 deep'),
+    ],
+)
+@pytest.mark.parametrize('road', YAML_ROADS)
+def test_yaml_has_limits(tmp_path, road, text, message):
+    (tmp_path / 'x.yaml').write_text(text)
+    (tmp_path / 'child.py').write_text("_base_ = 'x.yaml'\n")
+    (tmp_path / 'child.yml').write_text('_base_: x.yaml\n')
+    with pytest.raises(UserError, match=message):
+        YAML_ROADS[road](tmp_path)
+
+
+def test_aliases_stay(tmp_path):
+    (tmp_path / 'x.yaml').write_text('a: &a [1, 2]\nb: *a\nc: {d: &d {e: 1}}\nf: {<<: *d, g: 2}')
+    config = Config.fromfile(tmp_path / 'x.yaml')
+    assert config.b == [1, 2] and config.f == dict(e=1, g=2)
+
+
 def test_a_yaml_config_that_mmengine_wrote_is_read(tmp_path):
     config = Config(dict(model=dict(sizes=(1, 2), names=['a'], rate=0.5)))
     config.dump(tmp_path / 'x.yaml')
