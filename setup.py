@@ -37,7 +37,13 @@ EXTRAS = {
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'completion': ['shtab'],  # mmtrtvit --print-completion
-    'test': ['mmtrtvit[completion,data,deploy,server,timm]', 'grimp', 'pytest', 'pytest-xdist'],
+    'test': [
+        'mmtrtvit[completion,data,deploy,server,timm]',
+        'grimp',
+        'hypothesis',
+        'pytest',
+        'pytest-xdist',
+    ],
     'lint': ['mypy', 'ruff~=0.17.6'],  # each minor version of ruff may format in its own way
 }
 

@@ -56,6 +56,15 @@ model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        '--fuzz-examples',
+        type=int,
+        default=50,
+        help='how many damaged inputs tests/test_fuzz.py gives to each reader (default: 50)',
+    )
+
+
 def pytest_configure(config):
     """Hides the GPU from all tests but those that ask for it."""
     if config.option.markexpr != 'gpu':

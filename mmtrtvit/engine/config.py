@@ -51,7 +51,11 @@ def read_config(
         _raise(error, path)
     for key in options or {}:
         _check_option(config, key)
-    config.merge_from_dict(dict(options or {}))
+    try:
+        config.merge_from_dict(dict(options or {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        given = ' '.join(f'{key}={value}' for key, value in options.items())
+        raise UserError(f'--cfg-options {given}: {error}') from error
     spread_metainfo(config)
     config.launcher = launcher
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs', path.stem))
@@ -121,8 +125,14 @@ def _check_option(config: Config, key: str) -> None:
     if not parents and leaf not in known and similar(leaf, known):
         _refuse(config, key, f'the config has no {leaf}')
     for depth, part in enumerate([*parents, leaf]):
-        if isinstance(branch, list) and part.isdigit() and int(part) < len(branch):
+        if isinstance(branch, list) and part.isdecimal() and int(part) < len(branch):
             branch = branch[int(part)]
+            if depth == len(parents) and not isinstance(branch, dict):
+                whole = '.'.join(parents)
+                raise UserError(
+                    f'--cfg-options {key}: MMEngine replaces no single value of a list. Give all '
+                    f'of it: {whole}="[...]"'
+                )
         elif isinstance(branch, dict | Config) and (
             depth == len(parents) or branch.get(part) is not None
         ):
