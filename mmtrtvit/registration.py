@@ -24,7 +24,7 @@ MODULES = (
     'mmtrtvit.engine.hooks',
     'mmtrtvit.engine.interruption',
     'mmtrtvit.engine.outputs',
-    'mmtrtvit.engine.plain_yaml',
+    'mmtrtvit.engine.yaml_handler',
     'mmtrtvit.engine.sharded',
     'mmtrtvit.engine.speed',
     'mmtrtvit.weights.loader',

@@ -12,7 +12,7 @@ FLOORS = (
     ('analysis', 'engine'),
     ('models',),
     ('runtime', 'weights'),
-    ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'registration', 'tables'),
+    ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
     ('files',),
     ('errors', 'limits', 'version'),

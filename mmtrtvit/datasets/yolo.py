@@ -72,9 +72,9 @@ def _data_yaml(source: Path) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f'{file} is not a YAML file: {error}') from error
+        content = yaml.load(file.read_text(encoding='utf-8'), PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, UserError) as error:
+        raise UserError(f'{file} cannot be read as YAML: {error}') from error
     if not isinstance(content, dict):
         raise UserError(f'{file} should have the keys names, train and val.')
     if 'kpt_shape' in content:

@@ -1,16 +1,14 @@
-"""YAML without Python tags, for all that MMEngine reads from YAML: configs, ``_base_`` and data.
+"""YAML of plain values, within limits; a tag that would run Python is refused.
 
-MMEngine's own reader runs what a tag such as ``!!python/object/apply`` names. Tuples, which
-MMEngine itself writes into configs, are the one tag that stays.
+Tuples, which MMEngine writes into configs, are the one tag of Python's that is read.
 """
 
 from typing import Any, NoReturn
 
 import yaml
-from mmengine.fileio import YamlHandler, register_handler
 
-from ..errors import UserError
-from ..limits import MAX_YAML_DEPTH, MAX_YAML_VALUES
+from .errors import UserError
+from .limits import MAX_YAML_DEPTH, MAX_YAML_VALUES
 
 PYTHON = 'tag:yaml.org,2002:python/'
 
@@ -76,16 +74,3 @@ def _refuse(loader: PlainLoader, suffix: str, node: yaml.Node) -> NoReturn:
 
 PlainLoader.add_multi_constructor(PYTHON, _refuse)
 PlainLoader.add_constructor(f'{PYTHON}tuple', _tuple)
-
-
-@register_handler(['yaml', 'yml'])
-class PlainYamlHandler(YamlHandler):
-    """MMEngine's handler of YAML with another loader."""
-
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Reads a file.
-
-        Raises:
-            UserError: If it has another Python tag than that of tuples.
-        """
-        return super().load_from_fileobj(file, **{'Loader': PlainLoader, **kwargs})
