@@ -14,6 +14,7 @@ import yaml
 
 from ..errors import UserError, did_you_mean, listed
 from ..media import IMAGES
+from ..plain_yaml import PlainLoader
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
 from .images import find_images
 

@@ -1,6 +1,6 @@
-"""PlainYamlHandler: MMEngine's reader of YAML, for configs, ``_base_`` and data, without Python tags.
+"""PlainYamlHandler: what MMEngine reads YAML with, configs, ``_base_`` and data alike.
 
-MMEngine's own runs what a tag such as ``!!python/object/apply`` names.
+MMEngine's own handler runs what a tag such as ``!!python/object/apply`` names.
 """
 
 from typing import Any

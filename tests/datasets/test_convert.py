@@ -217,7 +217,7 @@ LABEL = 'labels/train/a.txt'
     'break_it, parts',
     [
         (remove('data.yaml'), ['has no data.yaml', 'names the classes']),
-        (change('data.yaml', 'names: [a\n'), ['data.yaml is not a YAML file']),
+        (change('data.yaml', 'names: [a\n'), ['data.yaml cannot be read as YAML']),
         (change('data.yaml', '- cat\n'), ['should have the keys names, train and val']),
         (change('data.yaml', 'train: images/train\nval: images/val\n'), ['names should be a list']),
         (
