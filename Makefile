@@ -6,14 +6,15 @@ READY  := $(VENV)/.ready
 DEMOS := $(patsubst configs/demo/%.py,demo-%,$(wildcard configs/demo/*.py))
 RUNS  := work_dirs/demo
 
-.PHONY: help setup demo demo-all $(DEMOS) test lint clean
+.PHONY: help setup demo demo-all $(DEMOS) test endurance lint clean
 
 help:
-	@echo 'make demo      set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
-	@echo 'make demo-all  the same for each of configs/demo: boxes, masks and label maps'
-	@echo 'make test      set up, then run the tests'
-	@echo 'make lint      set up, then check the style and the types of the code'
-	@echo 'make clean     remove the virtual environment, the generated data and the results of demos'
+	@echo 'make demo       set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
+	@echo 'make demo-all   the same for each of configs/demo: boxes, masks and label maps'
+	@echo 'make test       set up, then run the tests'
+	@echo 'make endurance  set up, then kill a training 50 times and look at 10,000 images, 500 of them bad'
+	@echo 'make lint       set up, then check the style and the types of the code'
+	@echo 'make clean      remove the virtual environment, the generated data and the results of demos'
 	@echo
 	@echo 'One demo alone:' $(DEMOS)
 
@@ -39,6 +40,9 @@ $(DEMOS): demo-%: $(READY)
 # One process per core, each with one thread: small models gain nothing from more.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+endurance: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/endurance.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
