@@ -80,8 +80,9 @@ def main(args: argparse.Namespace) -> None:
         (folder / 'small.py').write_text(CONFIG)
         call(['make-shapes', 'data/shapes', '--train', '64', '--val', '40', '--size', '96'], folder)
         rows, problems = kill_trainings(folder, args.kills, rng)
-        call(['deploy', ROOT / 'configs/deploy/onnxruntime.py', 'small.py', 'whole',
-              'data/shapes/images/validation', '--work-dir', 'export'], folder)  # fmt: skip
+        image = next(folder.glob('data/shapes/images/validation/*'))
+        deploy_config = ROOT / 'configs/deploy/onnxruntime.py'
+        call(['deploy', deploy_config, 'small.py', 'whole', image, '--work-dir', 'export'], folder)
         again = True
         rounds = 0
         while again:
@@ -197,9 +198,12 @@ def look_at_images(folder: Path, count: int, rng: random.Random) -> tuple[dict, 
     printed = log.read_text()
     if code:
         return {}, [f'the runtime ended with {code}: {printed[-500:]}']
-    results = defaultdict(list)
-    for each in json.loads((folder / 'results/predictions.json').read_text()):
-        results[each['file_name']].append((each['category_id'], each['score'], each['bbox']))
+    predictions = json.loads((folder / 'results/predictions.json').read_text())
+    names = {image['id']: image['file_name'] for image in predictions['images']}
+    results: dict[str, list] = {name: [] for name in names.values()}
+    for each in predictions['annotations']:
+        found = each['category_id'], each['score'], each['bbox']
+        results[names[each['image_id']]].append(found)
     kinds: dict[str, set[str]] = defaultdict(set)
     for name, original in originals.items():
         kinds[original].add(json.dumps(results[name]) if name in results else 'none')

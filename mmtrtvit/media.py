@@ -106,7 +106,9 @@ def find_media(
             problems.append(f'{name} {_why_nothing(path)}')
         for file, below in files:
             absolute = Path(os.path.abspath(file))
-            if exclude is None or exclude.absolute() not in absolute.parents:
+            if not file.is_file():
+                problems.append(f'{file} {_why_nothing(file)}')
+            elif exclude is None or exclude.absolute() not in absolute.parents:
                 found.setdefault(absolute, (file, below))
     names = [below for _, below in found.values()]
     if len({*names}) < len(names):  # the same name in several folders
@@ -124,15 +126,19 @@ def find_media(
 
 
 def _expand(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields the images and videos of a file, folder or pattern, with their paths below it."""
+    """Yields the images and videos of a file, folder or pattern, with their paths below it.
+
+    What has the name of one in a folder, but is a broken link or a pipe, is among them.
+    """
     if path.is_file():
         if path.suffix.lower() in IMAGES + VIDEOS:
             yield path, Path(path.name)
     elif path.is_dir():
         for file in sorted(path.rglob('*')):
             below = file.relative_to(path)
-            if file.is_file() and not any(part.startswith('.') for part in below.parts):
-                yield from ((file, below) for file, _ in _expand(file))
+            hidden = any(part.startswith('.') for part in below.parts)
+            if file.suffix.lower() in IMAGES + VIDEOS and not hidden and not file.is_dir():
+                yield file, below
     elif glob.has_magic(str(path)) and not os.path.lexists(path):
         for match in sorted(glob.glob(str(path), recursive=True)):
             if Path(match).exists():

@@ -183,6 +183,9 @@ def test_what_is_no_ordinary_file_is_told_and_left_out(folder):
     assert 'pipe.jpg is neither a file nor a folder, but a device, pipe or socket.' in problems
     assert 'gone.jpg is a link to nowhere.jpg, which does not exist.' in problems
     assert 'loop is a link to loop, which does not exist.' in problems
+    found, problems = names_of(['.'])
+    assert [name for name, _ in found] == ['a.jpg', 'sub/b.jpg']
+    assert [problem.split()[0] for problem in problems] == ['gone.jpg', 'pipe.jpg']
 
 
 def test_names_that_are_no_text(folder):
