@@ -25,7 +25,10 @@ SCHEMA: dict[str, Any] = {
     'codebase_config': {'type': None, 'task': None, 'model_type': None, 'with_argmax': None},
     'backend_config': {
         'type': None,
+        'precision': None,
         'common_config': {
+            'op_block_list': None,
+            'node_block_list': None,
             'fp16_mode': None,
             'int8_mode': None,
             'max_workspace_size': None,
@@ -45,7 +48,7 @@ SCHEMA: dict[str, Any] = {
     },
 }
 IGNORED = {
-    '': {'ir_config', 'use_efficientnms'},
+    '': {'ir_config', 'partition_config', 'use_efficientnms'},
     'onnx_config': {
         'type',
         'export_params',
@@ -55,11 +58,18 @@ IGNORED = {
         'verbose',
     },
     'codebase_config': {'post_processing', 'update_config', 'export_postprocess_mask'},
-    'backend_config.common_config': {'max_batch_size'},
+    'backend_config.common_config': {
+        'max_batch_size',
+        'min_positive_val',
+        'max_finite_val',
+        'keep_io_types',
+        'disable_shape_infer',
+    },
     'calib_config': {'create_calib', 'calib_file'},
 }
 TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
 BACKENDS = ('onnxruntime', 'tensorrt')
+PRECISIONS = ('fp32', 'fp16', 'int8')
 # Exporters of PyTorch and the opset that each writes.
 TORCHSCRIPT, DYNAMO = 'torchscript', 'dynamo'
 EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
@@ -111,7 +121,9 @@ class DeploySettings:
         pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
         preprocessing: Whether the graph takes uint8 images ``(B, H, W, 3)``, BGR.
         with_argmax: Whether a segmentor returns label maps.
-        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
+        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``, that of the ONNX file.
+        half_allowed: Whether TensorRT may compute in half precision what an INT8 file has in single
+            precision.
         calibration: For INT8.
         profiles: For TensorRT.
         common: What else ``backend_config.common_config`` says.
@@ -129,6 +141,7 @@ class DeploySettings:
     preprocessing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
+    half_allowed: bool = False
     calibration: Calibration = field(default_factory=Calibration)
     profiles: list[InputShapes] = field(default_factory=list)
     common: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +157,11 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
     Raises:
         UserError: If a key is unknown, a value is not allowed, or two contradict.
     """
+    if config.get('partition_config'):
+        raise UserError(
+            'partition_config: a graph that tools/deploy.py writes holds all of the model, from '
+            'the images to the detections. Leave it out.'
+        )
     _check_keys(config, SCHEMA)
     onnx = config.get('onnx_config') or {}
     codebase = config.get('codebase_config') or {}
@@ -166,13 +184,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             f"onnx_config.input_names is {onnx['input_names']}, but graphs take ['input'] "
             '(and sizes). Leave it out.'
         )
-    if common.get('fp16_mode') and common.get('int8_mode'):
-        raise UserError(
-            'backend_config.common_config: fp16_mode and int8_mode are both set. '
-            'An ONNX file has one precision; set one of them.'
-        )
-    precision = 'fp16' if common.pop('fp16_mode', False) else 'fp32'
-    precision = 'int8' if common.pop('int8_mode', False) else precision
+    precision, half_allowed = _precision(backend, common)
     shape = _size(onnx.get('input_shape'))
     axes = (onnx.get('dynamic_axes') or {}).get('input')
     dynamic = set(axes) if axes is not None else {0, 2, 3} - ({2, 3} if shape else set())
@@ -196,6 +208,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         preprocessing=bool(onnx.get('preprocessing', False)),
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
+        half_allowed=half_allowed,
         calibration=_calibration(config.get('calib_config') or {}),
         profiles=[
             _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
@@ -234,6 +247,31 @@ def _check_task(codebase: dict, scope: str) -> None:
             f'codebase_config.model_type is {codebase["model_type"]!r}, expected '
             "'end2end': the graph holds all of the model."
         )
+
+
+def _precision(backend: dict, common: dict) -> tuple[str, bool]:
+    """Precision of the file, and whether an engine of an INT8 file may have half layers, too.
+
+    Takes what says so out of ``common``.
+    """
+    modes = {name for name in ('fp16', 'int8') if common.pop(f'{name}_mode', False)}
+    for key in ('op_block_list', 'node_block_list'):
+        if common.pop(key, None):
+            raise UserError(
+                f'backend_config.common_config.{key}: which layers are half is not for a config to '
+                'say here: backbone, neck and heads are, post-processing is not. Leave it out.'
+            )
+    named = backend.get('precision')
+    if named is None:
+        precision = 'int8' if 'int8' in modes else 'fp16' if modes else 'fp32'
+        return precision, modes == {'fp16', 'int8'}
+    _one_of('backend_config.precision', named, PRECISIONS)
+    if not modes <= {named, 'fp16' if named == 'int8' else named}:
+        raise UserError(
+            f'backend_config.precision is {named!r}, but common_config sets '
+            f'{", ".join(f"{mode}_mode" for mode in sorted(modes))}. Leave one of them out.'
+        )
+    return named, named == 'int8' and 'fp16' in modes
 
 
 def _one_of(key: str, value: Any, allowed: Any) -> None:

@@ -107,6 +107,47 @@ def test_values_from_the_command_line():
     assert settings.calibration.num_images == 7
 
 
+# Of half precision in ONNX Runtime; MMDeploy's defaults.
+CONVERTER = dict(
+    min_positive_val=1e-7,
+    max_finite_val=1e4,
+    keep_io_types=False,
+    disable_shape_infer=False,
+    op_block_list=None,
+    node_block_list=None,
+)
+
+
+@pytest.mark.parametrize(
+    'backend, precision, half_allowed',
+    [
+        (dict(type='onnxruntime'), 'fp32', False),
+        (dict(type='onnxruntime', precision='fp16', common_config=CONVERTER), 'fp16', False),
+        (dict(type='onnxruntime', precision='int8'), 'int8', False),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=False)), 'fp32', False),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=True)), 'fp16', False),
+        (dict(type='tensorrt', common_config=dict(int8_mode=True)), 'int8', False),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=True, int8_mode=True)), 'int8', True),
+        (
+            dict(type='tensorrt', precision='int8', common_config=dict(fp16_mode=True)),
+            'int8',
+            True,
+        ),
+        (
+            dict(type='tensorrt', precision='fp16', common_config=dict(fp16_mode=True)),
+            'fp16',
+            False,
+        ),
+    ],
+)
+def test_precision_as_mmdeploys_configs_write_it(tmp_path, backend, precision, half_allowed):
+    calibration = dict(create_calib=True, calib_file='calib_data.h5')
+    settings = read(tmp_path, backend_config=backend, calib_config=calibration)
+    assert (settings.backend, settings.precision) == (backend['type'], precision)
+    assert settings.half_allowed is half_allowed
+    assert not {'fp16_mode', 'int8_mode', 'op_block_list'} & settings.common.keys()
+
+
 @pytest.mark.parametrize(
     'config, message',
     [
@@ -149,8 +190,20 @@ def test_values_from_the_command_line():
             'a graph of fixed size needs',
         ),
         (
-            dict(backend_config=dict(common_config=dict(fp16_mode=True, int8_mode=True))),
-            'fp16_mode and int8_mode are both set',
+            dict(backend_config=dict(precision='fp32', common_config=dict(fp16_mode=True))),
+            "backend_config.precision is 'fp32', but common_config sets fp16_mode",
+        ),
+        (
+            dict(backend_config=dict(precision='fp8')),
+            "backend_config.precision is 'fp8', expected one of: fp32, fp16, int8",
+        ),
+        (
+            dict(backend_config=dict(precision='fp16', common_config=dict(op_block_list=['Add']))),
+            'common_config.op_block_list: which layers are half is not for a config to say',
+        ),
+        (
+            dict(partition_config=dict(type='two_stage', apply_marks=True)),
+            'partition_config: a graph that tools/deploy.py writes holds all of the model',
         ),
         (dict(calib_config=dict(method='best')), "calib_config.method is 'best'"),
         (dict(calib_config=dict(num_images=0)), 'num_images is 0'),

@@ -21,6 +21,13 @@ NUMPY = {
     'UINT8': np.uint8,
     'INT8': np.int8,
 }
+LAYERS = dict(
+    Constant='CONSTANT',
+    Cast='CAST',
+    DequantizeLinear='DEQUANTIZE',
+    QuantizeLinear='QUANTIZE',
+    TopK='TOPK',
+)
 DTYPES = {np.dtype(kind): name for name, kind in NUMPY.items()}
 
 
@@ -245,7 +252,7 @@ def _layers(trt, model):
             for name in node.output
             if types.get(name)
         ]
-        kind = dict(Constant='CONSTANT', Cast='CAST', TopK='TOPK').get(node.op_type, 'ELEMENTWISE')
+        kind = LAYERS.get(node.op_type, 'ELEMENTWISE')
         layers.append(
             _made(
                 trt,

@@ -22,6 +22,7 @@ from ...graphs.rules import OPSETS
 from ...graphs.tensorrt_limits import MAX_TOP_K
 from ...settings import EXPORTERS, GRID, MATRIX, TORCHSCRIPT
 from .options import (
+    INT8_FP16,
     EngineOptions,
     OnnxGraph,
     Profile,
@@ -52,7 +53,7 @@ class EngineReport:
     Attributes:
         path: The engine.
         tensorrt: Version of TensorRT.
-        precision: ``'fp32'``, ``'tf32'``, ``'fp16'`` or ``'int8'``.
+        precision: ``'fp32'``, ``'tf32'``, ``'fp16'``, ``'int8'`` or ``'int8_fp16'``.
         strongly_typed: Whether every layer has the type that the file says.
         profiles: Ranges of the inputs' shapes.
         megabytes: Size of the engine.
@@ -110,6 +111,12 @@ def build_engine(
         ) from error
     start = time.perf_counter()
     notes: list[str] = []
+    if precision == INT8_FP16 and not hasattr(trt.BuilderFlag, 'FP16'):
+        precision = 'int8'
+        notes.append(
+            f'TensorRT {trt.__version__} chooses no types itself: what the file has in single '
+            'precision beside INT8 stays so.'
+        )
     strongly_typed = _is_strongly_typed(trt, options, precision, graph)
     network = builder.create_network(_network_flags(trt, strongly_typed))
     parser = _parse(trt, network, logger, graph, options)
@@ -175,12 +182,17 @@ def _is_strongly_typed(
     """Decides, or says why what was asked for cannot be."""
     possible = hasattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
     optional = hasattr(trt.BuilderFlag, 'FP16')
-    chosen_by_tensorrt = precision == 'fp16' and not graph.half
+    chosen_by_tensorrt = precision == INT8_FP16 or precision == 'fp16' and not graph.half
     version = f'TensorRT {trt.__version__}'
     if options.strongly_typed and not possible:
         raise UserError(f'{version} has no strongly typed networks: leave strongly_typed out.')
     if options.strongly_typed is False and not optional:
         raise UserError(f'{version} has strongly typed networks alone: leave strongly_typed out.')
+    if precision == INT8_FP16 and options.strongly_typed:
+        raise UserError(
+            f'precision is {INT8_FP16}, but a strongly typed network has only the half layers that '
+            'the file has: leave strongly_typed out, or take precision int8.'
+        )
     if chosen_by_tensorrt and (options.strongly_typed or not optional):
         raise UserError(
             f'precision is fp16, but {graph.path} has single precision, and a strongly typed '
@@ -265,9 +277,9 @@ def _set_precision(
         config.set_flag(trt.BuilderFlag.TF32)
     if strongly_typed:
         return
-    if precision == 'fp16' or graph.half:
+    if 'fp16' in precision or graph.half:
         config.set_flag(trt.BuilderFlag.FP16)
-    if precision == 'int8':
+    if 'int8' in precision:
         config.set_flag(trt.BuilderFlag.INT8)
 
 
@@ -277,7 +289,8 @@ def _hold_single_precision(
     """Holds post-processing at single precision: its coordinates are too large for half.
 
     In a file with half weights these are the layers that it has in single precision. In others they
-    are the layers of no module of the model.
+    are the layers of no module of the model, but for QuantizeLinear and DequantizeLinear, which go
+    with the layers that they feed.
     """
     if not graph.half and not any(module_of(name) for name, _ in graph.nodes):
         notes.append(
@@ -286,7 +299,8 @@ def _hold_single_precision(
         )
         return
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    fixed = (trt.LayerType.CONSTANT, getattr(trt.LayerType, 'CAST', None))
+    kinds = trt.LayerType
+    fixed = (kinds.CONSTANT, kinds.QUANTIZE, kinds.DEQUANTIZE, getattr(kinds, 'CAST', None))
     for layer in map(network.get_layer, range(network.num_layers)):
         if layer.type in fixed or not graph.half and module_of(layer.name):
             continue

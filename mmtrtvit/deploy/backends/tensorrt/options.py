@@ -11,7 +11,8 @@ from ....errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from ...settings import DeploySettings
 
-PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8')
+INT8_FP16 = 'int8_fp16'  # INT8, and the rest in half precision where TensorRT finds that faster
+PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8', INT8_FP16)
 HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
 LEVELS = range(6)
 
@@ -32,9 +33,10 @@ class EngineOptions:
     """How to build an engine.
 
     Attributes:
-        precision: ``'fp32'``, ``'tf32'``, ``'fp16'`` or ``'int8'``; None for what the ONNX file
-            has. INT8 needs a file with QuantizeLinear; FP16 one with half weights, except that
-            TensorRT up to 10 can choose half layers of a single precision file itself.
+        precision: ``'fp32'``, ``'tf32'``, ``'fp16'``, ``'int8'`` or ``'int8_fp16'``; None for what
+            the ONNX file has. INT8 needs a file with QuantizeLinear; FP16 one with half weights,
+            except that TensorRT up to 10 can choose half layers of a single precision file itself,
+            as it does for ``'int8_fp16'`` with the layers that are not INT8.
         strongly_typed: Whether every layer has the type that the file says; None for yes wherever
             TensorRT and the file allow it.
         workspace: Most bytes of a layer's scratch memory; None for all of the GPU's.
@@ -72,13 +74,15 @@ class EngineOptions:
 def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profile]]:
     """Returns what a deploy config says about the engine."""
     common = settings.common
-    precision = (
-        'tf32' if common.get('tf32') and settings.precision == 'fp32' else (settings.precision)
-    )
+    precision = settings.precision
+    if precision == 'fp32' and common.get('tf32'):
+        precision = 'tf32'
+    if precision == 'int8' and settings.half_allowed:
+        precision = INT8_FP16
     options = EngineOptions(
         precision,
         None,
-        common.get('max_workspace_size'),
+        common.get('max_workspace_size') or None,  # MMDeploy's 0 means no limit
         common.get('builder_optimization_level'),
         common.get('hardware_compatibility') or 'none',
         bool(common.get('version_compatible')),
@@ -150,12 +154,12 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
         UserError: If the file is of another precision.
     """
     asked = options.precision or graph.precision
-    if asked == 'int8' and graph.precision != 'int8':
+    if asked in ('int8', INT8_FP16) and graph.precision != 'int8':
         raise UserError(
-            f'precision is int8, but {graph.path} has no QuantizeLinear: export it '
+            f'precision is {asked}, but {graph.path} has no QuantizeLinear: export it '
             'with backend_config.common_config.int8_mode=True.'
         )
-    if asked != graph.precision and graph.precision != 'fp32':
+    if asked != graph.precision and graph.precision != 'fp32' and asked != INT8_FP16:
         raise UserError(
             f'precision is {asked}, but {graph.path} is a graph of {graph.precision}: '
             'export it anew, or leave the precision out.'
@@ -290,12 +294,12 @@ def trtexec_command(
     ]
     if options.precision == 'fp32':
         words.append('--noTF32')
-    chosen_by_tensorrt = options.precision == 'fp16' and not half
+    chosen_by_tensorrt = options.precision == INT8_FP16 or options.precision == 'fp16' and not half
     if chosen_by_tensorrt or options.strongly_typed is False:
         words += [
             f'--{name}'
             for name in ('fp16', 'int8')
-            if options.precision == name or name == 'fp16' and half
+            if name in options.precision or name == 'fp16' and half
         ]
     else:
         words.append('--stronglyTyped')

@@ -79,6 +79,26 @@ def test_half_layers_of_a_single_precision_file_end_behind_the_heads(stand_in, p
     assert report.notes == ['Post-processing is held at single precision.']
 
 
+@pytest.mark.parametrize('version', VERSIONS)
+def test_what_is_not_int8_may_be_half(stand_in, graph, tmp_path, version):
+    stand_in(version)
+    path = graph(tmp_path / 'end2end.onnx', 'int8')
+    report = build_engine(
+        path,
+        tmp_path / 'end2end.engine',
+        options=EngineOptions('int8_fp16'),
+        profiles=[dict(input=RANGE)],
+    )
+    plan = plan_of(report.path)
+    if version.startswith('11'):
+        assert plan['flags'] == {'TF32'} and plan['typed'] and report.precision == 'int8'
+        assert 'stays so' in report.notes[0]
+    else:
+        assert plan['flags'] == {'FP16', 'INT8', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'}
+        assert not plan['typed'] and report.precision == 'int8_fp16'
+        assert plan['held'] == ['/Sum', '/Add']
+
+
 def test_a_weakly_typed_half_file_keeps_its_single_precision(stand_in, graph, tmp_path):
     stand_in('8.6.1')
     path = graph(tmp_path / 'end2end.onnx', 'fp16')
@@ -106,6 +126,14 @@ def test_a_file_without_names_of_modules_is_told(stand_in, graph, tmp_path):
         ('8.6.1', 'fp32', dict(strongly_typed=True), '8.6.1 has no strongly typed networks'),
         ('11.4.0.106', 'fp32', dict(strongly_typed=False), 'has strongly typed networks alone'),
         ('10.0.1', 'fp32', dict(precision='int8'), 'has no QuantizeLinear'),
+        ('10.0.1', 'fp16', dict(precision='int8_fp16'), 'has no QuantizeLinear'),
+        (
+            '10.0.1',
+            'int8',
+            dict(precision='int8_fp16', strongly_typed=True),
+            'only the half layers that the file has',
+        ),
+        ('10.0.1', 'int8', dict(precision='fp16'), 'is a graph of int8'),
         ('10.0.1', 'fp16', dict(precision='fp32'), 'is a graph of fp16'),
         (
             '10.0.1',
@@ -305,6 +333,9 @@ def test_a_deploy_config_says_how_to_build():
     )
     config.backend_config.common_config = dict(fp16_mode=True, tf32=True)
     assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions('fp16')
+    common = dict(fp16_mode=True, int8_mode=True, max_workspace_size=0)
+    config.backend_config.common_config = common
+    assert read_options(read_settings(config, 'mmdet'))[0] == EngineOptions('int8_fp16')
 
 
 @pytest.mark.parametrize('text', ['input', 'input:', 'input:1x', ':1x2', 'input:1xa'])
@@ -394,6 +425,7 @@ def test_the_command_that_is_shown_builds_the_engine(
         ('fp32', EngineOptions('fp16'), {'--fp16'}, {'--stronglyTyped', '--int8'}),
         ('fp16', EngineOptions(), {'--stronglyTyped'}, {'--fp16', '--noTF32'}),
         ('int8', EngineOptions(strongly_typed=False), {'--int8'}, {'--stronglyTyped', '--fp16'}),
+        ('int8', EngineOptions('int8_fp16'), {'--int8', '--fp16'}, {'--stronglyTyped'}),
         (
             'fp32',
             EngineOptions('fp32', None, 1 << 31, 3, 'same_compute_capability', True),
