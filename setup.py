@@ -41,6 +41,8 @@ EXTRAS = {
         'mmtrtvit[completion,data,deploy,server,timm]',
         'grimp',
         'hypothesis',
+        'onnx-graphsurgeon',  # polygraphy's linter needs it
+        'polygraphy',
         'pytest',
         'pytest-xdist',
     ],

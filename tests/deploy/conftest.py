@@ -2,8 +2,12 @@
 
 import functools
 import importlib
+import json
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
@@ -84,6 +88,87 @@ def exported(exportable, export_any_size, tmp_path_factory):
         return export_any_size(exportable(name), path, exporter, slimmed=slimmed)
 
     return make
+
+
+def _checker(path):
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
+def _shapes(path):
+    model = onnx.load(path)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+
+
+def _onnxslim(path):
+    import onnxslim
+
+    again = onnxslim.slim(onnx.load(path))
+    onnx.checker.check_model(again, full_check=True)
+    _expect_same(path, _outputs(again))
+
+
+def _opset_21(path):
+    newer = onnx.version_converter.convert_version(onnx.load(path), 21)
+    onnx.checker.check_model(newer, full_check=True)
+    _expect_same(path, _outputs(newer))
+
+
+def _polygraphy(path):
+    pytest.importorskip('onnx_graphsurgeon')
+    polygraphy = pytest.importorskip('polygraphy.tools')
+    report = Path(path).with_name('lint.json')
+    assert polygraphy.main(['check', 'lint', str(path), '-o', str(report)]) == 0
+    assert json.loads(report.read_text())['lint_entries'] == []
+
+
+def _openvino(path):
+    """INT8 is only loaded: without VNNI, OpenVINO's sums of products of integers overflow."""
+    openvino = pytest.importorskip('openvino')
+    compiled = openvino.Core().compile_model(path, 'CPU')
+    if not _quantized(path):
+        _expect_same(path, list(compiled(_inputs(onnx.load(path))).values()))
+
+
+def _opencv(path):
+    """OpenCV 4 knows no sizes that change; 5.0 enlarges maps of one place, as UPerNet's, wrongly."""
+    cv2 = pytest.importorskip('cv2', minversion='5')
+    net = cv2.dnn.readNetFromONNX(str(path))
+    model = onnx.load(path)
+    for name, value in _inputs(model).items():
+        net.setInput(value, name)
+    found = net.forward([output.name for output in model.graph.output])
+    if not _quantized(path) and 'psp_modules' not in str(model.graph):
+        _expect_same(path, found)
+
+
+TOOLS = _checker, _shapes, _onnxslim, _opset_21, _polygraphy, _openvino, _opencv
+
+
+@pytest.fixture(params=TOOLS, ids=lambda tool: tool.__name__.strip('_'))
+def tool(request):
+    """A tool of others that takes the path of an ONNX file, and fails if it does not like it."""
+    return request.param
+
+
+def _inputs(model):
+    x = np.random.default_rng(0).standard_normal((1, 3, 96, 128), dtype=np.float32)
+    values = dict(input=x, sizes=np.array([[96, 128]], np.float32))
+    return {value.name: values[value.name] for value in model.graph.input}
+
+
+def _outputs(model):
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, _inputs(model))
+
+
+def _expect_same(path, found):
+    expected = _outputs(onnx.load(path))
+    for ours, theirs in zip(expected, found, strict=True):
+        difference = np.abs(ours.astype(np.float32) - np.reshape(theirs, ours.shape))
+        assert difference.max() <= 0.02 * max(1, np.abs(ours).max())
+
+
+def _quantized(path):
+    return any(node.op_type == 'QuantizeLinear' for node in onnx.load(path).graph.node)
 
 
 def _build(name):

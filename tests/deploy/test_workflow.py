@@ -95,6 +95,10 @@ def test_the_file_finds_what_pytorch_finds(exported):
     assert np.abs(ours.astype(int) - theirs).max() < 30
 
 
+def test_every_tool_takes_the_file(exported, tool):
+    tool(exported[1].onnx)
+
+
 def test_pytorch_is_compared_without_tf32(monkeypatch, tmp_path):
     predict, seen = workflow.Predictor.__call__, []
 
@@ -199,17 +203,32 @@ def test_what_onnx_runtime_computes_faster_is_for_it_alone(
     assert isinstance(module.backbone, OnnxBackbone) == expected
 
 
-@pytest.mark.parametrize('name', ['mask_rcnn', 'fpn'])
-@pytest.mark.parametrize('precision', ['fp16', 'int8'])
-def test_lower_precision_is_compared_but_not_judged(name, precision, tmp_path):
-    settings = DeploySettings(precision=precision, calibration=Calibration(num_images=2))
-    result = deploy(
-        settings,
-        read_config(f'{name}.py'),
-        checkpoint=f'{name}.pth',
-        images=images(),
-        work_dir=tmp_path,
-    )
+@pytest.fixture(scope='module', params=['mask_rcnn', 'fpn'])
+def lower_model(request):
+    return request.param
+
+
+@pytest.fixture(scope='module', params=['fp16', 'int8'])
+def lower(request, lower_model, folder):
+    """A model's name, its precision and what deploying it gave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = deploy(
+            DeploySettings(precision=request.param, calibration=Calibration(num_images=2)),
+            read_config(f'{lower_model}.py'),
+            checkpoint=f'{lower_model}.pth',
+            images=images(),
+            work_dir=f'deployed {lower_model} {request.param}',
+        )
+    return lower_model, request.param, result
+
+
+def test_every_tool_takes_the_file_of_lower_precision(lower, tool):
+    tool(lower[2].onnx)
+
+
+def test_lower_precision_is_compared_but_not_judged(lower):
+    name, precision, result = lower
     assert result.verified and not all(each.within for each in result.differences)
     if name == 'fpn':
         assert result.differences[0].mean < 0.1

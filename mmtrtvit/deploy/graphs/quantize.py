@@ -300,6 +300,7 @@ def _quantized(
     quantized = quantizer.model.model
     del quantized.graph.value_info[:]
     _restore_other_inputs(quantized.graph, {node.name for node in layers})
+    quantizer.model.topological_sort()  # the pairs were put behind the layers that they feed
     return quantized
 
 

@@ -106,8 +106,7 @@ class Grid:
         rows, columns = ((side + (window_size - 1)) // window_size for side in (height, width))
 
         y, z = (
-            torch.arange(count * window_size).clamp(max=side) + 1
-            for count, side in ((rows, height), (columns, width))
+            _places(count * window_size, side) for count, side in ((rows, height), (columns, width))
         )
         split = (y * (width + 2)).view(-1, 1, window_size, 1) + z.view(-1, 1, window_size)
         split = split.view(-1).to(x.device) * heads
@@ -117,6 +116,15 @@ class Grid:
         merge = row.view(-1, 1) + (z // window_size * window_size**2 + z % window_size)
         merge = merge.view(-1).to(x.device)
         return cls(height, width, [split + head for head in range(heads)], merge)
+
+
+def _places(count: int, side: int) -> Tensor:
+    """``1, 2, ..., side, 0, 0, ...``: places within a border, and the border for all others.
+
+    By arithmetic: OpenCV limits no integers of 64 bits.
+    """
+    index = torch.arange(count)
+    return (index + 1) * (index < side)
 
 
 class OnnxWindowAttention(nn.Module):

@@ -80,6 +80,12 @@ def test_the_file_is_small_and_every_younger_release_takes_it(pair):
     assert {problem.op for problem in check_graph(result.path, '8.6')} == {'DequantizeLinear'}
 
 
+def test_every_tool_takes_the_file(pair, tool):
+    if 'mask_rcnn' in pair[2]:
+        pytest.skip('tests/deploy/test_workflow.py checks that of a smaller one')
+    tool(pair[1].path)
+
+
 def test_weights_may_stay_float_for_older_releases(source, images, tmp_path):
     result = quantize(
         source,
