@@ -5,6 +5,7 @@ Examples:
       --min-shapes input:1x3x320x320 --opt-shapes input:1x3x800x1344 \
       --max-shapes input:4x3x1344x1344
   python tools/onnx2tensorrt.py fixed_size.onnx fixed_size.engine --optimization-level 5
+  python tools/onnx2tensorrt.py retrained.onnx retrained.engine --refit refittable.engine
 
 --min-shapes, --opt-shapes and --max-shapes may be given several times, once for each profile.
 Ends with exit code 0 if there is an engine, 3 if there is no TensorRT or no GPU here, 1 otherwise.
@@ -18,12 +19,14 @@ from mmtrtvit.deploy.backends.tensorrt.options import (
     HARDWARE,
     LEVELS,
     PRECISIONS,
+    WEIGHTS,
     EngineOptions,
     ShapeRange,
     parse_shapes,
 )
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.sessions.tensorrt_package import NoTensorRT
 from mmtrtvit.tables import format_table
 
 UNAVAILABLE = 3
@@ -78,13 +81,41 @@ def parse_args() -> argparse.Namespace:
         action='store_false',
         help='keep no measurements in ENGINE.timing for the next build',
     )
+    parser.add_argument(
+        '--weights',
+        choices=WEIGHTS,
+        default=WEIGHTS[0],
+        help='refittable: others may take their place later; stripped: build an engine without them '
+        '(default: fixed)',
+    )
+    parser.add_argument(
+        '--refit',
+        metavar='OLD_ENGINE',
+        help='build nothing: write this engine, of refittable or stripped weights, with those of '
+        'the ONNX file',
+    )
+    parser.add_argument(
+        '--dla-core',
+        type=int,
+        metavar='N',
+        help='let this accelerator for deep learning compute what it can, and the GPU the rest',
+    )
     parser.add_argument('--verbose', action='store_true', help='print all that TensorRT says')
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
+    from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
 
+    if args.refit:
+        try:
+            done = refit_engine(args.refit, args.onnx, args.engine)
+        except NoTensorRT as error:
+            print(error)
+            raise SystemExit(UNAVAILABLE) from error
+        print(f'{done.path}: {done.megabytes:.1f} MB, refitted in {done.seconds:.1f} s')
+        return
     options = EngineOptions(
         args.precision,
         args.strongly_typed,
@@ -93,6 +124,8 @@ def main(args: argparse.Namespace) -> None:
         args.hardware_compatibility,
         args.version_compatible,
         args.timing_cache,
+        args.weights,
+        args.dla_core,
     )
     profiles = read_profiles(args.min_shapes, args.opt_shapes, args.max_shapes)
     bar = tqdm(bar_format='{desc} {elapsed}', leave=False, disable=None)

@@ -36,6 +36,8 @@ SCHEMA: dict[str, Any] = {
             'hardware_compatibility': None,
             'version_compatible': None,
             'tf32': None,
+            'weights': None,
+            'dla_core': None,
         },
         'model_inputs': None,
     },

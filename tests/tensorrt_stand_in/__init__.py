@@ -15,13 +15,14 @@ from .imitations import IMITATIONS
 API = json.loads(Path(__file__).with_name('api.json').read_text())
 
 
-def make(version, gpu='8.9', lacks=()):
+def make(version, gpu='8.9', lacks=(), dla_cores=0):
     """Makes a stand-in.
 
     Args:
         version: One of ``API``.
         gpu: Compute capability of the GPU, or None for a machine without one.
         lacks: Ops that the parser does not know.
+        dla_cores: Accelerators for deep learning beside the GPU.
     """
     api = API[version]
     trt = ModuleType('tensorrt')
@@ -34,7 +35,7 @@ def make(version, gpu='8.9', lacks=()):
         'Severity', dict(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3, VERBOSE=4)
     )
     trt.init_libnvinfer_plugins = lambda logger, namespace: trt.state.update(plugins=True)
-    trt.state = dict(gpu=gpu, lacks=set(lacks), plugins=False)
+    trt.state = dict(gpu=gpu, lacks=set(lacks), plugins=False, dla_cores=dla_cores)
     return trt
 
 

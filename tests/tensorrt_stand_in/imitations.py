@@ -39,6 +39,8 @@ def _made(trt, kind, /, **state):
 
 
 class _Builder:
+    num_DLA_cores = property(lambda self: self.trt.state['dla_cores'])
+
     def __init__(self, logger):
         if self.trt.state['gpu'] is None:
             raise TypeError('pybind11::init(): factory function returned nullptr')
@@ -77,7 +79,7 @@ class _Builder:
                     version=trt.__version__,
                     gpu=trt.state['gpu'],
                     profiles=options['profiles'],
-                    onnx=network._state['model'].SerializeToString(),
+                    onnx=_weighed(trt, network._state['model'], options['on']),
                     flags={f.name for f in options['on']},
                     typed='STRONGLY_TYPED' in network._state['on']
                     or not hasattr(trt.BuilderFlag, 'FP16'),
@@ -92,7 +94,9 @@ class _Builder:
                         for name, value in options.items()
                         if name
                         in (
+                            'DLA_core',
                             'builder_optimization_level',
+                            'default_device_type',
                             'hardware_compatibility_level',
                             'profiling_verbosity',
                             'plugins_to_serialize',
@@ -101,6 +105,17 @@ class _Builder:
                 )
             )
         )
+
+
+def _weighed(trt, model, flags):
+    """The file; of a stripped plan without what is in its weights."""
+    if getattr(trt.BuilderFlag, 'STRIP_PLAN', None) in flags:
+        model = onnx.ModelProto.FromString(model.SerializeToString())
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                zeros = np.zeros(tuple(tensor.dims), np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
+    return model.SerializeToString()
 
 
 def _build_error(trt, network, options):
@@ -323,7 +338,52 @@ class _Runtime:
         )
 
 
+class _Refitter:
+    def __init__(self, engine, logger):
+        self._state.update(engine=engine, logger=logger, onnx=None)
+
+    def refit_cuda_engine(self):
+        engine = self._state['engine']
+        engine._state['plan']['onnx'] = self._state['onnx']
+        engine._state['session'] = onnxruntime.InferenceSession(self._state['onnx'])
+        return True
+
+
+class _ParserRefitter:
+    def __init__(self, refitter, logger):
+        self._state.update(refitter=refitter, logger=logger)
+
+    def refit_from_file(self, model):
+        refitter, new = self._state['refitter']._state, onnx.load(model)
+        old = onnx.load_from_string(refitter['engine']._state['plan']['onnx'])
+        if [node.name for node in old.graph.node] != [node.name for node in new.graph.node]:
+            error = 'Error Code 4: the names of the weights do not match those of the engine'
+            self._state['logger'].log(self.trt.ILogger.Severity.ERROR, error)
+            return False
+        refitter['onnx'] = new.SerializeToString()
+        return True
+
+
+class _SerializationConfig:
+    def clear_flag(self, flag):
+        self._state['on'].discard(flag)
+        return True
+
+
 class _Engine:
+    refittable = property(
+        lambda self: bool(self._state['plan']['flags'] & {'REFIT', 'REFIT_IDENTICAL'})
+    )
+
+    def create_serialization_config(self):
+        stripped = self.trt.BuilderFlag.STRIP_PLAN.name in self._state['plan']['flags']
+        flags = {self.trt.SerializationFlag.EXCLUDE_WEIGHTS} if stripped else set()
+        return _made(self.trt, 'ISerializationConfig', on=flags)
+
+    def serialize_with_config(self, config):
+        assert not config._state['on']
+        return self.trt.IHostMemory(pickle.dumps(self._state['plan']))
+
     num_io_tensors = property(lambda self: len(self._state['tensors']))
     num_optimization_profiles = property(lambda self: max(1, len(self._state['plan']['profiles'])))
 
@@ -453,8 +513,11 @@ IMITATIONS = dict(
     INetworkDefinition=_Network,
     ILayer=_Layer,
     IOptimizationProfile=_Profile,
+    ISerializationConfig=_SerializationConfig,
     OnnxParser=_Parser,
+    OnnxParserRefitter=_ParserRefitter,
     ParserError=_ParserError,
+    Refitter=_Refitter,
     Runtime=_Runtime,
     ICudaEngine=_Engine,
     IExecutionContext=_Context,

@@ -34,16 +34,20 @@ CLASSES = (
     'IOptimizationProfile',
     'IProfiler',
     'IProgressMonitor',
+    'ISerializationConfig',
     'ITensor',
     'ITimingCache',
     'Logger',
     'OnnxParser',
+    'OnnxParserRefitter',
     'ParserError',
+    'Refitter',
     'Runtime',
 )
 ENUMS = (
     'BuilderFlag',
     'DataType',
+    'DeviceType',
     'HardwareCompatibilityLevel',
     'LayerInformationFormat',
     'LayerType',
@@ -51,6 +55,7 @@ ENUMS = (
     'NetworkDefinitionCreationFlag',
     'OnnxParserFlag',
     'ProfilingVerbosity',
+    'SerializationFlag',
     'TensorIOMode',
     'TensorLocation',
 )

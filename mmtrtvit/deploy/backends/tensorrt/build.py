@@ -22,11 +22,14 @@ from ...graphs.rules import OPSETS
 from ...graphs.tensorrt_limits import MAX_TOP_K
 from ...settings import EXPORTERS, GRID, MATRIX, TORCHSCRIPT
 from .options import (
+    FIXED,
     INT8_FP16,
+    REFITTABLE,
     EngineOptions,
     OnnxGraph,
     Profile,
     ShapeRange,
+    check_dla,
     check_precision,
     complete_profiles,
     read_graph,
@@ -98,6 +101,7 @@ def build_engine(
     graph = read_graph(onnx_path)
     precision = check_precision(options, graph)
     profiles = complete_profiles(profiles, graph)
+    check_dla(options, precision, profiles)
     try:
         trt = import_tensorrt()
         logger = make_logger(trt, verbose)
@@ -122,6 +126,8 @@ def build_engine(
     parser = _parse(trt, network, logger, graph, options)
     config = builder.create_builder_config()
     _set_options(trt, config, options, parser)
+    _set_weights(trt, config, options)
+    _set_dla(trt, builder, config, options)
     _set_precision(trt, config, precision, graph, strongly_typed)
     if not strongly_typed and config.flags & 1 << int(trt.BuilderFlag.FP16):
         _hold_single_precision(trt, config, network, graph, notes)
@@ -268,6 +274,33 @@ def _set_options(trt: ModuleType, config: Any, options: EngineOptions, parser: A
         config.plugins_to_serialize = parser.get_used_vc_plugin_libraries()
 
 
+def _set_weights(trt: ModuleType, config: Any, options: EngineOptions) -> None:
+    if options.weights == FIXED:
+        return
+    names = ['REFIT'] if options.weights == REFITTABLE else ['STRIP_PLAN', 'REFIT_IDENTICAL']
+    if missing := [name for name in names if not hasattr(trt.BuilderFlag, name)]:
+        raise UserError(
+            f'weights is {options.weights!r}, which TensorRT {trt.__version__} cannot do: it has no '
+            f'{" and no ".join(missing)}.'
+        )
+    for name in names:
+        config.set_flag(getattr(trt.BuilderFlag, name))
+
+
+def _set_dla(trt: ModuleType, builder: Any, config: Any, options: EngineOptions) -> None:
+    """Lets the accelerator compute what it can, and the GPU the rest."""
+    if options.dla_core is None:
+        return
+    if options.dla_core >= builder.num_DLA_cores:
+        raise UserError(
+            f'dla_core is {options.dla_core}, but there are {builder.num_DLA_cores} DLA cores here: '
+            'leave it out.'
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = options.dla_core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
 def _set_precision(
     trt: ModuleType, config: Any, precision: str, graph: OnnxGraph, strongly_typed: bool
 ) -> None:
@@ -369,10 +402,24 @@ def _make_monitor(
     return Monitor()
 
 
+# Words of TensorRT's errors, and what they mean; the first that is found counts.
+ADVICE = {
+    'no runners': 'This TensorRT has nothing that computes the layer it names, whatever the memory; '
+    'TensorRT for RTX lacks some that TensorRT has.',
+    'any implementation': 'This TensorRT found nothing that computes the layer it names. Where it '
+    'says that workspace was short, allow more (backend_config.common_config.max_workspace_size); '
+    'otherwise export with another precision.',
+    'emory': 'Out of memory: set a smaller workspace (backend_config.common_config.'
+    'max_workspace_size) or a smaller greatest shape.',
+}
+
+
 def _failure(graph: OnnxGraph, errors: list[str]) -> str:
-    text = '\n'.join(f'  {error}' for error in errors[-5:]) or '  (TensorRT gave no reason)'
-    return (
-        f'TensorRT could not build an engine of {graph.path}:\n{text}\n'
-        'Out of memory: set a smaller workspace (backend_config.common_config.'
-        'max_workspace_size) or a smaller greatest shape.'
-    )
+    lines = [f'  {error}' for error in errors[-5:]] or ['  (TensorRT gave no reason)']
+    said = '\n'.join(errors)
+    words = next((words for words in ADVICE if words in said), '')
+    if words:
+        lines.append(ADVICE[words])
+    if words in ('no runners', 'any implementation'):
+        lines += [f'To do without {op}: {WITHOUT[op]}.' for op in WITHOUT if op in said]
+    return '\n'.join([f'TensorRT could not build an engine of {graph.path}:', *lines])

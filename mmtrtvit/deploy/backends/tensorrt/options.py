@@ -15,6 +15,7 @@ INT8_FP16 = 'int8_fp16'  # INT8, and the rest in half precision where TensorRT f
 PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8', INT8_FP16)
 HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
 LEVELS = range(6)
+WEIGHTS = FIXED, REFITTABLE, STRIPPED = 'fixed', 'refittable', 'stripped'
 
 
 class ShapeRange(NamedTuple):
@@ -45,6 +46,11 @@ class EngineOptions:
             ``'same_compute_capability'``.
         version_compatible: Whether later TensorRT of the same major version can load it.
         timing_cache: Whether to keep what was measured in ``<engine>.timing`` for the next build.
+        weights: ``'fixed'``; ``'refittable'`` if those of another training may take their place;
+            ``'stripped'`` for an engine without them, which gets those of the ONNX file later
+            (TensorRT 10 and later); see :func:`~.refit.refit_engine`.
+        dla_core: Number of the accelerator for deep learning (DLA) that computes what it can; None
+            for the GPU alone. It has half precision and INT8, and shapes that do not change.
     """
 
     precision: str | None = None
@@ -54,10 +60,13 @@ class EngineOptions:
     hardware_compatibility: str = 'none'
     version_compatible: bool = False
     timing_cache: bool = True
+    weights: str = FIXED
+    dla_core: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ('precision', (None, *PRECISIONS)),
+            ('weights', WEIGHTS),
             ('optimization_level', (None, *LEVELS)),
             ('hardware_compatibility', HARDWARE),
         ):
@@ -69,6 +78,10 @@ class EngineOptions:
                 )
         if self.workspace is not None and self.workspace < 1:
             raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
+        if self.dla_core is not None and (
+            not isinstance(self.dla_core, int) or isinstance(self.dla_core, bool) or self.dla_core < 0
+        ):
+            raise UserError(f'dla_core is {self.dla_core!r}, expected the number of one, 0 or more.')
 
 
 def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profile]]:
@@ -86,7 +99,14 @@ def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profil
         common.get('builder_optimization_level'),
         common.get('hardware_compatibility') or 'none',
         bool(common.get('version_compatible')),
+        weights=common.get('weights') or FIXED,
+        dla_core=common.get('dla_core'),
     )
+    if options.weights == STRIPPED:
+        raise UserError(
+            f'backend_config.common_config.weights is {STRIPPED!r}, but tools/deploy.py runs the '
+            'engine that it builds. Strip one with tools/onnx2tensorrt.py --weights stripped.'
+        )
     return options, [
         {'input': ShapeRange(each.min_shape, each.opt_shape, each.max_shape)}
         for each in settings.profiles
@@ -165,6 +185,27 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
             'export it anew, or leave the precision out.'
         )
     return asked
+
+
+def check_dla(options: EngineOptions, precision: str, profiles: Sequence[Profile]) -> None:
+    """Refuses what a DLA does not have.
+
+    Raises:
+        UserError: If the precision is single, or a shape may change.
+    """
+    if options.dla_core is None:
+        return
+    if precision in ('fp32', 'tf32'):
+        raise UserError(
+            f'dla_core is {options.dla_core}, but a DLA has no {precision}: take fp16 or int8_fp16.'
+        )
+    for profile in profiles:
+        for name, shapes in profile.items():
+            if len(set(map(tuple, shapes))) > 1:
+                raise UserError(
+                    f'dla_core is {options.dla_core}, but a DLA takes one shape of {name} alone: '
+                    'set its minimum, optimum and maximum to the same.'
+                )
 
 
 def complete_profiles(profiles: Sequence[Profile], graph: OnnxGraph) -> list[dict[str, ShapeRange]]:
@@ -262,6 +303,10 @@ def tool_command(
         words.append('--version-compatible')
     if not options.timing_cache:
         words.append('--no-timing-cache')
+    if options.weights != FIXED:
+        words += ['--weights', options.weights]
+    if options.dla_core is not None:
+        words += ['--dla-core', str(options.dla_core)]
     for profile in profiles:
         for part in ShapeRange._fields:
             words += [f'--{part}-shapes', _shapes_text(profile, part)]
@@ -312,6 +357,10 @@ def trtexec_command(
         words.append(f'--hardwareCompatibilityLevel={names[options.hardware_compatibility]}')
     if options.version_compatible:
         words.append('--versionCompatible')
+    if options.weights != FIXED:
+        words.append('--refit' if options.weights == REFITTABLE else '--stripWeights')
+    if options.dla_core is not None:
+        words += [f'--useDLACore={options.dla_core}', '--allowGPUFallback']
     if options.timing_cache:
         words.append(f'--timingCacheFile={engine_path}.timing')
     for index, profile in enumerate(profiles):

@@ -11,9 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import numpy as np
+import onnx
 from onnx import helper
 
 from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
+from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
 from mmtrtvit.deploy.backends.tensorrt.options import (
     EngineOptions,
     ShapeRange,
@@ -116,6 +119,89 @@ def test_a_file_without_names_of_modules_is_told(stand_in, graph, tmp_path):
         profiles=[dict(input=RANGE)],
     )
     assert not plan_of(report.path)['held'] and 'boxes in half precision' in report.notes[0]
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_weights_may_be_exchanged(stand_in, graph, tmp_path, version):
+    stand_in(version)
+    path, other = graph(tmp_path / 'a.onnx'), graph(tmp_path / 'b.onnx')
+    model = onnx.load(other)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values + 1, tensor.name))
+    onnx.save(model, other)
+    engine, new = tmp_path / 'a.engine', tmp_path / 'b.engine'
+    options = EngineOptions(weights='refittable')
+    build_engine(path, engine, options=options, profiles=[dict(input=RANGE)])
+    assert 'REFIT' in plan_of(engine)['flags']
+    if version == '8.6.1':
+        with pytest.raises(UserError, match='8.6.1 cannot refit from an ONNX file'):
+            refit_engine(engine, other, new)
+        return
+    report = refit_engine(engine, other, new)
+    assert report.path == new and report.megabytes == new.stat().st_size / 1e6
+    assert plan_of(new)['onnx'] == onnx.load(other).SerializeToString()
+    assert plan_of(engine)['onnx'] == onnx.load(path).SerializeToString()
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_an_engine_without_weights_gets_them_later(stand_in, paths, monkeypatch, capsys, version):
+    trt = stand_in(version)
+    options = EngineOptions(weights='stripped')
+    if version == '8.6.1':
+        with pytest.raises(UserError, match="'stripped', which TensorRT 8.6.1 cannot do: it has"):
+            build_engine(*paths, options=options, profiles=[dict(input=RANGE)])
+        return
+    build_engine(*paths, options=options, profiles=[dict(input=RANGE)])
+    plan = plan_of(paths[1])
+    assert {trt.BuilderFlag.STRIP_PLAN.name, 'REFIT_IDENTICAL'} <= plan['flags']
+    whole = onnx.load(paths[0]).SerializeToString()
+    assert plan['onnx'] != whole
+    target = paths[1].with_name('whole.engine')
+    assert run_tool(monkeypatch, [paths[0], target, '--refit', paths[1]]) == 0
+    assert plan_of(target)['onnx'] == whole and 'refitted in' in capsys.readouterr().out
+
+
+def test_what_cannot_be_refitted_is_told(stand_in, graph, paths, tmp_path, monkeypatch):
+    stand_in('10.0.1')
+    target = tmp_path / 'new.engine'
+    build_engine(*paths, profiles=[dict(input=RANGE)])
+    with pytest.raises(UserError, match='keeps the weights that it was built with'):
+        refit_engine(paths[1], paths[0], target)
+    options = EngineOptions(weights='refittable')
+    build_engine(*paths, options=options, profiles=[dict(input=RANGE)])
+    other = graph(tmp_path / 'other.onnx', names=False)
+    with pytest.raises(UserError, match='other.onnx:\n.*do not match those of the engine'):
+        refit_engine(paths[1], other, target)
+    with pytest.raises(UserError, match='there is no file'):
+        refit_engine(tmp_path / 'none.engine', other, target)
+    (tmp_path / 'bad.engine').write_bytes(b'bad')
+    with pytest.raises(UserError, match='cannot load .*bad.engine:\n.*magicTag'):
+        refit_engine(tmp_path / 'bad.engine', other, target)
+    stand_in('10.0.1', gpu=None)
+    assert run_tool(monkeypatch, [paths[0], target, '--refit', paths[1]]) == 3
+    assert not target.exists()
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_a_dla_computes_what_it_can(stand_in, paths, version):
+    stand_in(version, dla_cores=2)
+    one = dict(input=ShapeRange(*[(1, 3, 64, 96)] * 3))
+    precision = 'fp16' if not version.startswith('11') else None
+    options = EngineOptions(precision, dla_core=1)
+    if precision is None:  # the file of the fixture has single precision
+        with pytest.raises(UserError, match='a DLA has no fp32'):
+            build_engine(*paths, options=options, profiles=[one])
+        return
+    build_engine(*paths, options=options, profiles=[one])
+    plan = plan_of(paths[1])
+    assert 'GPU_FALLBACK' in plan['flags']
+    assert plan['settings']['DLA_core'] == 1 and plan['settings']['default_device_type'] == 'DLA'
+    with pytest.raises(UserError, match='dla_core is 2, but there are 2 DLA cores here'):
+        build_engine(*paths, options=EngineOptions(precision, dla_core=2), profiles=[one])
+    with pytest.raises(UserError, match='takes one shape of input alone'):
+        build_engine(*paths, options=options, profiles=[dict(input=RANGE)])
 
 
 @pytest.mark.parametrize(
@@ -274,6 +360,32 @@ def test_a_failed_build_tells_tensorrts_reason_and_leaves_the_old_engine(
 
 
 @pytest.mark.parametrize(
+    'error, advice, other',
+    [
+        (
+            'Assertion failed. /NonMaxSuppression_2 has no runners that implement it',
+            "To do without NonMaxSuppression: onnx_config.nms='matrix'.",
+            'Out of memory',
+        ),
+        ('/Relu has no runners that implement it', 'TensorRT for RTX lacks some', 'do without'),
+        ('Could not find any implementation for node x', 'another precision', 'Out of memory'),
+        ('Cuda Runtime (out of memory)', 'Out of memory', 'computes the layer'),
+        ('Assertion failed', 'Assertion failed', 'Out of memory'),
+    ],
+)
+def test_a_failed_build_says_what_to_do(stand_in, paths, monkeypatch, error, advice, other):
+    trt = stand_in('10.0.1')
+
+    def fail(self, network, config):
+        self._state['logger'].log(trt.ILogger.Severity.ERROR, error)
+
+    monkeypatch.setattr(trt.Builder, 'build_serialized_network', fail)
+    with pytest.raises(UserError) as raised:
+        build_engine(*paths, profiles=[dict(input=RANGE)])
+    assert advice in str(raised.value) and other not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     'size, ranges, message',
     [
         ((None, None, None), [], 'needs the least, usual and greatest'),
@@ -357,6 +469,8 @@ def test_shapes_of_several_inputs():
         dict(optimization_level=6),
         dict(hardware_compatibility='all'),
         dict(workspace=0),
+        dict(weights='none'),
+        dict(dla_core=-1),
     ],
 )
 def test_options_that_do_not_exist(options):
@@ -387,7 +501,7 @@ def run_tool(monkeypatch, words):
     [
         EngineOptions(),
         EngineOptions('tf32', True, 512 << 20, 4, 'ampere_plus', True, False),
-        EngineOptions('fp16', False),
+        EngineOptions('fp16', False, weights='stripped'),
     ],
 )
 def test_the_command_that_is_shown_builds_the_engine(
@@ -426,6 +540,8 @@ def test_the_command_that_is_shown_builds_the_engine(
         ('fp16', EngineOptions(), {'--stronglyTyped'}, {'--fp16', '--noTF32'}),
         ('int8', EngineOptions(strongly_typed=False), {'--int8'}, {'--stronglyTyped', '--fp16'}),
         ('int8', EngineOptions('int8_fp16'), {'--int8', '--fp16'}, {'--stronglyTyped'}),
+        ('fp32', EngineOptions(weights='refittable'), {'--refit'}, {'--stripWeights'}),
+        ('fp32', EngineOptions(weights='stripped'), {'--stripWeights'}, {'--refit'}),
         (
             'fp32',
             EngineOptions('fp32', None, 1 << 31, 3, 'same_compute_capability', True),

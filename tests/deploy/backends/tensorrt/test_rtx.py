@@ -120,6 +120,32 @@ def test_the_parser_names_the_op_that_it_lacks(graph, tmp_path):
     assert "onnx_config.nms='matrix'" in lines[2]
 
 
+def test_what_nothing_computes_is_not_called_a_lack_of_memory(tmp_path):
+    text = '''<ir_version: 8, opset_import: ["" : 17]>
+        nms (float[B, 3, H, W] input) => (int64[N, 3] chosen)
+        {
+            shape = Constant <value: tensor = int64[3] {1, -1, 4}> ()
+            row = Constant <value: tensor = int64[3] {1, 1, -1}> ()
+            first = Constant <value: tensor = int64[1] {0}> ()
+            count = Constant <value: tensor = int64[1] {8}> ()
+            axis = Constant <value: tensor = int64[1] {1}> ()
+            limit = Constant <value: tensor = int64[1] {10}> ()
+            flat = Reshape (input, row)
+            last = Constant <value: tensor = int64[1] {2}> ()
+            numbers = Constant <value: tensor = int64[1] {32}> ()
+            some = Slice (flat, first, numbers, last)
+            boxes = Reshape (some, shape)
+            scores = Slice (flat, first, count, last)
+            chosen = NonMaxSuppression (boxes, scores, limit)
+        }'''
+    path = tmp_path / 'end2end.onnx'
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(UserError) as error:
+        build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
+    assert 'has no runners' in str(error.value) and 'memory' not in str(error.value).split('\n')[-1]
+    assert str(error.value).endswith("To do without NonMaxSuppression: onnx_config.nms='matrix'.")
+
+
 def test_a_real_build_can_be_interrupted(graph, tmp_path):
 
     def interrupt(phase):
