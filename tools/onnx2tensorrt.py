@@ -85,8 +85,8 @@ def parse_args() -> argparse.Namespace:
         '--weights',
         choices=WEIGHTS,
         default=WEIGHTS[0],
-        help='refittable: others may take their place later; stripped: build an engine without them '
-        '(default: fixed)',
+        help='refittable: others may take their place later; stripped: an engine without them '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--refit',

@@ -130,7 +130,7 @@ def _openvino(path):
 
 
 def _opencv(path):
-    """OpenCV 4 knows no sizes that change; 5.0 enlarges maps of one place, as UPerNet's, wrongly."""
+    """OpenCV 4 knows no sizes that change; 5.0 enlarges UPerNet's maps of one place wrongly."""
     cv2 = pytest.importorskip('cv2', minversion='5')
     net = cv2.dnn.readNetFromONNX(str(path))
     model = onnx.load(path)

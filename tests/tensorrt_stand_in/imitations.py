@@ -325,6 +325,13 @@ class _Runtime:
                     'The engine plan file is generated on an incompatible device, expecting '
                     f'compute {trt.state["gpu"]} got compute {plan["gpu"]}, please rebuild.'
                 )
+            elif 'VERSION_COMPATIBLE' in plan['flags'] and not self._state.get(
+                'engine_host_code_allowed'
+            ):
+                error = (
+                    'Cannot deserialize engine with lean runtime since '
+                    'IRuntime::getEngineHostCodeAllowed() is false.'
+                )
         if error:
             self._state['logger'].log(trt.ILogger.Severity.ERROR, error)
             return None

@@ -91,7 +91,7 @@ def check_engines(
         try:
             built = build_engine(onnx, Path(folder, name), options=each, profiles=profiles)
             entry['build'] = {**asdict(built), 'path': str(built.path)}
-            session = open_engine(built.path, device)
+            session = open_engine(built.path, device, host_code=True)
             entry |= compare_and_time(
                 work_dir,
                 session,

@@ -32,13 +32,21 @@ def open_graph(path: str | Path, device: str | None = None, threads: int = 0) ->
     return open_session(path, device, threads)
 
 
-def open_engine(path: str | Path, device: str | None = None) -> TensorRTSession:
+def open_engine(
+    path: str | Path, device: str | None = None, *, host_code: bool = False
+) -> TensorRTSession:
     """Opens an engine with PyTorch's memory, on the first GPU where the device is the CPU or None.
+
+    Args:
+        path: The engine.
+        device: ``'cuda:0'``, ...
+        host_code: Whether it may hold code for the host, as one that was just built here.
 
     Raises:
         UserError: See :class:`TensorRTSession`.
     """
-    return TensorRTSession(path, TorchMemory(device if device and device != 'cpu' else 'cuda:0'))
+    memory = TorchMemory(device if device and device != 'cpu' else 'cuda:0')
+    return TensorRTSession(path, memory, host_code=host_code)
 
 
 def open_checkpoint(

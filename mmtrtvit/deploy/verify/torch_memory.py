@@ -37,6 +37,10 @@ class TorchMemory:
         self.stream = self._stream.cuda_stream
         self._tensors: dict[str, torch.Tensor] = {}
 
+    def another(self) -> 'TorchMemory':
+        """Memory of the same GPU with a stream of its own."""
+        return type(self)(str(self.device))
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Lets everything inside run on the stream, and waits for it."""

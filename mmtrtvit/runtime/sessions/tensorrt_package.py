@@ -1,9 +1,13 @@
 """TensorRT where it is installed, and a clear word where it is not."""
 
+import os
 from types import ModuleType
 from typing import Any
 
 from ...errors import UserError
+
+# Allows code for the host in every engine that is opened.
+HOST_CODE = 'MMTRTVIT_ENGINE_HOST_CODE'
 
 
 class NoTensorRT(UserError):
@@ -39,6 +43,11 @@ def create(make: Any, *args: Any) -> Any:
             f'created; nvidia-smi shows the GPUs and the driver).'
         ) from error
     return made
+
+
+def host_code_allowed() -> bool:
+    """Whether the user lets engines hold code for the host, as version-compatible ones do."""
+    return os.environ.get(HOST_CODE) == '1'
 
 
 def make_logger(trt: Any, verbose: bool = False) -> Any:

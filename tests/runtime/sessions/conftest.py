@@ -14,22 +14,64 @@ class Cuda:
         cudaSuccess = 0
         cudaErrorMemoryAllocation = 2
         cudaErrorInvalidDevice = 101
+        cudaErrorStreamCaptureInvalidated = 901
 
     class cudaMemcpyKind(enum.IntEnum):
         cudaMemcpyHostToDevice = 1
         cudaMemcpyDeviceToHost = 2
 
+    class cudaStreamCaptureMode(enum.IntEnum):
+        cudaStreamCaptureModeThreadLocal = 1
+
     def __init__(self):
-        self.blocks, self.freed = {}, 0
+        self.blocks, self.freed, self.pinned = {}, 0, {}
+        self.streams, self.graphs, self.recording, self.launched = 0, [], None, 0
 
     def cudaSetDevice(self, number):
         return (self.cudaError_t(0 if number == 0 else 101),)
 
     def cudaStreamCreate(self):
-        return self.cudaError_t(0), 7
+        self.streams += 1
+        return self.cudaError_t(0), 6 + self.streams
 
     def cudaStreamSynchronize(self, stream):
-        assert stream == 7
+        assert 7 <= stream <= 6 + self.streams
+        return (self.cudaError_t(0),)
+
+    def cudaStreamBeginCapture(self, stream, mode):
+        assert mode == 1 and self.recording is None
+        self.recording = []
+        return (self.cudaError_t(0),)
+
+    def cudaStreamEndCapture(self, stream):
+        work, self.recording = self.recording, None
+        return self.cudaError_t(0 if work else 901), work
+
+    def cudaGraphInstantiate(self, graph, flags):
+        assert graph and flags == 0
+        self.graphs.append(graph)
+        return self.cudaError_t(0), graph
+
+    def cudaGraphDestroy(self, graph):
+        return (self.cudaError_t(0),)
+
+    def cudaGraphExecDestroy(self, graph):
+        self.graphs.remove(graph)
+        return (self.cudaError_t(0),)
+
+    def cudaGraphLaunch(self, graph, stream):
+        for work in graph:
+            work()
+        self.launched += 1
+        return (self.cudaError_t(0),)
+
+    def cudaMallocHost(self, size):
+        block = ctypes.create_string_buffer(size)
+        self.pinned[ctypes.addressof(block)] = block
+        return self.cudaError_t(0), ctypes.addressof(block)
+
+    def cudaFreeHost(self, address):
+        del self.pinned[address]
         return (self.cudaError_t(0),)
 
     def cudaMalloc(self, size):
@@ -46,7 +88,7 @@ class Cuda:
 
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
         block = self.blocks[target if kind == 1 else source]  # the GPU's side
-        assert size <= len(block) and stream == 7
+        assert size <= len(block) and 7 <= stream <= 6 + self.streams
         ctypes.memmove(target, source, size)
         return (self.cudaError_t(0),)
 

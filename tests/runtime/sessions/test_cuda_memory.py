@@ -40,7 +40,7 @@ def test_an_engine_finds_what_the_onnx_file_finds(version, gpu, work_dir):
     assert [found.boxes.tolist() for found in results] == expected
     large = detector(with_box(5, (256, 64)))
     assert large.note.endswith('the model takes at most 96 x 64 or 64 x 128')
-    assert detector.session._context.active_optimization_profile == 1
+    assert detector.session.lanes[0].context.active_optimization_profile == 1
 
 
 def test_memory_is_used_again_and_given_back(gpu, work_dir):
@@ -53,11 +53,25 @@ def test_memory_is_used_again_and_given_back(gpu, work_dir):
     for _ in range(20):
         detector(small)
     assert gpu.freed == 1
+    assert len(gpu.pinned) == 5
     del detector
-    assert not gpu.blocks
+    assert not gpu.blocks and not gpu.pinned
 
 
-def test_threads_take_turns(gpu, work_dir):
+def test_memory_of_the_host_need_not_be_pinned(gpu):
+    value = np.arange(12, dtype=np.float32).reshape(3, 4)
+    for pinned in (True, False):
+        memory = CudaMemory(pinned=pinned)
+        for scale in (1, 2):
+            with memory.active():
+                memory.write('x', value * scale, 'float32')
+                found = memory.read('x')
+            np.testing.assert_array_equal(found, value * scale)
+        assert bool(gpu.pinned) is pinned
+        del memory
+
+
+def test_threads_share_a_detector(gpu, work_dir):
     detector = Detector(work_dir())
     images = [with_box(index % 30, (40, 50)) for index in range(100)]
     with ThreadPoolExecutor(8) as pool:
@@ -90,6 +104,6 @@ def test_the_stand_in_of_cuda_has_no_names_of_its_own(gpu):
     for name in vars(type(gpu)):
         if name.startswith('cuda'):
             assert hasattr(real, name)
-    for kind in (gpu.cudaError_t, gpu.cudaMemcpyKind):
+    for kind in (gpu.cudaError_t, gpu.cudaMemcpyKind, gpu.cudaStreamCaptureMode):
         for member in kind:
             assert int(getattr(getattr(real, kind.__name__), member.name)) == member

@@ -3,15 +3,19 @@
 The stand-ins for TensorRT's versions run the ONNX file behind an engine in ONNX Runtime.
 """
 
+import gc
 import json
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from mmtrtvit.deploy.backends.tensorrt.build import build_engine
+from mmtrtvit.deploy.backends.tensorrt.options import EngineOptions
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.base import ShapeLimits, max_batch
 from mmtrtvit.runtime.sessions.cuda_memory import CudaMemory
@@ -91,7 +95,7 @@ def test_the_first_profile_that_fits_is_taken(opened):
     session = opened()
     for size, profile in (((1, 64, 65), 1), ((2, 32, 32), 0), ((1, 64, 64), 0)):
         session.run(arrays(*size))
-        assert session._context.active_optimization_profile == profile
+        assert session.lanes[0].context.active_optimization_profile == profile
 
 
 @pytest.mark.parametrize('size', [(1, 64, 161), (3, 64, 64), (2, 64, 65), (1, 16, 32)])
@@ -121,14 +125,119 @@ def test_inputs_of_another_kind(opened):
     )
 
 
-def test_threads_take_turns(opened):
-    session = opened()
+@pytest.mark.parametrize('version, contexts', [('8.6.1', 1), ('10.0.1', 2), ('11.4.0.106', 2)])
+def test_threads_run_side_by_side(opened, version, contexts):
+    session = opened(version)
     inputs = [arrays(1, 32 + index % 30, 40) for index in range(60)]
     expected = [session.run(each)['output'] for each in inputs]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(session.run, inputs))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours['output'], theirs)
+    assert len(session.lanes) <= contexts
+
+
+def both_at_once(session, monkeypatch):
+    """Runs two threads, one of which waits in its run for the other; returns both results."""
+    trt, first, second = sys.modules['tensorrt'], threading.Event(), threading.Event()
+    run = trt.IExecutionContext.execute_async_v3
+
+    def wait(self, stream_handle):
+        if not first.is_set():
+            first.set()
+            second.wait(2)
+        else:
+            second.set()
+        return run(self, stream_handle)
+
+    monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', wait)
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(session.run, arrays(1, 32, 40))]
+        assert first.wait(5)
+        results.append(pool.submit(session.run, arrays(1, 32, 56)))
+        return [each.result()['output'] for each in results]
+
+
+def test_a_second_context_is_made_where_two_run_at_once(opened, monkeypatch):
+    session = opened()
+    assert len(session.lanes) == 1
+    expected = [session.run(arrays(1, 32, width))['output'] for width in (40, 56)]
+    found = both_at_once(session, monkeypatch)
+    assert len(session.lanes) == 2
+    assert session.lanes[0].memory is not session.lanes[1].memory
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_threads_wait_where_there_is_no_memory_for_two(opened, monkeypatch, caplog):
+    session = opened()
+    engine = sys.modules['tensorrt'].ICudaEngine
+    monkeypatch.setattr(engine, 'create_execution_context', lambda self: None)
+    assert len(both_at_once(session, monkeypatch)) == 2
+    assert len(session.lanes) == 1 and 'could not prepare to run two images' in caplog.text
+
+
+def test_code_for_the_host_only_where_it_is_allowed(files, stand_in, memory, monkeypatch):
+    stand_in('10.0.1')
+    build_engine(*files, options=EngineOptions(version_compatible=True), profiles=BOTH)
+    with pytest.raises(UserError, match='holds code for the host') as error:
+        TensorRTSession(files[1], memory)
+    assert 'onnx2tensorrt' not in str(error.value)
+    session = TensorRTSession(files[1], memory, host_code=True)
+    assert session.run(arrays(1, 32, 32))['output'].shape == (1, 1, 1, 2)
+    monkeypatch.setenv('MMTRTVIT_ENGINE_HOST_CODE', '1')
+    TensorRTSession(files[1], memory)
+
+
+def test_a_dla_is_chosen(files, stand_in, memory):
+    stand_in('10.0.1')
+    build_engine(*files, profiles=BOTH)
+    assert TensorRTSession(files[1], memory, dla_core=1)._runtime.DLA_core == 1
+
+
+def test_a_shape_that_comes_again_runs_as_a_cuda_graph(opened, files, gpu):
+    plain = opened()
+    session = TensorRTSession(files[1], CudaMemory(), cuda_graphs=True)
+    record(gpu, session)
+    for count, size in enumerate([(32, 32)] * 4 + [(64, 40)] * 3 + [(32, 32)] * 3):
+        inputs = arrays(1, *size)
+        inputs['input'] += count
+        found = session.run(inputs)['output']
+        np.testing.assert_array_equal(found, plain.run(inputs)['output'])
+    assert gpu.launched == 3 + 2 + 2
+    assert len(gpu.graphs) == 1
+    del session
+    gc.collect()
+    assert not gpu.graphs
+
+
+def test_what_cannot_be_recorded_runs_without(opened, files, gpu, caplog):
+    opened()
+    session = TensorRTSession(files[1], CudaMemory(), cuda_graphs=True)
+    expected = session.run(arrays(1, 32, 32))['output']
+    for _ in range(3):  # nothing reaches the stand-in's stream: it has recorded no work
+        np.testing.assert_array_equal(session.run(arrays(1, 32, 32))['output'], expected)
+    assert caplog.text.count('no CUDA graph can be recorded') == 1 and not gpu.launched
+
+
+def test_pytorch_records_no_cuda_graphs(opened, files, on_cpu):
+    opened()
+    with pytest.raises(UserError, match='cuda_graphs: PyTorch holds the memory'):
+        TensorRTSession(files[1], on_cpu(), cuda_graphs=True)
+
+
+def record(gpu, session):
+    """Lets the stand-in for CUDA record what an execution context does."""
+    trt = sys.modules['tensorrt']
+    run = trt.IExecutionContext.execute_async_v3
+
+    def execute(self, stream_handle):
+        if gpu.recording is None:
+            return run(self, stream_handle)
+        gpu.recording.append(partial(run, self, stream_handle))
+        return True
+
+    trt.IExecutionContext.execute_async_v3 = execute
 
 
 @pytest.mark.parametrize('version', VERSIONS)

@@ -280,8 +280,8 @@ def _set_weights(trt: ModuleType, config: Any, options: EngineOptions) -> None:
     names = ['REFIT'] if options.weights == REFITTABLE else ['STRIP_PLAN', 'REFIT_IDENTICAL']
     if missing := [name for name in names if not hasattr(trt.BuilderFlag, name)]:
         raise UserError(
-            f'weights is {options.weights!r}, which TensorRT {trt.__version__} cannot do: it has no '
-            f'{" and no ".join(missing)}.'
+            f'weights is {options.weights!r}, which TensorRT {trt.__version__} cannot do: it has '
+            f'no {" and no ".join(missing)}.'
         )
     for name in names:
         config.set_flag(getattr(trt.BuilderFlag, name))
@@ -293,8 +293,8 @@ def _set_dla(trt: ModuleType, builder: Any, config: Any, options: EngineOptions)
         return
     if options.dla_core >= builder.num_DLA_cores:
         raise UserError(
-            f'dla_core is {options.dla_core}, but there are {builder.num_DLA_cores} DLA cores here: '
-            'leave it out.'
+            f'dla_core is {options.dla_core}, but there are {builder.num_DLA_cores} DLA cores '
+            'here: leave it out.'
         )
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = options.dla_core
@@ -404,8 +404,8 @@ def _make_monitor(
 
 # Words of TensorRT's errors, and what they mean; the first that is found counts.
 ADVICE = {
-    'no runners': 'This TensorRT has nothing that computes the layer it names, whatever the memory; '
-    'TensorRT for RTX lacks some that TensorRT has.',
+    'no runners': 'This TensorRT has nothing that computes the layer it names; TensorRT for RTX '
+    'lacks some that TensorRT has.',
     'any implementation': 'This TensorRT found nothing that computes the layer it names. Where it '
     'says that workspace was short, allow more (backend_config.common_config.max_workspace_size); '
     'otherwise export with another precision.',

@@ -78,10 +78,9 @@ class EngineOptions:
                 )
         if self.workspace is not None and self.workspace < 1:
             raise UserError(f'workspace is {self.workspace}, expected a number of bytes.')
-        if self.dla_core is not None and (
-            not isinstance(self.dla_core, int) or isinstance(self.dla_core, bool) or self.dla_core < 0
-        ):
-            raise UserError(f'dla_core is {self.dla_core!r}, expected the number of one, 0 or more.')
+        core = self.dla_core
+        if core is not None and (type(core) is not int or core < 0):
+            raise UserError(f'dla_core is {core!r}, expected the number of one, 0 or more.')
 
 
 def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profile]]:

@@ -12,7 +12,12 @@ from typing import Any
 
 from ....errors import UserError
 from ....files import write_whole
-from ....runtime.sessions.tensorrt_package import create, import_tensorrt, make_logger
+from ....runtime.sessions.tensorrt_package import (
+    create,
+    host_code_allowed,
+    import_tensorrt,
+    make_logger,
+)
 
 
 @dataclass
@@ -32,9 +37,7 @@ class RefitReport:
     seconds: float
 
 
-def refit_engine(
-    engine_path: str | Path, onnx_path: str | Path, target: str | Path
-) -> RefitReport:
+def refit_engine(engine_path: str | Path, onnx_path: str | Path, target: str | Path) -> RefitReport:
     """Writes a copy of an engine with the weights of an ONNX file; it appears when it is whole.
 
     Args:
@@ -58,6 +61,7 @@ def refit_engine(
     logger = make_logger(trt)
     trt.init_libnvinfer_plugins(logger, '')
     runtime = create(trt.Runtime, logger)
+    runtime.engine_host_code_allowed = host_code_allowed()
     engine = runtime.deserialize_cuda_engine(Path(engine_path).read_bytes())
     if engine is None:
         raise UserError(f'{version} cannot load {engine_path}:\n{_said(logger)}')
@@ -70,8 +74,8 @@ def refit_engine(
     reader = trt.OnnxParserRefitter(refitter, logger)
     if not (reader.refit_from_file(str(onnx_path)) and refitter.refit_cuda_engine()):
         raise UserError(
-            f'{version} cannot fill {engine_path} with the weights of {onnx_path}:\n{_said(logger)}\n'
-            'Both have to come from the same config, export settings and precision.'
+            f'{version} cannot fill {engine_path} with the weights of {onnx_path}:\n'
+            f'{_said(logger)}\nBoth have to come from the same config, export settings and precision.'
         )
     whole = memoryview(_with_weights(trt, engine))
     write_whole(target, whole, sync=True)

@@ -10,19 +10,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
 import numpy as np
 import onnx
+import pytest
 from onnx import helper
 
 from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
-from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
 from mmtrtvit.deploy.backends.tensorrt.options import (
     EngineOptions,
     ShapeRange,
     parse_shapes,
     read_options,
 )
+from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
 from mmtrtvit.errors import UserError
 
 TOOL = Path(__file__).parents[4] / 'tools/onnx2tensorrt.py'
