@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.base import Tensor
 from ..runtime.sessions.opening import ENGINES, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir
+from .triton_serving import Serving, instance_group, response_cache, version_policy, warm_up
 
 TYPES = {
     'float32': 'TYPE_FP32',
@@ -57,23 +57,6 @@ PADDED = """
     normalised = Where (inside, planes, value)"""
 
 
-@dataclass(frozen=True)
-class Serving:
-    """How a server runs a model.
-
-    Attributes:
-        max_batch_size: Most images at once.
-        instances: Copies of the model on each GPU, or on the CPU.
-        gpus: Numbers of the GPUs; empty for the CPU.
-        queue_delay: Microseconds that an image waits for others.
-    """
-
-    max_batch_size: int = 8
-    instances: int = 1
-    gpus: tuple[int, ...] = ()
-    queue_delay: int = 2000
-
-
 def export_triton(
     work_dir: str | Path,
     repository: str | Path,
@@ -82,7 +65,7 @@ def export_triton(
     serving: Serving | None = None,
     preprocessing: bool = False,
 ) -> list[Path]:
-    """Writes a model into a model repository, as version 1.
+    """Writes a model into a model repository.
 
     Args:
         work_dir: Folder that ``tools/deploy.py`` wrote.
@@ -103,6 +86,8 @@ def export_triton(
     serving = serving or Serving(gpus=(0,) if engine else ())
     if engine and not serving.gpus:
         raise UserError(f'{model.net.name} is an engine, which runs on a GPU only: name one.')
+    if serving.profiles and not engine:
+        raise UserError(f'{model.net.name} is no engine: it has no profiles to choose from.')
     name = name or Path(work_dir).resolve().name
     inputs, outputs = _tensors(model)
     batch = _batch_size(model, inputs, serving)
@@ -113,13 +98,14 @@ def export_triton(
     network, before = f'{name}_network', f'{name}_preprocessing'
     normalised = Tensor('normalised', (None, 3, None, None), np.dtype('float32'))
     config = _config(before, pixels, [normalised], batch, backend='onnxruntime')
-    config += _instances(Serving(instances=serving.instances))
-    folder = _write(repository, before, config, {'model.onnx': graph})
+    config += instance_group(Serving(instances=serving.instances)) + version_policy(serving)
+    folder = _write(repository, before, config, {'model.onnx': graph}, version=serving.version)
     folders = [folder, _write_network(repository, network, model, inputs, outputs, batch, serving)]
     config = _config(name, pixels, outputs, batch, model, platform='ensemble')
     config += _ensemble(before, network, pixels, inputs, outputs)
-    (repository / name / '1').mkdir(parents=True, exist_ok=True)
-    return [_write(repository, name, config, {}, model), *folders]
+    config += version_policy(serving) + response_cache(serving)
+    (repository / name / str(serving.version)).mkdir(parents=True, exist_ok=True)
+    return [_write(repository, name, config, {}, model, serving.version), *folders]
 
 
 def _tensors(model: WorkDir) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
@@ -197,11 +183,19 @@ def _write_network(
     config = _config(
         name, inputs, outputs, batch, model, backend='tensorrt' if engine else 'onnxruntime'
     )
-    config += _instances(serving)
+    warming, files = warm_up(serving, inputs, batch)
+    config += instance_group(serving) + version_policy(serving) + response_cache(serving) + warming
+    for file, content in files.items():
+        write_whole(repository / name / 'warmup' / file, content)
     if batch:
         config += f'dynamic_batching {{ max_queue_delay_microseconds: {serving.queue_delay} }}\n'
     return _write(
-        repository, name, config, {'model.plan' if engine else 'model.onnx': model.net}, model
+        repository,
+        name,
+        config,
+        {'model.plan' if engine else 'model.onnx': model.net},
+        model,
+        serving.version,
     )
 
 
@@ -211,10 +205,11 @@ def _write(
     config: str,
     files: dict[str, Path | bytes],
     model: WorkDir | None = None,
+    version: int = 1,
 ) -> Path:
     folder = repository / name
     for file, content in files.items():
-        path = folder / '1' / file
+        path = folder / str(version) / file
         if isinstance(content, bytes):
             write_whole(path, content)
         else:
@@ -250,13 +245,6 @@ def _tensor(tensor: Tensor, batch: int, labels: bool) -> str:
     dims = ', '.join(str(side or -1) for side in tensor.shape[1 if batch else 0 :])
     label = ' label_filename: "labels.txt"' if labels else ''
     return f'{{ name: {_text(tensor.name)} data_type: {kind} dims: [ {dims} ]{label} }}'
-
-
-def _instances(serving: Serving) -> str:
-    if not serving.gpus:
-        return f'instance_group {{ count: {serving.instances} kind: KIND_CPU }}\n'
-    gpus = ', '.join(map(str, serving.gpus))
-    return f'instance_group {{ count: {serving.instances} kind: KIND_GPU gpus: [ {gpus} ] }}\n'
 
 
 def _ensemble(

@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from mmtrtvit.deploy.triton_repository import Serving, export_triton
+from mmtrtvit.deploy.triton_repository import export_triton
+from mmtrtvit.deploy.triton_serving import Serving
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
 from mmtrtvit.runtime import __main__ as command_line
@@ -236,6 +237,9 @@ def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_pr
     assert (config.backend, config.max_batch_size) == ('tensorrt', 4)
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
     assert (folder / '1/model.plan').read_bytes() == b'an engine'
+    serving = Serving(gpus=(0,), profiles=(0, 2))
+    (folder,) = export_triton(work_dir, tmp_path / 'models', name='shapes', serving=serving)
+    assert list(config_of(folder).instance_group[0].profile) == ['0', '2']
     with pytest.raises(UserError, match='end2end.engine is an engine, which runs on a GPU only'):
         export_triton(work_dir, tmp_path / 'models', name='shapes', serving=Serving())
 
@@ -364,3 +368,67 @@ def test_the_tool_and_the_command_line(made, tmp_path, serve, images, monkeypatc
     )
     command_line.main(command_line.parse_args())
     assert 'ring (1)' in capsys.readouterr().out
+
+
+def test_how_the_server_runs_a_model(made, tmp_path):
+    serving = Serving(
+        instances=2,
+        gpus=(0, 1),
+        version=3,
+        versions='2,3',
+        warm_up=(32, 64),
+        response_cache=True,
+        resources=dict(memory=4, slots=1),
+        priority=2,
+    )
+    (folder,) = export_triton(made(), tmp_path / 'models', name='shapes', serving=serving)
+    assert {path.name for path in folder.iterdir()} == {'3', 'warmup', 'config.pbtxt', 'labels.txt'}
+    config = config_of(folder)
+    assert list(config.version_policy.specific.versions) == [2, 3]
+    assert config.response_cache.enable
+    (group,) = config.instance_group
+    assert (group.count, list(group.gpus)) == (2, [0, 1])
+    resources = {each.name: each.count for each in group.rate_limiter.resources}
+    assert resources == dict(memory=4, slots=1) and group.rate_limiter.priority == 2
+    (warm_up,) = config.model_warmup
+    assert warm_up.batch_size == 1
+    assert list(warm_up.inputs['input'].dims) == [3, 32, 64] and warm_up.inputs['input'].random_data
+    assert list(warm_up.inputs['sizes'].dims) == [2]
+    file = folder / 'warmup' / warm_up.inputs['sizes'].input_data_file
+    assert np.frombuffer(file.read_bytes(), np.float32).tolist() == [32, 64]
+
+
+@pytest.mark.parametrize('text, kind', [('all', 'all'), ('latest:2', 'latest'), (None, None)])
+def test_the_versions_that_are_offered(made, tmp_path, text, kind):
+    folders = export_triton(
+        made(), tmp_path / 'models', serving=Serving(versions=text), preprocessing=True
+    )
+    for folder in folders:
+        config = config_of(folder)
+        assert config.version_policy.WhichOneof('policy_choice') == kind
+        assert not config.HasField('response_cache') and not config.model_warmup
+
+
+@pytest.mark.parametrize(
+    'serving, message',
+    [
+        (dict(versions='newest'), 'expected all, latest:2, or numbers as in 1,3'),
+        (dict(versions='latest:0'), "versions is 'latest:0'"),
+        (dict(profiles=(1,)), 'is no engine: it has no profiles'),
+    ],
+)
+def test_what_a_server_cannot_do(made, tmp_path, serving, message):
+    with pytest.raises(UserError, match=message):
+        export_triton(made(), tmp_path / 'models', serving=Serving(**serving))
+
+
+def test_the_options_of_the_tool(made, tmp_path, monkeypatch):
+    folder = made()
+    words = ['--name', 'shapes', '--version', 2, '--versions', 'latest:2', '--warm-up', 32, 64]
+    words += ['--response-cache', '--resources', 'memory:4', '--priority', 3]
+    monkeypatch.setattr(sys, 'argv', list(map(str, [TOOL, folder, tmp_path / 'models', *words])))
+    runpy.run_path(str(TOOL), run_name='__main__')
+    config = config_of(tmp_path / 'models/shapes')
+    assert config.version_policy.latest.num_versions == 2 and config.response_cache.enable
+    assert config.instance_group[0].rate_limiter.priority == 3 and config.model_warmup
+    assert (tmp_path / 'models/shapes/2/model.onnx').is_file()

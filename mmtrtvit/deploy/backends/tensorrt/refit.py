@@ -75,7 +75,8 @@ def refit_engine(engine_path: str | Path, onnx_path: str | Path, target: str | P
     if not (reader.refit_from_file(str(onnx_path)) and refitter.refit_cuda_engine()):
         raise UserError(
             f'{version} cannot fill {engine_path} with the weights of {onnx_path}:\n'
-            f'{_said(logger)}\nBoth have to come from the same config, export settings and precision.'
+            f'{_said(logger)}\n'
+            'Both have to come from the same config, export settings and precision.'
         )
     whole = memoryview(_with_weights(trt, engine))
     write_whole(target, whole, sync=True)
