@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmtrtvit.engine.command_line import add_cfg_options, new_parser, positive, run_tool
+from mmtrtvit.signals import terminable
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,6 +70,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@terminable()
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.inference import infer
@@ -91,9 +93,7 @@ def main(args: argparse.Namespace) -> None:
         show=args.show,
         track=partial(tqdm, unit='image', leave=False, disable=None),
     )
-    print(result.summary(args.score_thr))
-    if result.stopped:
-        raise KeyboardInterrupt
+    result.report(args.score_thr)
 
 
 if __name__ == '__main__':

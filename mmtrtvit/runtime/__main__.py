@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError, message
+from ..signals import exit_code, terminable
 from .annotations import read_annotations
 from .detector import Detector
 from .model import Model
@@ -135,6 +136,7 @@ def open_model(args: argparse.Namespace) -> Model:
     return kind(args.model_dir, args.device, threads=args.threads, session=session)
 
 
+@terminable()
 def main(args: argparse.Namespace) -> None:
     """Predicts, and prints a summary."""
     annotations = read_annotations(args.annotations) if args.annotations else None
@@ -153,16 +155,15 @@ def main(args: argparse.Namespace) -> None:
         tile=args.tile,
         overlap=args.overlap,
     )
-    print(result.summary(args.score_thr))
-    if result.stopped:
-        raise KeyboardInterrupt
+    result.report(args.score_thr)
 
 
 if __name__ == '__main__':
     try:
         main(parse_args())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print('\nstopped', *stop.args, sep='; ', file=sys.stderr)
+        sys.exit(exit_code(stop))
     except (UserError, OSError) as error:
         if message(error) is None:
             raise
