@@ -10,6 +10,7 @@ Ends with exit code 1 if there is a result for none of the inputs.
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 from ..errors import UserError, message
@@ -100,6 +101,13 @@ def parse_args() -> argparse.Namespace:
         help='threads of one operator on the CPU (default: one per core)',
     )
     parser.add_argument(
+        '--timeout',
+        type=seconds,
+        metavar='SECONDS',
+        help='most time of a run of an ONNX file, or of an answer of the server, 60 there without '
+        'this; an engine cannot be stopped',
+    )
+    parser.add_argument(
         '--server',
         metavar='HOST:PORT',
         help='let the Triton server at this gRPC address run the model',
@@ -119,6 +127,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> float:
+    """Parses a time above 0."""
+    if not 0 < float(text) <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError('expected a number of seconds above 0')
+    return float(text)
+
+
 def height_and_width(text: str) -> tuple[int, int]:
     """Parses ``WIDTHxHEIGHT``, or one number for both, as (height, width)."""
     width, _, height = text.partition('x')
@@ -132,8 +147,11 @@ def open_model(args: argparse.Namespace) -> Model:
     if args.server:
         from .sessions.triton_server import TritonSession
 
-        session = TritonSession(args.server, args.model_name or Path(args.model_dir).resolve().name)
-    return kind(args.model_dir, args.device, threads=args.threads, session=session)
+        name = args.model_name or Path(args.model_dir).resolve().name
+        session = TritonSession(args.server, name, args.timeout or TritonSession.TIMEOUT)
+    return kind(
+        args.model_dir, args.device, threads=args.threads, timeout=args.timeout, session=session
+    )
 
 
 @terminable()

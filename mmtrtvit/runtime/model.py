@@ -13,7 +13,7 @@ from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .results import BadImage
-from .sessions.base import Session, ShapeLimits, Tensor, image_input, require
+from .sessions.base import NoMemory, Session, ShapeLimits, Tensor, image_input, require
 from .sessions.opening import open_session
 from .tiles import Tile, tiles_of
 from .work_dir import read_work_dir
@@ -27,6 +27,7 @@ class Model(ABC):
         device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, the first GPU for
             engines.
         threads: Threads of one operator on the CPU; 0 for one per core.
+        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
         session: What runs the graph, instead of the file in the folder.
 
     Attributes:
@@ -48,12 +49,13 @@ class Model(ABC):
         device: str | None = None,
         *,
         threads: int = 0,
+        timeout: float | None = None,
         session: Session | None = None,
     ) -> None:
         self.work_dir = read_work_dir(work_dir)
         if self.work_dir.task != self.task:
             raise UserError(f'{work_dir} holds a {self.work_dir.task}, not a {self.task}.')
-        self.session = session or open_session(self.work_dir.net, device, threads)
+        self.session = session or open_session(self.work_dir.net, device, threads, timeout)
         source = self.work_dir.net
         require(self.session.inputs, self.input_names, what='inputs', source=source)
         require(self.session.outputs, self.output_names, what='outputs', source=source)
@@ -149,7 +151,11 @@ class Model(ABC):
         for start in range(0, len(batch), step):
             part = batch[start : start + step]
             inputs = self.graph_inputs(part)
-            outputs = self.session.run(inputs)
+            try:
+                outputs = self.session.run(inputs)
+            except NoMemory as error:
+                results += [BadImage(str(error))] * len(part)
+                continue
             size = inputs['input'].shape[1:][self._sides]
             results += [
                 or_bad(

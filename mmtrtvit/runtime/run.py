@@ -19,7 +19,7 @@ from ..media import (
     read_frames,
     write_image,
 )
-from ..signals import Terminated, put_off
+from ..signals import put_off
 from ..tables import format_table
 from .annotations import Annotations
 from .batches import or_bad
@@ -67,7 +67,7 @@ class RunResult:
         missed: Number of images that the annotations list and the inputs do not have.
         notes: What was done to images that the pipeline does not say, and to how many.
         total: Number of images and frames that there are; None if a webcam has no end.
-        stopped: What ended it before all files were done: Ctrl-C or SIGTERM.
+        stopped: What ended it before all files were done: Ctrl-C, SIGTERM or an error of the model.
     """
 
     out_dir: Path
@@ -79,7 +79,7 @@ class RunResult:
     missed: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     total: int | None = None
-    stopped: type[KeyboardInterrupt] | None = None
+    stopped: KeyboardInterrupt | UserError | None = None
 
     def count(self, found: Detections | LabelMap, legend: Legend) -> None:
         """Counts a frame."""
@@ -89,16 +89,18 @@ class RunResult:
         if found.note:
             self.notes[found.note] += 1
 
-    def progress(self) -> str:
-        """Returns how much was done, for who stopped it."""
-        of_all = '' if self.total is None else f' of {self.total}'
-        return f'{self.frames}{of_all} images are done'
-
     def report(self, score_thr: float) -> None:
         """Prints the summary; then raises what stopped the run, with how much was done."""
         print(self.summary(score_thr))
+        self.raise_if_stopped()
+
+    def raise_if_stopped(self) -> None:
+        """Raises what stopped the run, with how much was done."""
         if self.stopped:
-            raise self.stopped(f'{self.progress()}, their results are in {self.out_dir}')
+            of_all = '' if self.total is None else f' of {self.total}'
+            where = f', their results are in {self.out_dir}' if self.frames else ''
+            done = f'{self.frames}{of_all} images are done{where}'
+            raise type(self.stopped)('\n'.join([*self.stopped.args, done]))
 
     def summary(self, score_thr: float) -> str:
         """Returns lines for people to read; ``score_thr`` as for :func:`run`."""
@@ -203,14 +205,13 @@ def run(
                         drawn.write(medium, frame, image)
                 if show_image and not show_image(image):
                     break
-        except KeyboardInterrupt as stop:
-            if isinstance(stop, Terminated) or not medium.is_camera:
-                result.stopped = type(stop)
+        except (KeyboardInterrupt, UserError) as stop:
+            if not (type(stop) is KeyboardInterrupt and medium.is_camera):
+                result.stopped = type(stop)(*stop.args)  # without what its traceback holds
         finally:
             frames.close()
-        if result.stopped and not result.frames:
-            raise result.stopped(result.progress())
         if not result.frames:
+            result.raise_if_stopped()
             raise UserError('\n'.join(['nothing could be predicted.', *skipped]))
     return result
 

@@ -26,9 +26,10 @@ class Segmentor(Model):
         device: str | None = None,
         *,
         threads: int = 0,
+        timeout: float | None = None,
         session: Session | None = None,
     ) -> None:
-        super().__init__(work_dir, device, threads=threads, session=session)
+        super().__init__(work_dir, device, threads=threads, timeout=timeout, session=session)
         output = next(each for each in self.session.outputs if each.name == 'output')
         if len(output.shape) not in (3, 4):
             raise UserError(

@@ -144,7 +144,7 @@ def test_ctrl_c_leaves_whole_files(bright, inputs, monkeypatch):
 
     monkeypatch.setattr(detector, 'infer', interrupted)
     result = run(detector, [inputs / 'd.avi'], out_dir=inputs / 'out')
-    assert result.stopped is KeyboardInterrupt and result.frames == 2
+    assert type(result.stopped) is KeyboardInterrupt and result.frames == 2
     content = json.loads((inputs / 'out/predictions.json').read_text())
     assert len(content['images']) == 2
     monkeypatch.setattr(detector, 'infer', Mock(side_effect=Terminated))
@@ -221,6 +221,21 @@ def test_results_that_cannot_be_written(bright, inputs, monkeypatch):
 def test_ctrl_c_has_an_exit_code(bright, inputs, monkeypatch):
     monkeypatch.setattr(Detector, '__init__', Mock(side_effect=KeyboardInterrupt))
     assert exit_code(monkeypatch, bright(), inputs / 'a.png') == 130
+
+
+def test_a_graph_without_an_end(made, inputs, monkeypatch):
+    model_dir = made(
+        '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)',
+        """trips = Constant <value: tensor = int64 {9223372036854775807}> ()
+        more = Constant <value: tensor = bool {1}> ()
+        output = Loop <body = again (int64 trip, bool before, float[B, 3, H, W] old)
+            => (bool after, float[B, 3, H, W] new)
+            { after = Identity (before)  new = Add (old, old) }> (trips, more, input)""",
+        task='Segmentor',
+    )
+    code = exit_code(monkeypatch, model_dir, inputs / 'a.png', '--timeout', '0.2')
+    assert code.startswith(f'error: {model_dir}/end2end.onnx: a run took more than 0.2 seconds')
+    assert not (model_dir / 'results/predictions.json').exists()
 
 
 def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
@@ -317,6 +332,8 @@ def test_nothing_above_the_threshold_has_a_hint(bright, inputs, monkeypatch, cap
         (['--tile', '0x5'], 'expected at least 1'),
         (['--tile', 'large'], 'invalid'),
         (['--batch-size', '0'], 'expected at least 1'),
+        (['--timeout', '0'], 'expected a number of seconds above 0'),
+        (['--timeout', 'inf'], 'expected a number of seconds above 0'),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, message, monkeypatch, capsys):
