@@ -15,6 +15,8 @@ from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.base import Tensor
 from ..runtime.sessions.opening import ENGINES, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir
+from .external_data import external_files
+from .graphs.graph import load_onnx
 
 TYPES = {
     'float32': 'TYPE_FP32',
@@ -99,6 +101,11 @@ def export_triton(
         UserError: If the work dir cannot be used, or the model cannot be served in this way.
     """
     model = read_work_dir(work_dir)
+    if model.net.resolve().parent != model.path.resolve():
+        raise UserError(
+            f'{model.net} is a link to {model.net.resolve()}: what is copied to a server must be '
+            'in the folder itself. Copy the file there.'
+        )
     engine = model.net.suffix in ENGINES
     serving = serving or Serving(gpus=(0,) if engine else ())
     if engine and not serving.gpus:
@@ -200,9 +207,15 @@ def _write_network(
     config += _instances(serving)
     if batch:
         config += f'dynamic_batching {{ max_queue_delay_microseconds: {serving.queue_delay} }}\n'
-    return _write(
-        repository, name, config, {'model.plan' if engine else 'model.onnx': model.net}, model
-    )
+    if engine:
+        return _write(repository, name, config, {'model.plan': model.net}, model)
+    weights = external_files(load_onnx(model.net, weights=False), model.net)
+    if above := [each for each in weights if '..' in Path(each).parts]:
+        raise UserError(
+            f'{model.net} has weights in {above[0]!r}: a server takes those in or below the folder '
+            'of the model, by a name without "..".'
+        )
+    return _write(repository, name, config, {**weights, 'model.onnx': model.net}, model)
 
 
 def _write(
