@@ -21,6 +21,7 @@ from .model import Model
 from .progress import counted
 from .run import run
 from .segmentor import Segmentor
+from .tiles import MERGES, Tiling
 from .work_dir import read_work_dir
 
 
@@ -67,6 +68,20 @@ def parse_args() -> argparse.Namespace:
         default=0.2,
         metavar='SHARE',
         help='least share of a tile that its neighbour has, too (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tile-whole',
+        action=argparse.BooleanOptionalAction,
+        default=Tiling.whole,
+        help='let a detector look at the whole image as well, for objects larger than tiles; small '
+        'ones close to each other may be lost (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tile-merge',
+        choices=MERGES,
+        default=Tiling.merge,
+        help='put boxes together that a border between tiles cuts, or all that share more than '
+        "half of the smaller one, as SAHI's GREEDYNMM does (default: %(default)s)",
     )
     parser.add_argument(
         '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
@@ -172,6 +187,9 @@ def main(args: argparse.Namespace) -> None:
         track=counted,
         tile=args.tile,
         overlap=args.overlap,
+        tile_whole=args.tile_whole,
+        tile_merge=args.tile_merge,
+        tile_score_thr=args.score_thr,
     )
     result.report(args.score_thr)
 
