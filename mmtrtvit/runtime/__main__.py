@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
-from .annotations import read_annotations
 from .detector import Detector
 from .model import Model
+from .options import add_run_options, positive, run_options
 from .progress import counted
 from .run import run
 from .segmentor import Segmentor
@@ -35,27 +35,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='IMAGE',
-        help='image, video, folder (with all below it), glob pattern or number of a webcam',
-    )
-    parser.add_argument('--out-dir', metavar='DIR', help='default: MODEL_DIR/results')
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.3,
-        metavar='SCORE',
-        help='leave out detections up to this score (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=positive,
-        default=1,
-        metavar='N',
-        help='most images, or tiles of one, at once (default: %(default)s)',
-    )
+    add_run_options(parser, out_dir='MODEL_DIR/results', at_once='images, or tiles of one,')
     parser.add_argument(
         '--tile',
         type=height_and_width,
@@ -84,28 +64,6 @@ def parse_args() -> argparse.Namespace:
         "half of the smaller one, as SAHI's GREEDYNMM does (default: %(default)s)",
     )
     parser.add_argument(
-        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
-    )
-    parser.add_argument(
-        '--annotations',
-        metavar='JSON',
-        help='COCO annotations whose ids of images and categories predictions.json takes',
-    )
-    parser.add_argument(
-        '--no-images',
-        '--no-pictures',
-        dest='images',
-        action='store_false',
-        help='write no drawn images',
-    )
-    parser.add_argument(
-        '--no-predictions',
-        dest='predictions',
-        action='store_false',
-        help='write no predictions.json and no label maps',
-    )
-    parser.add_argument('--show', action='store_true', help='show the images on the screen')
-    parser.add_argument(
         '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)'
     )
     parser.add_argument(
@@ -133,13 +91,6 @@ def parse_args() -> argparse.Namespace:
         help="the model's name on the server (default: the name of MODEL_DIR)",
     )
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """Parses a whole number of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError('expected at least 1')
-    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -172,18 +123,11 @@ def open_model(args: argparse.Namespace) -> Model:
 @terminable()
 def main(args: argparse.Namespace) -> None:
     """Predicts, and prints a summary."""
-    annotations = read_annotations(args.annotations) if args.annotations else None
     result = run(
         open_model(args),
         args.inputs,
         out_dir=args.out_dir or Path(args.model_dir, 'results'),
-        score_thr=args.score_thr,
-        batch_size=args.batch_size,
-        max_frames=args.max_frames,
-        annotations=annotations,
-        images=args.images,
-        predictions=args.predictions,
-        show=args.show,
+        **run_options(args),
         track=counted,
         tile=args.tile,
         overlap=args.overlap,

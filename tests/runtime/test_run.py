@@ -329,9 +329,9 @@ def test_nothing_above_the_threshold_has_a_hint(bright, inputs, monkeypatch, cap
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--tile', '0x5'], 'expected at least 1'),
-        (['--tile', 'large'], 'invalid'),
-        (['--batch-size', '0'], 'expected at least 1'),
+        (['--tile', '0x5'], 'expected a number of at least 1'),
+        (['--tile', 'large'], 'expected a number of at least 1'),
+        (['--batch-size', '0'], 'expected a number of at least 1'),
         (['--timeout', '0'], 'expected a number of seconds above 0'),
         (['--timeout', 'inf'], 'expected a number of seconds above 0'),
     ],
