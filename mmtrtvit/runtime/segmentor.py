@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ class Segmentor(Model):
             return LabelMap(self._labels(logits), prepared.note)
         count = len(output) if output.ndim == 3 else self.work_dir.params.num_classes
         count = count or int(output.max()) + 1
-        labels = np.zeros(prepared.original, _dtype(count))
+        labels: np.ndarray = np.zeros(prepared.original, _dtype(count))
         best = None
         names = range(count) if output.ndim == 3 else np.unique(output)
         planes = output if output.ndim == 3 else (output == label for label in names)
@@ -74,7 +75,7 @@ class Segmentor(Model):
 
     def merge(
         self,
-        results: Iterable[LabelMap | Logits],
+        results: Iterable[Any],
         tiles: Sequence[Tile],
         *,
         size: tuple[int, int],

@@ -200,8 +200,8 @@ def blend_logits(
     """
     rows = _weights(sorted({(tile.top, tile.bottom) for tile in tiles}), size[0])
     columns = _weights(sorted({(tile.left, tile.right) for tile in tiles}), size[1])
-    parts, notes = [], []
-    sums, top = np.zeros((0, 0, 0), np.float32), 0
+    parts, notes, top = [], [], 0
+    sums: np.ndarray = np.zeros((0, 0, 0), np.float32)
     for result, tile in zip(results, tiles):
         if tile.top > top:  # a new row: what is above it is done
             parts.append(label(sums[:, : tile.top - top]))
