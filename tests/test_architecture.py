@@ -15,9 +15,9 @@ FLOORS = (
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
     ('files',),
-    ('errors', 'limits', 'version'),
+    ('errors', 'limits', 'signals', 'version'),
 )
-RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'limits', 'media', 'tables'}
+RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'limits', 'media', 'signals', 'tables'}
 NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
 BESIDE_THE_PACKAGE = {'tools', 'benchmarks', 'tests', 'configs'}
 

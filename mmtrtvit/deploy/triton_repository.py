@@ -14,6 +14,8 @@ from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.base import Tensor
 from ..runtime.sessions.opening import ENGINES, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir
+from .external_data import external_files
+from .graphs.graph import load_onnx
 from .triton_serving import Serving, instance_group, response_cache, version_policy, warm_up
 
 TYPES = {
@@ -82,6 +84,11 @@ def export_triton(
         UserError: If the work dir cannot be used, or the model cannot be served in this way.
     """
     model = read_work_dir(work_dir)
+    if model.net.resolve().parent != model.path.resolve():
+        raise UserError(
+            f'{model.net} is a link to {model.net.resolve()}: what is copied to a server must be '
+            'in the folder itself. Copy the file there.'
+        )
     engine = model.net.suffix in ENGINES
     serving = serving or Serving(gpus=(0,) if engine else ())
     if engine and not serving.gpus:
@@ -183,20 +190,28 @@ def _write_network(
     config = _config(
         name, inputs, outputs, batch, model, backend='tensorrt' if engine else 'onnxruntime'
     )
-    warming, files = warm_up(serving, inputs, batch)
+    warming, samples = warm_up(serving, inputs, batch)
     config += instance_group(serving) + version_policy(serving) + response_cache(serving) + warming
-    for file, content in files.items():
+    for file, content in samples.items():
         write_whole(repository / name / 'warmup' / file, content)
     if batch:
         config += f'dynamic_batching {{ max_queue_delay_microseconds: {serving.queue_delay} }}\n'
-    return _write(
-        repository,
-        name,
-        config,
-        {'model.plan' if engine else 'model.onnx': model.net},
-        model,
-        serving.version,
-    )
+    if engine:
+        files: dict[str, Path | bytes] = {'model.plan': model.net}
+    else:
+        files = {**_external_weights(model.net), 'model.onnx': model.net}
+    return _write(repository, name, config, files, model, serving.version)
+
+
+def _external_weights(net: Path) -> dict[str, Path]:
+    """Returns the files beside a model that hold its weights, by their names."""
+    weights = external_files(load_onnx(net, weights=False), net)
+    if above := [each for each in weights if '..' in Path(each).parts]:
+        raise UserError(
+            f'{net} has weights in {above[0]!r}: a server takes those in or below the folder '
+            'of the model, by a name without "..".'
+        )
+    return weights
 
 
 def _write(

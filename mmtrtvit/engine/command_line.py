@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UserError, message
+from ..signals import exit_code
 
 # Where a launcher tells a process its number on this machine.
 LOCAL_RANKS = {
@@ -18,8 +19,6 @@ LOCAL_RANKS = {
 }
 # Seconds that the others leave the first process to report an error, which ends them all.
 PATIENCE = 10
-# Exit code after Ctrl-C, as shells have it.
-STOPPED = 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,7 +127,9 @@ def positive(text: str) -> int:
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Runs a tool; what its user can mend ends it with a message and exit code 1, Ctrl-C with 130.
+    """Runs a tool; what its user can mend ends it with a message and exit code 1.
+
+    Ctrl-C ends it with exit code 130, SIGTERM with 143 where it is listened to.
 
     Args:
         main: The tool's work. A KeyboardInterrupt may carry a sentence on how to go on.
@@ -144,7 +145,7 @@ def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespac
     except KeyboardInterrupt as stop:
         if is_first:
             print('\nstopped', *stop.args, sep='; ', file=sys.stderr)
-        sys.exit(STOPPED)
+        sys.exit(exit_code(stop))
     except (UserError, OSError) as error:
         if message(error) is None:
             raise

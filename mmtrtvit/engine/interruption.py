@@ -22,12 +22,9 @@ from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..errors import UserError
+from ..signals import Terminated
 
 INSIDE_EPOCH = 'inside_epoch'  # key of a checkpoint
-
-
-class Terminated(KeyboardInterrupt):
-    """A training was told to end by SIGTERM, and did so in order."""
 
 
 @HOOKS.register_module()

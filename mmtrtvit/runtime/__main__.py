@@ -10,15 +10,18 @@ Ends with exit code 1 if there is a result for none of the inputs.
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 from ..errors import UserError, message
-from .annotations import read_annotations
+from ..signals import exit_code, terminable
 from .detector import Detector
 from .model import Model
+from .options import add_run_options, positive, run_options
 from .progress import counted
 from .run import run
 from .segmentor import Segmentor
+from .tiles import MERGES, Tiling
 from .work_dir import read_work_dir
 
 
@@ -32,27 +35,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
-    parser.add_argument(
-        'inputs',
-        nargs='+',
-        metavar='IMAGE',
-        help='image, video, folder (with all below it), glob pattern or number of a webcam',
-    )
-    parser.add_argument('--out-dir', metavar='DIR', help='default: MODEL_DIR/results')
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.3,
-        metavar='SCORE',
-        help='leave out detections up to this score (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=positive,
-        default=1,
-        metavar='N',
-        help='most images, or tiles of one, at once (default: %(default)s)',
-    )
+    add_run_options(parser, out_dir='MODEL_DIR/results', at_once='images, or tiles of one,')
     parser.add_argument(
         '--tile',
         type=height_and_width,
@@ -67,27 +50,19 @@ def parse_args() -> argparse.Namespace:
         help='least share of a tile that its neighbour has, too (default: %(default)s)',
     )
     parser.add_argument(
-        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
+        '--tile-whole',
+        action=argparse.BooleanOptionalAction,
+        default=Tiling.whole,
+        help='let a detector look at the whole image as well, for objects larger than tiles; small '
+        'ones close to each other may be lost (default: %(default)s)',
     )
     parser.add_argument(
-        '--annotations',
-        metavar='JSON',
-        help='COCO annotations whose ids of images and categories predictions.json takes',
+        '--tile-merge',
+        choices=MERGES,
+        default=Tiling.merge,
+        help='put boxes together that a border between tiles cuts, or all that share more than '
+        "half of the smaller one, as SAHI's GREEDYNMM does (default: %(default)s)",
     )
-    parser.add_argument(
-        '--no-images',
-        '--no-pictures',
-        dest='images',
-        action='store_false',
-        help='write no drawn images',
-    )
-    parser.add_argument(
-        '--no-predictions',
-        dest='predictions',
-        action='store_false',
-        help='write no predictions.json and no label maps',
-    )
-    parser.add_argument('--show', action='store_true', help='show the images on the screen')
     parser.add_argument(
         '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)'
     )
@@ -97,6 +72,13 @@ def parse_args() -> argparse.Namespace:
         default=0,
         metavar='N',
         help='threads of one operator on the CPU (default: one per core)',
+    )
+    parser.add_argument(
+        '--timeout',
+        type=seconds,
+        metavar='SECONDS',
+        help='most time of a run of an ONNX file, or of an answer of the server, 60 there without '
+        'this; an engine cannot be stopped',
     )
     parser.add_argument(
         '--server',
@@ -111,11 +93,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    """Parses a whole number of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError('expected at least 1')
-    return int(text)
+def seconds(text: str) -> float:
+    """Parses a time above 0."""
+    if not 0 < float(text) <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError('expected a number of seconds above 0')
+    return float(text)
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -131,38 +113,37 @@ def open_model(args: argparse.Namespace) -> Model:
     if args.server:
         from .sessions.triton_server import TritonSession
 
-        session = TritonSession(args.server, args.model_name or Path(args.model_dir).resolve().name)
-    return kind(args.model_dir, args.device, threads=args.threads, session=session)
+        name = args.model_name or Path(args.model_dir).resolve().name
+        session = TritonSession(args.server, name, args.timeout or TritonSession.TIMEOUT)
+    return kind(
+        args.model_dir, args.device, threads=args.threads, timeout=args.timeout, session=session
+    )
 
 
+@terminable()
 def main(args: argparse.Namespace) -> None:
     """Predicts, and prints a summary."""
-    annotations = read_annotations(args.annotations) if args.annotations else None
     result = run(
         open_model(args),
         args.inputs,
         out_dir=args.out_dir or Path(args.model_dir, 'results'),
-        score_thr=args.score_thr,
-        batch_size=args.batch_size,
-        max_frames=args.max_frames,
-        annotations=annotations,
-        images=args.images,
-        predictions=args.predictions,
-        show=args.show,
+        **run_options(args),
         track=counted,
         tile=args.tile,
         overlap=args.overlap,
+        tile_whole=args.tile_whole,
+        tile_merge=args.tile_merge,
+        tile_score_thr=args.score_thr,
     )
-    print(result.summary(args.score_thr))
-    if result.stopped:
-        raise KeyboardInterrupt
+    result.report(args.score_thr)
 
 
 if __name__ == '__main__':
     try:
         main(parse_args())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print('\nstopped', *stop.args, sep='; ', file=sys.stderr)
+        sys.exit(exit_code(stop))
     except (UserError, OSError) as error:
         if message(error) is None:
             raise

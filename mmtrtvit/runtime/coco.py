@@ -1,7 +1,7 @@
 """``predictions.json``: results in COCO's format, of images, categories and annotations."""
 
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import whole_file
+from ..signals import put_off
 from .legend import Legend
 from .masks import label_run_lengths, run_lengths
 from .results import Detections, LabelMap
@@ -18,25 +19,23 @@ from .results import Detections, LabelMap
 class CocoFile:
     """Writes results image by image; :meth:`open` makes one.
 
-    Nothing but the images' names and sizes stays in memory. The list ``annotations`` is what
-    ``pycocotools.coco.COCO.loadRes`` takes: boxes with scores, and masks if there are any, or one
-    mask for each class of a label map.
+    Nothing stays in memory. The list ``annotations`` is what ``pycocotools.coco.COCO.loadRes``
+    takes: boxes with scores, and masks if there are any, or one mask for each class of a label map.
 
     Args:
-        file: Where to write.
+        lines: Where to write.
         legend: Has the names of the classes.
         category_ids: By label, see :meth:`open`.
     """
 
     def __init__(
-        self, file: TextIO, legend: Legend, category_ids: Sequence[Hashable] | None
+        self, lines: TextIO, legend: Legend, category_ids: Sequence[Hashable] | None
     ) -> None:
-        self._file = file
+        self._lines = lines
         self._legend = legend
         self._category_ids = category_ids
-        self._labels = {*range(len(legend.names))}
-        self._images: list[dict[str, Any]] = []
-        self._count = 0
+        self._labels: set[int] = set()
+        self._images = self._annotations = 0
 
     @classmethod
     @contextmanager
@@ -48,24 +47,38 @@ class CocoFile:
         category_ids: Sequence[Hashable] | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> Iterator['CocoFile']:
-        """Opens a file that gets its name when the block ends without an error.
+        """Opens a file that is written when the block ends without an error.
+
+        Until then the results are in ``<stem>.jsonl`` beside it, where each is written as it comes.
+        That file stays after an error, or if the process is killed: :func:`finish` makes the whole
+        one of it.
 
         Args:
             path: File to write.
             legend: Has the names of the classes.
             category_ids: Numbers of the classes by label; default: the label plus 1.
             info: What to say about the file.
+
+        Raises:
+            OSError: If one of them cannot be written; the error names it.
         """
-        with whole_file(Path(path)) as part, open(part, 'w', encoding='utf-8') as file:
-            self = cls(file, legend, category_ids)
-            file.write(f'{{"info": {json.dumps(info or {})}, "annotations": [')
-            yield self
-            categories = [
-                dict(id=self._category(label), name=legend.name(label))
-                for label in sorted(self._labels)
-            ]
-            rest = json.dumps(dict(images=self._images, categories=categories))
-            file.write(f'\n], {rest[1:]}\n')
+        path = Path(path)
+        lines_path = path.with_suffix('.jsonl')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines_path.unlink(missing_ok=True)  # of a run before, or a link
+        with open(lines_path, 'x+', encoding='utf-8') as lines:
+            self = cls(lines, legend, category_ids)
+            try:
+                self._write(info=info or {}, categories=self._new(range(len(legend.names))))
+                yield self
+                with put_off():
+                    lines.seek(0)
+                    _merge(lines, path)
+            except BaseException:
+                if not self._images:
+                    lines_path.unlink(missing_ok=True)
+                raise
+        lines_path.unlink(missing_ok=True)
 
     def add(
         self,
@@ -87,16 +100,32 @@ class CocoFile:
             UserError: If there are numbers of categories, but none for a label.
         """
         height, width = result.size
-        image_id = len(self._images) + 1 if image_id is None else image_id
+        image_id = self._images + 1 if image_id is None else image_id
         found = self._classes(result) if isinstance(result, LabelMap) else self._objects(result)
         annotations = [
-            json.dumps(dict(id=self._count + index, image_id=image_id, **annotation))
+            dict(id=self._annotations + index, image_id=image_id, **annotation)
             for index, annotation in enumerate(found, 1)
         ]
-        if annotations:
-            self._file.write((',\n' if self._count else '\n') + ',\n'.join(annotations))
-        self._count += len(annotations)
-        self._images.append(dict(id=image_id, file_name=name, width=width, height=height, **extra))
+        labels = result.shares() if isinstance(result, LabelMap) else result.labels.tolist()
+        image = dict(id=image_id, file_name=name, width=width, height=height, **extra)
+        self._write(categories=self._new(labels), images=[image], annotations=annotations)
+        self._images += 1
+        self._annotations += len(annotations)
+
+    def _write(self, **content: Any) -> None:
+        """Writes a line, which has some of the keys of the whole file, to the disk's own cache."""
+        try:
+            self._lines.write(f'{json.dumps(content)}\n')
+            self._lines.flush()
+        except OSError as error:  # such as a full disk
+            error.filename = self._lines.name
+            raise
+
+    def _new(self, labels: Iterable[int]) -> list[dict[str, Any]]:
+        """The categories of labels that were not there before."""
+        new = sorted({*labels} - self._labels)
+        self._labels.update(new)
+        return [dict(id=self._category(label), name=self._legend.name(label)) for label in new]
 
     def _objects(self, result: Detections) -> Iterator[dict[str, Any]]:
         for index, (left, top, right, bottom) in enumerate(result.boxes.tolist()):
@@ -124,7 +153,6 @@ class CocoFile:
             )
 
     def _category(self, label: int) -> Hashable:
-        self._labels.add(label)
         if self._category_ids is None:
             return label + 1
         if label >= len(self._category_ids):
@@ -133,3 +161,45 @@ class CocoFile:
                 'classes only, so it has no category in the annotations.'
             )
         return self._category_ids[label]
+
+
+def finish(lines_path: str | Path) -> Path:
+    """Makes the whole file of the ``.jsonl`` that a killed run left, and removes that.
+
+    Args:
+        lines_path: ``predictions.jsonl``.
+
+    Returns:
+        The file in COCO's format, ``predictions.json`` beside it.
+
+    Raises:
+        UserError: If there is no such file, or it is of another kind.
+    """
+    lines_path = Path(lines_path)
+    path = lines_path.with_suffix('.json')
+    try:
+        with open(lines_path, encoding='utf-8') as lines:
+            _merge(lines, path)
+    except FileNotFoundError as error:
+        raise UserError(f'there is no file {lines_path}.') from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # JSON of another kind
+        raise UserError(f'{lines_path} holds no results of a run: {error}') from error
+    lines_path.unlink()
+    return path
+
+
+def _merge(lines: Iterable[str], path: Path) -> None:
+    """Writes what lines of :class:`CocoFile` hold as one file; one that is cut off is left out."""
+    images, categories, count = [], [], 0
+    whole = (json.loads(line) for line in lines if line.endswith('\n'))
+    with whole_file(path) as part, open(part, 'w', encoding='utf-8') as file:
+        for content in whole:
+            if 'info' in content:
+                file.write(f'{{"info": {json.dumps(content["info"])}, "annotations": [')
+            for annotation in content.get('annotations', ()):
+                file.write((',\n' if count else '\n') + json.dumps(annotation))
+                count += 1
+            images += content.get('images', ())
+            categories += content['categories']
+        rest = json.dumps(dict(images=images, categories=categories))
+        file.write(f'\n], {rest[1:]}\n')

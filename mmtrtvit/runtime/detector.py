@@ -1,6 +1,6 @@
 """Exported detectors: boxes, and masks if the model has them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from ..errors import UserError
 from .model import Model
 from .pipeline import Prepared
 from .results import Detections
-from .tiles import Tile, merge_detections
+from .tiles import LEAST_SCORE, Tile, Tiling, merge_detections
 from .work_dir import Suppression
 
 
@@ -40,15 +40,27 @@ class Detector(Model):
             note=prepared.note,
         )
 
-    def tiles(self, size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
-        """Tiles, and the whole image for what is larger than the overlap of two tiles."""
-        tiles = super().tiles(size, tile, overlap)
-        whole = [Tile(0, 0, *size)] if len(tiles) > 1 and self.pipeline.resize else []
-        return tiles + whole
+    def tiles(self, size: tuple[int, int], tiling: Tiling) -> list[Tile]:
+        """Tiles, and the whole image if it is wanted and the pipeline makes it smaller."""
+        tiles = super().tiles(size, tiling)
+        whole = tiling.whole and len(tiles) > 1 and self.pipeline.resize
+        return [*tiles, Tile(0, 0, *size)] if whole else tiles
 
     def merge(
-        self, results: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, int]
+        self,
+        results: Iterable[Detections],
+        tiles: Sequence[Tile],
+        *,
+        size: tuple[int, int],
+        tiling: Tiling,
     ) -> Detections:
-        """Merges the detections of tiles by NMS for each class."""
+        """Merges the detections of tiles, see :func:`~.tiles.merge_detections`."""
         nms = self.work_dir.params.nms or Suppression()
-        return merge_detections(results, tiles, size=size, iou_threshold=nms.iou_threshold)
+        return merge_detections(
+            list(results),
+            tiles,
+            size=size,
+            iou_threshold=nms.iou_threshold,
+            merge=tiling.merge,
+            score_thr=max(tiling.score_thr, LEAST_SCORE),
+        )

@@ -21,15 +21,41 @@ def paste(
     Returns:
         ``(H, W)``, bool.
     """
+    place, probabilities = _spread(cells, box, size)
+    mask = np.zeros(size, bool)
+    mask[place] = probabilities >= threshold
+    return mask
+
+
+def join(cells: np.ndarray, boxes: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Makes the cells of a box of those of boxes in it: the greatest probability counts.
+
+    Args:
+        cells: Probabilities of the parts of each box, ``(N, h, w)``, float32.
+        boxes: Left, top, right and bottom, ``(N, 4)``, float32.
+        around: The box that holds all of them.
+
+    Returns:
+        ``(h, w)``, float32.
+    """
+    joined = np.zeros(cells.shape[1:], np.float32)
+    scale = np.array(joined.shape[::-1], np.float32) / np.maximum(around[2:] - around[:2], 1e-6)
+    for each, box in zip(cells, (boxes - np.tile(around[:2], 2)) * np.tile(scale, 2)):
+        place, probabilities = _spread(each, box, joined.shape)
+        joined[place] = np.maximum(joined[place], probabilities)
+    return joined
+
+
+def _spread(
+    cells: np.ndarray, box: np.ndarray, size: tuple[int, int]
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The pixels of an image that a box can reach, and their probabilities."""
     left, top, right, bottom = box.clip(-MAX_COORDINATE, MAX_COORDINATE)
     rows, columns = _pixels(top, bottom, size[0]), _pixels(left, right, size[1])
     by_row = _weights(rows, top, bottom, cells.shape[0])
     by_column = _weights(columns, left, right, cells.shape[1])
-    mask = np.zeros(size, bool)
-    mask[rows.start : rows.stop, columns.start : columns.stop] = (
-        by_row @ cells @ by_column.T >= threshold
-    )
-    return mask
+    place = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+    return place, by_row @ cells @ by_column.T
 
 
 def _pixels(start: float, stop: float, side: int) -> range:

@@ -1,7 +1,8 @@
 """Model: the base class of exported detectors and segmentors, from images to results."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .results import BadImage
-from .sessions.base import Session, ShapeLimits, Tensor, image_input, require
+from .sessions.base import NoMemory, Session, ShapeLimits, Tensor, image_input, require
 from .sessions.opening import open_session
-from .tiles import Tile, tiles_of
+from .tiles import Tile, Tiling, tiles_of
 from .work_dir import read_work_dir
 
 
@@ -27,6 +28,7 @@ class Model(ABC):
         device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, the first GPU for
             engines.
         threads: Threads of one operator on the CPU; 0 for one per core.
+        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
         session: What runs the graph, instead of the file in the folder.
 
     Attributes:
@@ -48,12 +50,13 @@ class Model(ABC):
         device: str | None = None,
         *,
         threads: int = 0,
+        timeout: float | None = None,
         session: Session | None = None,
     ) -> None:
         self.work_dir = read_work_dir(work_dir)
         if self.work_dir.task != self.task:
             raise UserError(f'{work_dir} holds a {self.work_dir.task}, not a {self.task}.')
-        self.session = session or open_session(self.work_dir.net, device, threads)
+        self.session = session or open_session(self.work_dir.net, device, threads, timeout)
         source = self.work_dir.net
         require(self.session.inputs, self.input_names, what='inputs', source=source)
         require(self.session.outputs, self.output_names, what='outputs', source=source)
@@ -70,6 +73,10 @@ class Model(ABC):
         tile: tuple[int, int] | None = None,
         overlap: float = 0.2,
         batch_size: int = 1,
+        *,
+        tile_whole: bool = Tiling.whole,
+        tile_merge: str = Tiling.merge,
+        tile_score_thr: float = Tiling.score_thr,
     ) -> Any:
         """Predicts on one image.
 
@@ -79,6 +86,11 @@ class Model(ABC):
                 it were an image of its own.
             overlap: Least share of a tile that its neighbour has, too.
             batch_size: Most tiles at once.
+            tile_whole: Whether a detector looks at the whole image as well, for objects that are
+                larger than tiles.
+            tile_merge: ``'cut'`` or ``'all'``, see :func:`~.tiles.merge_detections`.
+            tile_score_thr: Detections up to this score let no other grow where tiles are merged,
+                but are in the result.
 
         Raises:
             UserError: If the image cannot be used, see :func:`~.images.read_image`, or the model
@@ -86,12 +98,14 @@ class Model(ABC):
         """
         pixels = read_image(image)
         size = pixels.shape[:2]
-        tiles = self.tiles(size, tile, overlap) if tile else []
+        tiling = Tiling(tile, overlap, tile_whole, tile_merge, tile_score_thr) if tile else None
+        tiles = self.tiles(size, tiling) if tiling else []
         if len(tiles) < 2:
-            return _usable(self.infer([self.prepare(pixels)]))[0]
+            return next(_usable(self.infer([self.prepare(pixels)])))
         parts = (self.prepare(pixels[top:bottom, left:right]) for top, left, bottom, right in tiles)
-        results = predict_batches(parts, batch_size, shape_of=_shape, infer=self.infer)
-        return self.merge(_usable(list(results)), tiles, size)
+        infer = partial(self.infer, result=self.part)
+        results = predict_batches(parts, batch_size, shape_of=_shape, infer=infer)
+        return self.merge(_usable(results), tiles, size=size, tiling=tiling)
 
     def predict(
         self,
@@ -100,6 +114,9 @@ class Model(ABC):
         *,
         tile: tuple[int, int] | None = None,
         overlap: float = 0.2,
+        tile_whole: bool = Tiling.whole,
+        tile_merge: str = Tiling.merge,
+        tile_score_thr: float = Tiling.score_thr,
     ) -> Iterator[Any]:
         """Predicts on one image after the other.
 
@@ -109,13 +126,25 @@ class Model(ABC):
                 share a batch, so that no result depends on the others.
             tile: As in a call.
             overlap: As in a call.
+            tile_whole: As in a call.
+            tile_merge: As in a call.
+            tile_score_thr: As in a call.
 
         Yields:
             A result for each image in their order, :class:`BadImage` for those that cannot be
             used.
         """
         if tile:
-            yield from (or_bad(self, image, tile, overlap, batch_size) for image in images)
+            in_tiles = partial(
+                self,
+                tile=tile,
+                overlap=overlap,
+                batch_size=batch_size,
+                tile_whole=tile_whole,
+                tile_merge=tile_merge,
+                tile_score_thr=tile_score_thr,
+            )
+            yield from (or_bad(in_tiles, image) for image in images)
             return
         prepared = (or_bad(self.prepare, image) for image in images)
         yield from predict_batches(prepared, batch_size, shape_of=_shape, infer=self.infer)
@@ -140,8 +169,15 @@ class Model(ABC):
         """
         return self.pipeline(read_image(image), self._limits)
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Any]:
-        """Runs the graph on images of one size, in parts of what it takes at once."""
+    def infer(
+        self, batch: Sequence[Prepared], result: Callable[..., Any] | None = None
+    ) -> list[Any]:
+        """Runs the graph on images of one size, in parts of what it takes at once.
+
+        Args:
+            batch: The images.
+            result: Makes what is returned for each; default: :meth:`result`.
+        """
         if not batch:
             return []
         step = self._limits_for(batch[0]).most[0] or len(batch)
@@ -149,11 +185,15 @@ class Model(ABC):
         for start in range(0, len(batch), step):
             part = batch[start : start + step]
             inputs = self.graph_inputs(part)
-            outputs = self.session.run(inputs)
+            try:
+                outputs = self.session.run(inputs)
+            except NoMemory as error:
+                results += [BadImage(str(error))] * len(part)
+                continue
             size = inputs['input'].shape[1:][self._sides]
             results += [
                 or_bad(
-                    self.result,
+                    result or self.result,
                     {name: value[index] for name, value in outputs.items()},
                     prepared,
                     size,
@@ -190,24 +230,37 @@ class Model(ABC):
             size: Height and width of the graph's input.
         """
 
-    def tiles(self, size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
+    def part(
+        self, outputs: dict[str, np.ndarray], prepared: Prepared, size: tuple[int, int]
+    ) -> Any:
+        """What the outputs of the graph mean for a tile, as :meth:`merge` takes it."""
+        return self.result(outputs, prepared, size)
+
+    def tiles(self, size: tuple[int, int], tiling: Tiling) -> list[Tile]:
         """Parts in which an image of a size is looked at, see :func:`~.tiles.tiles_of`."""
-        return tiles_of(size, tile, overlap)
+        return tiles_of(size, tiling.tile, tiling.overlap)
 
     @abstractmethod
-    def merge(self, results: Sequence[Any], tiles: Sequence[Tile], size: tuple[int, int]) -> Any:
-        """Makes one result of those of all tiles of an image."""
+    def merge(
+        self,
+        results: Iterable[Any],
+        tiles: Sequence[Tile],
+        *,
+        size: tuple[int, int],
+        tiling: Tiling,
+    ) -> Any:
+        """Makes one result of those of all tiles of an image, see :meth:`part`."""
 
     def _limits_for(self, prepared: Prepared) -> ShapeLimits:
         shape = prepared.image.shape
         return next(each for each in _of_images(self.session) if _fits(shape, each.most[1:]))
 
 
-def _usable(results: list[Any]) -> list[Any]:
+def _usable(results: Iterable[Any]) -> Iterator[Any]:
     for result in results:
         if isinstance(result, BadImage):
             raise UserError(result.reason)
-    return results
+        yield result
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:

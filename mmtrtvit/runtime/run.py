@@ -19,6 +19,7 @@ from ..media import (
     read_frames,
     write_image,
 )
+from ..signals import put_off
 from ..tables import format_table
 from .annotations import Annotations
 from .batches import or_bad
@@ -65,7 +66,8 @@ class RunResult:
         unlisted: Inputs that the annotations do not list.
         missed: Number of images that the annotations list and the inputs do not have.
         notes: What was done to images that the pipeline does not say, and to how many.
-        stopped: Whether Ctrl-C ended it before all files were done.
+        total: Number of images and frames that there are; None if a webcam has no end.
+        stopped: What ended it before all files were done: Ctrl-C, SIGTERM or an error of the model.
     """
 
     out_dir: Path
@@ -76,7 +78,8 @@ class RunResult:
     unlisted: list[str] = field(default_factory=list)
     missed: int = 0
     notes: Counter[str] = field(default_factory=Counter)
-    stopped: bool = False
+    total: int | None = None
+    stopped: KeyboardInterrupt | UserError | None = None
 
     def count(self, found: Detections | LabelMap, legend: Legend) -> None:
         """Counts a frame."""
@@ -85,6 +88,19 @@ class RunResult:
         self.found.update(legend.name(int(label)) for label in labels)
         if found.note:
             self.notes[found.note] += 1
+
+    def report(self, score_thr: float) -> None:
+        """Prints the summary; then raises what stopped the run, with how much was done."""
+        print(self.summary(score_thr))
+        self.raise_if_stopped()
+
+    def raise_if_stopped(self) -> None:
+        """Raises what stopped the run, with how much was done."""
+        if self.stopped:
+            of_all = '' if self.total is None else f' of {self.total}'
+            where = f', their results are in {self.out_dir}' if self.frames else ''
+            done = f'{self.frames}{of_all} images are done{where}'
+            raise type(self.stopped)('\n'.join([*self.stopped.args, done]))
 
     def summary(self, score_thr: float) -> str:
         """Returns lines for people to read; ``score_thr`` as for :func:`run`."""
@@ -131,7 +147,7 @@ def run(
     """Predicts on images, videos and webcams, and writes images and predictions.
 
     One frame after the other is predicted, drawn and written, while a thread reads the next ones.
-    Ctrl-C ends it early, with whole files.
+    Ctrl-C ends it early, with whole files, and so does a :class:`~mmtrtvit.signals.Terminated`.
 
     Args:
         model: A detector or segmentor.
@@ -152,6 +168,7 @@ def run(
 
     Raises:
         UserError: If there is no input, none can be used, or the annotations do not fit.
+        KeyboardInterrupt: If it was stopped before the first image was done.
     """
     out_dir = Path(out_dir)
     media, skipped = find_media(inputs, exclude=out_dir)
@@ -165,33 +182,36 @@ def run(
         show_image = stack.enter_context(open_window('mmtrtvit')) if show else None
         drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
         counts = [medium.count(max_frames) for medium in media]
-        total = None if None in counts else sum(counts)
+        result.total = None if None in counts else sum(counts)
         frames = read_ahead(_frames(model, media, max_frames), WAITING)
         medium = media[0]
         try:
             results = _results(model, frames, skipped, batch_size=batch_size, **options)
-            for medium, frame, found in track(results, total=total):
-                if isinstance(found, Detections):
-                    result.best_score = max([result.best_score, *found.scores[:1].tolist()])
-                    found = found.above(score_thr)
-                if record:
-                    record(medium, frame, found)
-                result.count(found, model.legend)
-                if not (drawn or show_image):
-                    continue
-                image = or_bad(draw, frame.image, found, model.legend)
-                if isinstance(image, BadImage):
-                    skipped.append(f'{medium} is predicted, but not drawn: {image.reason}')
-                    continue
-                if drawn:
-                    drawn.write(medium, frame, image)
+            for medium, frame, found in track(results, total=result.total):
+                with put_off():
+                    if isinstance(found, Detections):
+                        result.best_score = max([result.best_score, *found.scores[:1].tolist()])
+                        found = found.above(score_thr)
+                    if record:
+                        record(medium, frame, found)
+                    result.count(found, model.legend)
+                    if not (drawn or show_image):
+                        continue
+                    image = or_bad(draw, frame.image, found, model.legend)
+                    if isinstance(image, BadImage):
+                        skipped.append(f'{medium} is predicted, but not drawn: {image.reason}')
+                        continue
+                    if drawn:
+                        drawn.write(medium, frame, image)
                 if show_image and not show_image(image):
                     break
-        except KeyboardInterrupt:
-            result.stopped = not medium.is_camera
+        except (KeyboardInterrupt, UserError) as stop:
+            if not (type(stop) is KeyboardInterrupt and medium.is_camera):
+                result.stopped = type(stop)(*stop.args)  # without what its traceback holds
         finally:
             frames.close()
         if not result.frames:
+            result.raise_if_stopped()
             raise UserError('\n'.join(['nothing could be predicted.', *skipped]))
     return result
 

@@ -1,16 +1,20 @@
 """Tiles: large images in overlapping parts, whose results are merged into one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
+from .masks import join
 from .results import Detections, LabelMap
 
+MERGES = CUT, ALL = 'cut', 'all'
 BORDER = 2  # pixels from the border of a tile at which a box counts as cut
-COVERED = 0.5  # share of a cut box that another tile's box must cover to replace it
+SHARED = 0.5  # share of the smaller of two boxes that both have, from which on they are one
+LEAST_SCORE = 0.1  # up to it, boxes are too uncertain to let others grow
 
 
 class Tile(NamedTuple):
@@ -20,6 +24,29 @@ class Tile(NamedTuple):
     left: int
     bottom: int
     right: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How larger images are looked at in parts.
+
+    Attributes:
+        tile: Height and width of a part.
+        overlap: Least share of a tile that its neighbour has, too.
+        whole: Whether a detector looks at the whole image as well, for what is larger than tiles.
+        merge: As for :func:`merge_detections`.
+        score_thr: Detections up to this score let no other grow where tiles are merged.
+    """
+
+    tile: tuple[int, int]
+    overlap: float = 0.2
+    whole: bool = False
+    merge: str = CUT
+    score_thr: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise UserError(f'tile_merge is {self.merge!r}, expected {" or ".join(MERGES)}.')
 
 
 def tiles_of(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
@@ -53,18 +80,25 @@ def merge_detections(
     tiles: Sequence[Tile],
     *,
     size: tuple[int, int],
-    iou_threshold: float,
+    iou_threshold: float = 0.5,
+    merge: str = CUT,
+    score_thr: float = LEAST_SCORE,
 ) -> Detections:
-    """Makes one result of those of all tiles, by NMS of each class.
+    """Makes one result of those of all tiles, class by class.
 
-    What a border between tiles cuts is only seen in part. Such a box comes after all others, and
-    goes if one from another tile covers more than half of it.
+    From the best box on, each takes in those that are the same by their IoU, and those that may be
+    another part of its object and share more than half of the smaller one's area with it: for
+    these it grows.
 
     Args:
         results: Of each tile, in its own pixels.
         tiles: The tiles.
         size: Height and width of the image.
-        iou_threshold: Of NMS.
+        iou_threshold: IoU of two boxes from which on they are the same.
+        merge: Which boxes may be parts of one object: ``'cut'`` for those of two tiles of which one
+            is cut by the border of its tile; ``'all'`` for any two, which is what SAHI (Akyon et
+            al., 2022) does with ``GREEDYNMM`` and ``IOS``.
+        score_thr: Boxes up to this score are taken in without letting the other one grow.
     """
     first = results[0]
     found = Detections(
@@ -81,19 +115,118 @@ def merge_detections(
         mask_threshold=first.mask_threshold,
         note=_notes(results),
     )
+    boxes, cells = found.boxes.copy(), found.cells
+    cells = None if cells is None else cells.copy()
     origin = np.repeat(np.arange(len(tiles)), [len(result) for result in results])
     cut = np.concatenate([_cut(result.boxes, tile, size) for result, tile in zip(results, tiles)])
-    area = _area(found.boxes)
-    order = np.lexsort((-found.scores, cut))
+    order = np.lexsort((cut, -found.scores))
     kept = []
     while len(order):
         index, order = order[0], order[1:]
         kept.append(index)
-        shared = _intersection(found.boxes[index], found.boxes[order])
-        same = shared > iou_threshold * (area[index] + area[order] - shared)
-        part = cut[order] & (origin[order] != origin[index]) & (shared > COVERED * area[order])
-        order = order[~((found.labels[order] == found.labels[index]) & (same | part))]
-    return found[np.array(sorted(kept, key=lambda index: -found.scores[index]), np.intp)]
+        both, smaller, either = _areas(found.boxes[index], found.boxes[order])
+        parts = both >= SHARED * smaller
+        if merge == CUT:
+            parts &= (cut[index] | cut[order]) & (origin[index] != origin[order])
+        taken = parts | (both >= iou_threshold * either)
+        taken &= (found.labels[order] == found.labels[index]) & (both > 0)
+        joined = [index]
+        for other in order[taken & parts & (found.scores[order] > score_thr)]:
+            both, smaller, _ = _areas(boxes[index], found.boxes[other])
+            if both >= SHARED * smaller:
+                boxes[index] = _around(boxes[index], found.boxes[other])
+                joined.append(other)
+        if cells is not None and (boxes[index] != found.boxes[index]).any():
+            cells[index] = join(found.cells[joined], found.boxes[joined], boxes[index])
+        order = order[~taken]
+    return replace(found, boxes=boxes, cells=cells)[np.array(kept, np.intp)]
+
+
+def _cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
+    """Whether boxes, in pixels of the tile, touch a border of it that is not one of the image."""
+    left, top, right, bottom = boxes.T
+    return (
+        (left < BORDER) & (tile.left > 0)
+        | (top < BORDER) & (tile.top > 0)
+        | (right > tile.right - tile.left - BORDER) & (tile.right < size[1])
+        | (bottom > tile.bottom - tile.top - BORDER) & (tile.bottom < size[0])
+    )
+
+
+def _areas(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Area that a box and each of others have in common, of the smaller one, and of both."""
+    sides = np.minimum(box[2:], boxes[..., 2:]) - np.maximum(box[:2], boxes[..., :2])
+    one, other = (np.prod(each[..., 2:] - each[..., :2], axis=-1) for each in (box, boxes))
+    both = np.maximum(sides, 0).prod(axis=-1)
+    return both, np.minimum(one, other), one + other - both
+
+
+def _around(box: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.minimum(box[:2], other[:2]), np.maximum(box[2:], other[2:])])
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits of a tile.
+
+    Attributes:
+        planes: Each class's, ``(h, w)``, float32, in the size of the tile; read once.
+        count: How many classes there are.
+        note: What was done to the tile that the pipeline does not say, or nothing.
+    """
+
+    planes: Iterable[np.ndarray]
+    count: int
+    note: str = ''
+
+
+def blend_logits(
+    results: Iterable[Logits],
+    tiles: Sequence[Tile],
+    *,
+    size: tuple[int, int],
+    label: Callable[[np.ndarray], np.ndarray],
+) -> LabelMap:
+    """Makes one label map of the logits of all tiles.
+
+    Where tiles overlap, the mean counts, in which a tile weighs the more the farther its border is.
+    The logits of one row of tiles are in memory at a time.
+
+    Args:
+        results: Of each tile, in their order.
+        tiles: The tiles, row by row.
+        size: Height and width of the image.
+        label: Makes labels ``(h, w)`` of logits ``(C, h, w)``.
+    """
+    rows = _weights(sorted({(tile.top, tile.bottom) for tile in tiles}), size[0])
+    columns = _weights(sorted({(tile.left, tile.right) for tile in tiles}), size[1])
+    parts, notes, top = [], [], 0
+    sums: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    for result, tile in zip(results, tiles):
+        if tile.top > top:  # a new row: what is above it is done
+            parts.append(label(sums[:, : tile.top - top]))
+            sums = sums[:, tile.top - top :]
+            top = tile.top
+        missing = tile.bottom - top - sums.shape[1]
+        if missing:
+            more = np.zeros((result.count, missing, size[1]), np.float32)
+            sums = np.concatenate([sums, more], axis=1) if sums.size else more
+        weights = rows[tile.top][:, None] * columns[tile.left]
+        for total, plane in zip(sums, result.planes):
+            total[:, tile.left : tile.right] += weights * plane
+        notes.append(result)
+    parts.append(label(sums))
+    return LabelMap(np.concatenate(parts), _notes(notes))
+
+
+def _weights(spans: Sequence[tuple[int, int]], side: int) -> dict[int, np.ndarray]:
+    """The weight of each span, by its start, for its pixels; for each pixel they sum up to 1."""
+    weights, total = {}, np.zeros(side, np.float32)
+    for start, end in spans:
+        inside = np.arange(end - start, dtype=np.float32) + 0.5
+        weights[start] = np.minimum(inside, inside[::-1])
+        total[start:end] += weights[start]
+    return {start: weights[start] / total[start:end] for start, end in spans}
 
 
 def merge_label_maps(
@@ -119,25 +252,5 @@ def _seams(spans: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
     return {start: part for (start, _), *part in zip(spans, firsts, lasts)}
 
 
-def _cut(boxes: np.ndarray, tile: Tile, size: tuple[int, int]) -> np.ndarray:
-    """Whether boxes, in pixels of the tile, touch a border of it that is not one of the image."""
-    left, top, right, bottom = boxes.T
-    return (
-        (left < BORDER) & (tile.left > 0)
-        | (top < BORDER) & (tile.top > 0)
-        | (right > tile.right - tile.left - BORDER) & (tile.right < size[1])
-        | (bottom > tile.bottom - tile.top - BORDER) & (tile.bottom < size[0])
-    )
-
-
-def _intersection(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    return np.maximum(sides, 0).prod(axis=1)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-
-
-def _notes(results: Sequence[Detections | LabelMap]) -> str:
+def _notes(results: Sequence[Detections | LabelMap | Logits]) -> str:
     return '; '.join(dict.fromkeys(result.note for result in results if result.note))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -88,11 +88,37 @@ def state_dict_of(checkpoint: Any) -> dict[str, Any]:
     return {str(key).removeprefix('module.'): value for key, value in weights.items()}
 
 
-def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path | None:
-    """Returns the checkpoint that a run in ``work_dir`` wrote last, readable or not.
+class Progress(NamedTuple):
+    """How far a training was when it wrote a checkpoint; of two, the greater is the newer.
 
-    That is the one that MMEngine's ``last_checkpoint`` names, or one of a later step that is not
-    older than it.
+    Attributes:
+        started: When the run began, as the name of the run in the checkpoint ends.
+        iteration: How many iterations were done.
+    """
+
+    started: str
+    iteration: int
+
+
+def progress_of(file: Path) -> Progress | None:
+    """Returns what a checkpoint says of its run; None if it does not, or cannot be read."""
+    try:
+        meta = _read(file).get('meta')
+    except (UserError, OSError):
+        return None
+    meta = meta if isinstance(meta, Mapping) else {}
+    name, iteration = meta.get('experiment_name'), meta.get('iter')
+    stamp = re.search(r'\d{8}_\d{6}$', name) if isinstance(name, str) else None
+    return Progress(stamp[0], iteration) if stamp and isinstance(iteration, int) else None
+
+
+def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path | None:
+    """Returns the checkpoint that the newest run in ``work_dir`` wrote last, readable or not.
+
+    Which one that is, the checkpoints themselves say: by the time at which their run began, then by
+    their iteration. The times of files, which copying changes, count only for those that do not
+    tell, such as damaged ones: of these, the one that MMEngine's ``last_checkpoint`` names or one
+    of a later step is newer, unless its file is older.
 
     Args:
         work_dir: Folder of the run.
@@ -102,9 +128,15 @@ def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path 
     steps = {file: _step(file) for file in work_dir.glob('*.pth') if _step(file) >= 0}
     if before is not None:
         steps = {file: n for file, n in steps.items() if n < _step(before) and is_readable(file)}
+    told = {file: progress for file in steps if (progress := progress_of(file))}
+    newest = max(told, key=told.__getitem__, default=None)
+    for file in told:
+        if file != newest:
+            del steps[file]
     pointer = work_dir / 'last_checkpoint'
     named = work_dir / Path(pointer.read_text().strip()).name if pointer.is_file() else None
-    oldest = named.stat().st_mtime_ns if named in steps and before is None else 0
+    last = named if named in steps and before is None else newest
+    oldest = last.stat().st_mtime_ns if last else 0
     newer = (file for file in steps if file.stat().st_mtime_ns >= oldest)
     return max(newer, key=steps.__getitem__, default=None)
 

@@ -221,6 +221,40 @@ def test_a_repository_of_a_detector(made, tmp_path):
     assert (folder / 'labels.txt').read_text() == 'disc\nring\n'
 
 
+def with_weights_in(work_dir, name):
+    """Moves the weights of a model to another file."""
+    path = work_dir / 'end2end.onnx'
+    model = onnx.load(path)
+    (tensor,) = [each for each in model.graph.initializer if each.name == 'large']
+    (work_dir / name).write_bytes(onnx.numpy_helper.to_array(tensor).tobytes())
+    tensor.ClearField('float_data')
+    tensor.ClearField('raw_data')
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key='location', value=name)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_weights_in_other_files_come_along(made, tmp_path):
+    work_dir = made()
+    with_weights_in(work_dir, 'end2end.data')
+    (folder,) = export_triton(work_dir, tmp_path / 'models', name='shapes')
+    assert (folder / '1/end2end.data').read_bytes() == (work_dir / 'end2end.data').read_bytes()
+    onnxruntime.InferenceSession(folder / '1/model.onnx')
+    with_weights_in(made(name='other'), f'../{work_dir.name}/end2end.data')
+    with pytest.raises(UserError):
+        export_triton(tmp_path / 'other', tmp_path / 'models', name='other')
+    assert not (tmp_path / 'models/other').exists()
+
+
+def test_nothing_outside_the_folder_is_copied_to_a_server(made, tmp_path):
+    work_dir = made()
+    (work_dir / 'end2end.onnx').rename(tmp_path / 'secret.onnx')
+    (work_dir / 'end2end.onnx').symlink_to(tmp_path / 'secret.onnx')
+    with pytest.raises(UserError, match='end2end.onnx is a link to /.*/secret.onnx: what is'):
+        export_triton(work_dir, tmp_path / 'models')
+    assert not (tmp_path / 'models').exists()
+
+
 def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_profile(
     made, tmp_path
 ):

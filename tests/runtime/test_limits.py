@@ -15,6 +15,7 @@ from mmtrtvit.runtime.batches import or_bad
 from mmtrtvit.runtime.drawing import draw
 from mmtrtvit.runtime.legend import Legend
 from mmtrtvit.runtime.results import BadImage
+from mmtrtvit.runtime.sessions.base import NoMemory, TimedOut
 
 
 def write(path, level=200):
@@ -46,6 +47,54 @@ def test_outputs_that_are_not_finite_cost_one_image(bright, tmp_path, monkeypatc
     assert result.frames == 1 and 'bad.png: the model gives boxes' in result.skipped[0]
     with pytest.raises(UserError, match='NaN or infinite'):
         model(files[1])
+
+
+def test_an_image_that_the_graph_has_no_memory_for_costs_one_image(bright, tmp_path, monkeypatch):
+    model = Detector(bright())
+    infer = model.session.run
+
+    def sometimes(inputs):
+        if inputs['input'].max() > 240:
+            raise NoMemory('the graph asks for more memory than there is.')
+        return infer(inputs)
+
+    monkeypatch.setattr(
+        model, 'session', SimpleNamespace(run=sometimes, profiles=model.session.profiles)
+    )
+    files = [write(tmp_path / f'{level}.png', level) for level in (200, 250, 210)]
+    result = running.run(model, files, out_dir=tmp_path / 'out')
+    assert result.frames == 2 and '250.png: the graph asks for more memory' in result.skipped[0]
+    with pytest.raises(UserError, match='more memory'):
+        model(files[1])
+
+
+def test_a_graph_without_an_end_ends_a_run_with_what_was_done(
+    bright, tmp_path, monkeypatch, capsys
+):
+    model = Detector(bright())
+    infer = model.session.run
+
+    def sometimes(inputs):
+        if inputs['input'].max() > 240:
+            raise TimedOut('end2end.onnx: a run took more than 5 seconds.')
+        return infer(inputs)
+
+    monkeypatch.setattr(
+        model, 'session', SimpleNamespace(run=sometimes, profiles=model.session.profiles)
+    )
+    files = [write(tmp_path / f'{level}.png', level) for level in (200, 250, 210)]
+    result = running.run(model, files, out_dir=tmp_path / 'out')
+    with pytest.raises(UserError) as caught:
+        result.report(0.3)
+    assert str(caught.value) == (
+        'end2end.onnx: a run took more than 5 seconds.\n1 of 3 images are done, their results are '
+        f'in {tmp_path}/out'
+    )
+    assert 'images      1\n' in capsys.readouterr().out
+    assert len(json.loads((tmp_path / 'out/predictions.json').read_text())['images']) == 1
+    with pytest.raises(TimedOut, match='5 seconds.\n0 of 1 images are done'):
+        running.run(model, files[1:2], out_dir=tmp_path / 'none')
+    assert not (tmp_path / 'none/predictions.json').exists()
 
 
 def test_boxes_far_outside_are_drawn():

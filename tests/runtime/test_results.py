@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from torch.nn.functional import interpolate
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime.coco import CocoFile
+from mmtrtvit.runtime.coco import CocoFile, finish
 from mmtrtvit.runtime.drawing import draw
 from mmtrtvit.runtime.legend import Legend
 from mmtrtvit.runtime.masks import label_run_lengths, paste, run_lengths
@@ -166,10 +166,42 @@ def test_a_coco_file_of_nothing_and_one_that_failed(tmp_path):
         pass
     assert COCO(path).anns == {} and len(COCO(path).cats) == 2
     before = path.read_bytes()
-    with pytest.raises(RuntimeError), CocoFile.open(path, LEGEND) as file:
-        file.add('a.jpg', some())
+    with pytest.raises(RuntimeError), CocoFile.open(path, LEGEND):
         raise RuntimeError
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_was_done_before_a_failure_is_kept(tmp_path):
+    path, lines = tmp_path / 'predictions.json', tmp_path / 'predictions.jsonl'
+    with pytest.raises(RuntimeError), CocoFile.open(path, LEGEND, info=dict(model='x')) as file:
+        file.add('a.jpg', some())
+        file.add('b.png', LabelMap(np.full((3, 3), 9, np.uint8)))
+        raise RuntimeError
+    assert not path.exists()
+    with lines.open('a') as cut_off:
+        cut_off.write('{"images": [{"id": 3')
+    assert finish(lines) == path and [*tmp_path.iterdir()] == [path]
+    content = json.loads(path.read_text())
+    assert [image['file_name'] for image in content['images']] == ['a.jpg', 'b.png']
+    assert len(content['annotations']) == len(some()) + 1 and content['info'] == dict(model='x')
+    assert [each['id'] for each in content['categories']] == [1, 2, 10]
+    with pytest.raises(UserError, match='there is no file .*predictions.jsonl'):
+        finish(lines)
+    for text in ('no\n', '[]\n', '7\n', '{"images": 7}\n', '{"info": {}, "categories": 1}\n'):
+        lines.write_text(text)
+        with pytest.raises(UserError, match='jsonl holds no results of a run'):
+            finish(lines)
+        assert json.loads(path.read_text()) == content
+
+
+def test_a_link_in_the_place_of_the_lines_is_not_followed(tmp_path):
+    mine = tmp_path / 'mine.txt'
+    mine.write_text('mine')
+    (tmp_path / 'predictions.jsonl').symlink_to(mine)
+    with CocoFile.open(tmp_path / 'predictions.json', LEGEND) as file:
+        file.add('a.jpg', some())
+    assert mine.read_text() == 'mine'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['mine.txt', 'predictions.json']
 
 
 def test_drawn_boxes_and_masks():

@@ -2,7 +2,10 @@
 
 import json
 import runpy
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from unittest.mock import Mock
 
@@ -14,7 +17,9 @@ from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
 from mmtrtvit.runtime import __main__ as command_line
 from mmtrtvit.runtime.annotations import read_annotations
+from mmtrtvit.runtime.coco import finish
 from mmtrtvit.runtime.run import RunResult, run
+from mmtrtvit.signals import Terminated
 
 
 def with_box(left, size=(48, 64)):
@@ -139,9 +144,58 @@ def test_ctrl_c_leaves_whole_files(bright, inputs, monkeypatch):
 
     monkeypatch.setattr(detector, 'infer', interrupted)
     result = run(detector, [inputs / 'd.avi'], out_dir=inputs / 'out')
-    assert result.stopped and result.frames == 2
+    assert type(result.stopped) is KeyboardInterrupt and result.frames == 2
     content = json.loads((inputs / 'out/predictions.json').read_text())
     assert len(content['images']) == 2
+    monkeypatch.setattr(detector, 'infer', Mock(side_effect=Terminated))
+    before = sorted((inputs / 'out').iterdir())
+    with pytest.raises(Terminated, match='0 of 6 images are done'):
+        run(detector, [inputs / 'd.avi'], out_dir=inputs / 'out')
+    assert sorted((inputs / 'out').iterdir()) == before
+
+
+@pytest.fixture
+def begun(bright, tmp_path):
+    """A run on 500 images, in a process of its own, that has begun to write."""
+    (tmp_path / 'many').mkdir()
+    for index in range(500):
+        cv2.imwrite(str(tmp_path / f'many/{index:03d}.png'), with_box(3))
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mmtrtvit.runtime', bright(), 'many', '--out-dir', 'out'],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, these tests perhaps, hand an ignored SIGINT on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    lines = tmp_path / 'out/predictions.jsonl'
+    while process.poll() is None and not (lines.is_file() and lines.read_text().count('\n') > 5):
+        time.sleep(0.005)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_all_that_was_done(begun, tmp_path, number, code):
+    begun.send_signal(number)
+    out, err = begun.communicate()
+    assert begun.returncode == code, err
+    done = json.loads((tmp_path / 'out/predictions.json').read_text())['images']
+    assert 5 <= len(done) < 500 and f'images      {len(done)}\n' in out
+    assert err == f'\nstopped; {len(done)} of 500 images are done, their results are in out\n'
+    assert len(list((tmp_path / 'out/images').iterdir())) == len(done)
+    assert not (tmp_path / 'out/predictions.jsonl').exists()
+
+
+def test_a_killed_run_loses_nothing(begun, tmp_path):
+    begun.kill()
+    begun.communicate()
+    done = len(list((tmp_path / 'out/images').glob('???.png')))
+    assert not (tmp_path / 'out/predictions.json').exists()
+    content = json.loads(finish(tmp_path / 'out/predictions.jsonl').read_text())
+    assert 5 <= done <= len(content['images']) == len(content['annotations']) < 500
 
 
 def call(monkeypatch, *arguments):
@@ -167,6 +221,21 @@ def test_results_that_cannot_be_written(bright, inputs, monkeypatch):
 def test_ctrl_c_has_an_exit_code(bright, inputs, monkeypatch):
     monkeypatch.setattr(Detector, '__init__', Mock(side_effect=KeyboardInterrupt))
     assert exit_code(monkeypatch, bright(), inputs / 'a.png') == 130
+
+
+def test_a_graph_without_an_end(made, inputs, monkeypatch):
+    model_dir = made(
+        '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)',
+        """trips = Constant <value: tensor = int64 {9223372036854775807}> ()
+        more = Constant <value: tensor = bool {1}> ()
+        output = Loop <body = again (int64 trip, bool before, float[B, 3, H, W] old)
+            => (bool after, float[B, 3, H, W] new)
+            { after = Identity (before)  new = Add (old, old) }> (trips, more, input)""",
+        task='Segmentor',
+    )
+    code = exit_code(monkeypatch, model_dir, inputs / 'a.png', '--timeout', '0.2')
+    assert code.startswith(f'error: {model_dir}/end2end.onnx: a run took more than 0.2 seconds')
+    assert not (model_dir / 'results/predictions.json').exists()
 
 
 def test_the_command_line(bright, inputs, tmp_path, monkeypatch, capsys):
@@ -260,9 +329,11 @@ def test_nothing_above_the_threshold_has_a_hint(bright, inputs, monkeypatch, cap
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--tile', '0x5'], 'expected at least 1'),
-        (['--tile', 'large'], 'invalid'),
-        (['--batch-size', '0'], 'expected at least 1'),
+        (['--tile', '0x5'], 'expected a number of at least 1'),
+        (['--tile', 'large'], 'expected a number of at least 1'),
+        (['--batch-size', '0'], 'expected a number of at least 1'),
+        (['--timeout', '0'], 'expected a number of seconds above 0'),
+        (['--timeout', 'inf'], 'expected a number of seconds above 0'),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, message, monkeypatch, capsys):

@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
+from mmtrtvit.runtime.masks import join
 from mmtrtvit.runtime.results import Detections, LabelMap
-from mmtrtvit.runtime.tiles import Tile, merge_detections, merge_label_maps, tiles_of
+from mmtrtvit.runtime.tiles import (
+    Logits,
+    Tile,
+    blend_logits,
+    merge_detections,
+    merge_label_maps,
+    tiles_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +55,8 @@ def boxes(*rows, size=(100, 100)):
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), size)
 
 
-def merged(*parts, tiles):
-    found = merge_detections(parts, tiles, size=(100, 160), iou_threshold=0.5)
+def merged(*parts, tiles, **options):
+    found = merge_detections(parts, tiles, size=(100, 160), **options)
     return [
         (*map(float, box), round(float(score), 2), int(label))
         for box, score, label in zip(found.boxes, found.scores, found.labels)
@@ -72,25 +82,63 @@ def test_other_classes_and_places_stay():
     assert [(row[4], row[5]) for row in found] == [(0.9, 1), (0.8, 0), (0.7, 1), (0.6, 0)]
 
 
-def test_the_whole_object_replaces_its_cut_part_whatever_the_scores():
-    whole = (30, 10, 70, 30, 0.5, 0)  # of the right tile, at 90..130 of the image
-    cut = (90, 10, 100, 30, 0.95, 0)  # the left tile ends at 100
-    assert merged(boxes(cut), boxes(whole), tiles=[LEFT, RIGHT]) == [(90, 10, 130, 30, 0.5, 0)]
-    # at the border of the image nothing is cut, and a small box in a large one is an object
-    inside = (0, 0, 5, 5, 0.95, 0)
-    around = (0, 0, 90, 90, 0.5, 0)
-    assert len(merged(boxes(inside, around), boxes(), tiles=[LEFT, RIGHT])) == 2
-    # as it is between parts of one tile
-    assert (
-        len(
-            merged(
-                boxes((90, 10, 100, 20, 0.4, 0), (60, 0, 100, 60, 0.5, 0)),
-                boxes(),
-                tiles=[LEFT, RIGHT],
+def test_an_object_that_a_border_cuts_is_put_together():
+    cut = (60, 10, 100, 30, 0.9, 0)  # the left tile ends at 100
+    rest = (10, 10, 60, 30, 0.5, 0)  # of the right tile, at 70..120 of the image
+    assert merged(boxes(cut), boxes(rest), tiles=[LEFT, RIGHT]) == [(60, 10, 120, 30, 0.9, 0)]
+    # one too uncertain is taken in, but adds nothing
+    assert merged(boxes(cut), boxes(rest), tiles=[LEFT, RIGHT], score_thr=0.5) == [
+        (60, 10, 100, 30, 0.9, 0)
+    ]
+
+
+def test_only_what_a_border_cuts_is_put_together():
+    around, inside = (10, 10, 90, 60, 0.9, 0), (5, 5, 40, 50, 0.8, 0)  # two objects of one tile
+    assert len(merged(boxes(around, inside), boxes(), tiles=[LEFT, RIGHT])) == 2
+    assert merged(boxes(around, inside), boxes(), tiles=[LEFT, RIGHT], merge='all') == [
+        (5, 5, 90, 60, 0.9, 0)
+    ]
+    other = (0, 5, 31, 50, 0.8, 0)  # of the right tile, whose left border cuts it
+    assert merged(boxes(around), boxes(other), tiles=[LEFT, RIGHT]) == [(10, 5, 91, 60, 0.9, 0)]
+    other = (3, 12, 10, 20, 0.8, 0)  # which nothing cuts
+    assert len(merged(boxes(around), boxes(other), tiles=[LEFT, RIGHT])) == 2
+
+
+def test_another_way_to_merge_is_refused(bright):
+    with pytest.raises(UserError, match="tile_merge is 'nms', expected cut or all"):
+        Detector(bright())(np.zeros((50, 50, 3), np.uint8), tile=(30, 30), tile_merge='nms')
+
+
+@pytest.mark.parametrize('score', [0.1, 0.5])
+def test_boxes_are_merged_as_sahi_does(score):
+    combine = pytest.importorskip('sahi.postprocess.combine')
+    from sahi.prediction import ObjectPrediction
+
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 80, (200, 2))
+    found = np.concatenate(
+        [
+            corners,
+            corners + rng.uniform(4, 60, (200, 2)),
+            rng.uniform(score, 1, (200, 1)),
+            rng.integers(0, 3, (200, 1)),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    theirs = combine.GreedyNMMPostprocess(0.5, 'IOS', class_agnostic=False)(
+        [
+            ObjectPrediction(
+                bbox=row[:4].tolist(), score=float(row[4]), category_id=int(row[5]), full_shape=None
             )
-        )
-        == 2
+            for row in found
+        ]
     )
+    expected = sorted(
+        (*each.bbox.to_xyxy(), round(each.score.value, 2), each.category.id) for each in theirs
+    )
+    ours = merged(boxes(*found), tiles=[Tile(0, 0, 100, 160)], merge='all', score_thr=score)
+    assert 3 < len(ours) < 150
+    np.testing.assert_allclose(sorted(ours), expected, atol=1e-3)
 
 
 def test_masks_and_notes_come_along():
@@ -113,9 +161,31 @@ def test_masks_and_notes_come_along():
         0.5,
         'shrunk',
     )
-    found = merge_detections([first, second], [LEFT, RIGHT], size=(100, 160), iou_threshold=0.5)
+    found = merge_detections([first, second], [LEFT, RIGHT], size=(100, 160))
     assert found.note == 'shrunk' and found.size == (100, 160)
     assert found.masks.sum(axis=(1, 2)).tolist() == [0, 64] and found.masks[1, 1:9, 1:9].all()
+
+
+def test_masks_that_a_border_cuts_are_put_together():
+    def with_mask(*row):
+        found = boxes(row)
+        return replace(found, cells=np.ones((1, 28, 28), np.float32))
+
+    parts = with_mask(60, 10, 100, 30, 0.9, 0), with_mask(10, 10, 60, 30, 0.5, 0)
+    found = merge_detections(parts, [LEFT, RIGHT], size=(100, 160))
+    mask = found.mask(0)
+    assert found.boxes.tolist() == [[60, 10, 120, 30]]
+    assert mask[11:29, 61:119].all() and mask.sum() <= 20 * 60
+    # of two that lie apart in the common box, the place between stays free
+    parts = with_mask(60, 10, 100, 30, 0.9, 0), with_mask(30, 20, 60, 80, 0.5, 0)
+    halves = merge_detections(parts, [LEFT, RIGHT], size=(100, 160))
+    assert len(halves) == 2
+    joined = join(
+        np.ones((2, 28, 28), np.float32),
+        np.array([[0, 0, 10, 10], [30, 30, 40, 40]], np.float32),
+        np.array([0, 0, 40, 40], np.float32),
+    )
+    assert joined[3, 3] == joined[24, 24] == 1 and joined[3, 24] == joined[14, 14] == 0
 
 
 def test_each_pixel_has_the_label_of_the_tile_that_sees_it_best():
@@ -130,6 +200,40 @@ def test_each_pixel_has_the_label_of_the_tile_that_sees_it_best():
         part[:, part.shape[1] - 3 * (each.right < 100) :] = 255
         parts.append(LabelMap(part))
     np.testing.assert_array_equal(merge_label_maps(parts, tiles, (50, 100)).labels, truth)
+
+
+def test_logits_are_blended_by_the_distance_from_the_border():
+    tiles = tiles_of((4, 12), (4, 8), 0.5)
+    assert [tile.left for tile in tiles] == [0, 4]
+    left, right = np.zeros((2, 2, 4, 8), np.float32)
+    left[0], right[1] = 1, 3  # the right tile is three times as sure
+
+    def blended(*parts):
+        results = (Logits(iter(part), 2) for part in parts)
+        return blend_logits(results, tiles, size=(4, 12), label=lambda sums: sums.argmax(axis=0))
+
+    labels = blended(left, right).labels
+    # weights at 4..8 of the image: 7, 5, 3, 1 of 8 for the left one
+    np.testing.assert_array_equal(labels, np.tile([0] * 5 + [1] * 7, (4, 1)))
+    right[1] = 0.1
+    np.testing.assert_array_equal(blended(left, right).labels[0], [0] * 8 + [1] * 4)
+
+
+def test_blended_logits_are_a_mean():
+    size, rng = (50, 100), np.random.default_rng(0)
+    whole = rng.normal(size=(3, *size)).astype(np.float32)
+    tiles = tiles_of(size, (30, 40), 0.4)
+    parts = (
+        Logits(whole[:, each.top : each.bottom, each.left : each.right], 3, 'shrunk')
+        for each in tiles
+    )
+    seen = []
+    found = blend_logits(
+        parts, tiles, size=size, label=lambda sums: seen.append(sums) or sums.argmax(axis=0)
+    )
+    np.testing.assert_allclose(np.concatenate(seen, axis=1), whole, atol=1e-5)
+    np.testing.assert_array_equal(found.labels, whole.argmax(axis=0))
+    assert found.note == 'shrunk' and len(seen) == len({tile.top for tile in tiles})
 
 
 def test_a_detector_finds_all_objects_of_a_large_image(bright):
@@ -152,8 +256,9 @@ def test_the_whole_image_finds_what_is_larger_than_a_tile(bright):
     detector = Detector(bright(transforms=[resize]))
     image = np.zeros((200, 200, 3), np.uint8)
     image[20:180, 40:160] = 255
-    found = detector(image, tile=(100, 100), overlap=0.2)
+    found = detector(image, tile=(100, 100), overlap=0.2, tile_whole=True)
     np.testing.assert_allclose(found.boxes, [[40, 20, 160, 180]], atol=4)
+    assert len(detector(image, tile=(100, 100), overlap=0.2)) == 4  # its corners
 
 
 def test_a_segmentor_in_tiles_is_the_segmentor(made):
@@ -170,3 +275,34 @@ def test_a_segmentor_in_tiles_is_the_segmentor(made):
     np.testing.assert_array_equal(whole.labels, image.argmax(axis=2))
     tiled = segmentor(image, tile=(40, 50), overlap=0.3, batch_size=3)
     np.testing.assert_array_equal(tiled.labels, whole.labels)
+
+
+def test_a_segmentor_of_one_channel_in_tiles(made):
+    segmentor = Segmentor(
+        made(
+            '(float[B, 3, H, W] input) => (float[B, 1, H, W] output)',
+            """level = Constant <value: tensor = float {100}> ()
+            mean = ReduceMean <axes = [1], keepdims = 1> (input)
+            output = Sub (mean, level)""",
+            task='Segmentor',
+            params=dict(num_classes=2, threshold=0.4),
+        )
+    )
+    image = np.random.default_rng(0).integers(90, 110, (90, 130, 3), dtype=np.uint8)
+    tiled = segmentor(image, tile=(40, 50), overlap=0.3, batch_size=3)
+    assert 0.1 < tiled.labels.mean() < 0.9
+    np.testing.assert_array_equal(tiled.labels, segmentor(image).labels)
+
+
+def test_a_segmentor_that_gives_label_maps_in_tiles(made):
+    segmentor = Segmentor(
+        made(
+            '(float[B, 3, H, W] input) => (int64[B, H, W] output)',
+            'output = ArgMax <axis = 1, keepdims = 0> (input)',
+            task='Segmentor',
+            params=dict(num_classes=3),
+        )
+    )
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    tiled = segmentor(image, tile=(40, 50), overlap=0.3, batch_size=3)
+    np.testing.assert_array_equal(tiled.labels, image.argmax(axis=2))

@@ -1,4 +1,4 @@
-"""tools/infer.py: stopped by a real Ctrl-C in a process of its own, the rest in this one."""
+"""tools/infer.py: stopped by a real SIGTERM in a process of its own, the rest in this one."""
 
 import json
 import os
@@ -179,28 +179,37 @@ def test_a_run_that_was_stopped_has_its_exit_code(call, tmp_path, monkeypatch):
     monkeypatch.setattr(tqdm, 'tqdm', stop)
     result = call('detector.py', 'detector.pth', SHAPES, '--out-dir', tmp_path)
     assert result.code == 130 and 'images      1\n' in result.out
+    assert result.err.endswith(
+        f'stopped; 1 of 2 images are done, their results are in {tmp_path}\n'
+    )
 
 
-def test_a_real_ctrl_c(folder, tmp_path):
+def test_a_real_sigterm(folder, tmp_path):
     image = next((folder / SHAPES).iterdir())
     for index in range(500):
         shutil.copy(image, tmp_path / f'{index}.jpg')
     process = subprocess.Popen(
-        [sys.executable, TOOL, 'detector.py', 'detector.pth', tmp_path, '--out-dir', 'stopped'],
+        [
+            sys.executable,
+            TOOL,
+            'detector.py',
+            'detector.pth',
+            tmp_path,
+            '--out-dir',
+            tmp_path / 'stopped',
+        ],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ, OMP_NUM_THREADS='1'),
-        # a shell's background jobs, these tests perhaps, hand an ignored SIGINT on
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    images = folder / 'stopped/images'
+    images = tmp_path / 'stopped/images'
     while process.poll() is None and not (images.is_dir() and len(os.listdir(images)) > 2):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
-    assert process.returncode == 130, err
-    results = json.loads((folder / 'stopped/predictions.json').read_text())['images']
+    assert process.returncode == 143, err
+    results = json.loads((tmp_path / 'stopped/predictions.json').read_text())['images']
     assert 2 <= len(results) < 500 and f'images      {len(results)}\n' in out
-    assert 'Traceback' not in err
+    assert f'stopped; {len(results)} of 500 images are done' in err and 'Traceback' not in err

@@ -161,6 +161,43 @@ def test_newest_checkpoint(tmp_path, times, pointer, expected):
     assert (newest and newest.name) == (expected and f'{expected}.pth')
 
 
+def written(folder, name, run, iteration, time):
+    """A checkpoint of a run with the name ``run``, whose file has a time of its own."""
+    meta = dict(experiment_name=run, iter=iteration, epoch=iteration // 10)
+    torch.save(dict(meta=meta, state_dict=dict(w=torch.ones(1))), folder / name)
+    os.utime(folder / name, (time, time))
+    return folder / name
+
+
+def test_the_newest_run_counts_and_not_the_clock_or_the_epoch(tmp_path):
+    first, second = 'demo_20260101_120000', 'other_name_20260102_080000'
+    written(tmp_path, 'epoch_12.pth', first, 120, time=900)  # of an older run, touched later
+    written(tmp_path, 'epoch_1.pth', second, 10, time=300)
+    newest = written(tmp_path, 'iter_25.pth', second, 25, time=100)  # ended inside of epoch 3
+    written(tmp_path, 'epoch_2.pth', second, 20, time=800)
+    for pointer in ('epoch_2', 'epoch_12', 'gone'):
+        (tmp_path / 'last_checkpoint').write_text(f'/elsewhere/{pointer}.pth')
+        assert newest_checkpoint(tmp_path) == newest
+    third = written(tmp_path, 'epoch_3.pth', second, 30, time=50)
+    assert newest_checkpoint(tmp_path) == third
+    assert newest_checkpoint(tmp_path, before=third) == tmp_path / 'epoch_2.pth'
+
+
+def test_a_checkpoint_that_does_not_tell_its_run_goes_by_its_time(tmp_path):
+    told = written(tmp_path, 'epoch_5.pth', 'demo_20260101_120000', 50, time=500)
+    written(tmp_path, 'epoch_9.pth', 'demo_20251231_120000', 90, time=400)
+    for index, name in enumerate(['demo', None, 7]):
+        written(tmp_path, f'epoch_{6 + index}.pth', name, 60, time=100 + index)
+    assert newest_checkpoint(tmp_path) == told
+    damaged = tmp_path / 'epoch_6.pth'  # the disk was full
+    damaged.write_bytes(b'half')
+    os.utime(damaged, (600, 600))
+    assert newest_checkpoint(tmp_path) == damaged
+    assert newest_checkpoint(tmp_path, before=damaged) == told
+    os.utime(damaged, (100, 100))
+    assert newest_checkpoint(tmp_path) == told
+
+
 def test_the_readable_one_before_a_damaged_one(good):
     for name in ('epoch_2.pth', 'epoch_4.pth'):
         good.with_name(name).write_bytes(b'half')

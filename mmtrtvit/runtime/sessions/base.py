@@ -47,6 +47,14 @@ class ShapeLimits:
         )
 
 
+class TimedOut(UserError):
+    """A run of a graph did not end in the time that it was given."""
+
+
+class NoMemory(UserError):
+    """A graph asks for more memory than there is."""
+
+
 class Session(Protocol):
     """A loaded graph; threads may share it.
 
@@ -70,6 +78,8 @@ class Session(Protocol):
             inputs: An array for each input; others are ignored.
 
         Raises:
+            TimedOut: If it takes longer than it may.
+            NoMemory: If it asks for more memory than there is.
             UserError: If an input is missing, or of another type or shape than the graph takes.
         """
 

@@ -1,12 +1,18 @@
 """ONNX files in ONNX Runtime."""
 
+import re
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
-from .base import Arrays, Tensor, any_shape, checked, device_number
+from .base import Arrays, NoMemory, Tensor, TimedOut, any_shape, checked, device_number
+
+# Words of ONNX Runtime's errors where memory is too small for what a graph asks.
+MEMORY = 'Failed to allocate memory', 'bad_alloc', 'size overflowed', 'out of memory'
+SILENT = 4  # log level: what goes wrong in a run is in its error
 
 
 class OnnxSession:
@@ -16,6 +22,7 @@ class OnnxSession:
         path: The file.
         device: ``'cpu'``, or ``'cuda:0'`` with onnxruntime-gpu.
         threads: Threads of one operator; 0 for one per core.
+        timeout: Most seconds of a run, which is stopped between two operators; None for no limit.
 
     Raises:
         UserError: If ONNX Runtime or the device is not there, or the file cannot be run.
@@ -23,7 +30,13 @@ class OnnxSession:
 
     backend = 'onnxruntime'
 
-    def __init__(self, path: str | Path, device: str = 'cpu', threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: str = 'cpu',
+        threads: int = 0,
+        timeout: float | None = None,
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -46,26 +59,44 @@ class OnnxSession:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime has one class for each kind
-            raise UserError(
-                f'{path} cannot be run by ONNX Runtime: is it whole? {error}'
+            raise _failure(
+                path, error, f'{path} cannot be run by ONNX Runtime: is it whole?'
             ) from error
         self.inputs = tuple(map(_tensor, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor, self._session.get_outputs()))
         self.profiles = any_shape(self.inputs)
         self._path = path
+        self._timeout = timeout
+        self._run_options = onnxruntime.RunOptions
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the graph once.
 
         Raises:
+            TimedOut: If it takes longer than it may.
+            NoMemory: If it asks for more memory than there is.
             UserError: If an input is missing or of another type, or ONNX Runtime fails, as with a
                 shape that the graph does not take.
         """
         values = checked(self.inputs, inputs, self._path)
+        options = self._run_options()
+        options.log_severity_level = SILENT
+        timer = Timer(self._timeout or 0, setattr, (options, 'terminate', True))
+        timer.daemon = True
+        if self._timeout is not None:
+            timer.start()
         try:
-            values = self._session.run(None, values)
+            values = self._session.run(None, values, options)
         except Exception as error:  # ONNX Runtime has one class for each kind
-            raise UserError(f'{self._path}: ONNX Runtime failed. {error}') from error
+            if options.terminate:
+                raise TimedOut(
+                    f'{self._path}: a run took more than {self._timeout:g} seconds and was '
+                    'stopped. Give it more time, or smaller images, or check the file: its graph '
+                    'may have no end.'
+                ) from error
+            raise _failure(self._path, error, f'{self._path}: ONNX Runtime failed.') from error
+        finally:
+            timer.cancel()
         return dict(zip((each.name for each in self.outputs), values))
 
 
@@ -74,6 +105,19 @@ def has_cuda() -> bool:
     import onnxruntime
 
     return 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
+
+
+def _failure(path: str | Path, error: Exception, what: str) -> UserError:
+    """What to tell of an error of ONNX Runtime."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(words in text for words in MEMORY):
+        return UserError(f'{what} {text}')
+    size = re.search(r'buffer of size (\d+)', text)
+    asked = f' ({int(size[1]) / 1e9:.1f} GB at once)' if size else ''
+    return NoMemory(
+        f'{path}: the graph asks for more memory than there is{asked}. Give it fewer or smaller '
+        'images at once, or check the file.'
+    )
 
 
 def _tensor(value: Any) -> Tensor:

@@ -10,7 +10,12 @@ ENGINES = '.engine', '.plan', '.trt'
 GRAPHS = '.onnx', *ENGINES
 
 
-def open_session(path: str | Path, device: str | None = None, threads: int = 0) -> Session:
+def open_session(
+    path: str | Path,
+    device: str | None = None,
+    threads: int = 0,
+    timeout: float | None = None,
+) -> Session:
     """Loads a graph by the suffix of its file.
 
     Args:
@@ -18,6 +23,7 @@ def open_session(path: str | Path, device: str | None = None, threads: int = 0) 
         device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, and the first GPU for
             engines, which run on no CPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
+        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
 
     Raises:
         UserError: If it cannot be loaded.
@@ -28,10 +34,12 @@ def open_session(path: str | Path, device: str | None = None, threads: int = 0) 
             f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.'
         )
     if path.suffix in ENGINES:
+        if timeout is not None:
+            raise UserError(f'{path}: TensorRT cannot stop a run. Leave the timeout out.')
         from .cuda_memory import CudaMemory
         from .tensorrt import TensorRTSession
 
         return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
     if path.suffix != '.onnx':
         raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
-    return OnnxSession(path, device or 'cpu', threads)
+    return OnnxSession(path, device or 'cpu', threads, timeout)

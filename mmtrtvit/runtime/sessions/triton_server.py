@@ -22,8 +22,9 @@ class TritonSession:
     """
 
     backend = 'triton server'
+    TIMEOUT = 60.0
 
-    def __init__(self, address: str, name: str, timeout: float = 60.0) -> None:
+    def __init__(self, address: str, name: str, timeout: float = TIMEOUT) -> None:
         try:
             from tritonclient import grpc, utils
         except ImportError as error:

@@ -1,10 +1,13 @@
 """ONNX files as sessions."""
 
+import threading
+
 import numpy as np
+import onnx
 import pytest
 
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime.sessions.base import ShapeLimits, image_input, max_batch
+from mmtrtvit.runtime.sessions.base import NoMemory, ShapeLimits, TimedOut, image_input, max_batch
 from mmtrtvit.runtime.sessions.onnx import OnnxSession
 from mmtrtvit.runtime.sessions.opening import open_session
 
@@ -40,6 +43,64 @@ def test_inputs_that_the_graph_does_not_take(graph, tmp_path):
         session.run(dict(inputs, sizes=np.ones((1, 2))))
     with pytest.raises(UserError, match='end2end.onnx: ONNX Runtime failed. (?s:.*)Expected: 32'):
         session.run(dict(inputs, input=np.zeros((1, 3, 32, 64), np.float32)))
+
+
+def saved(path, text):
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> g {text}'), path)
+    return path
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A graph that never ends."""
+    return saved(
+        tmp_path / 'endless.onnx',
+        """(float[N] x) => (float[N] y) {
+            trips = Constant <value: tensor = int64 {9223372036854775807}> ()
+            more = Constant <value: tensor = bool {1}> ()
+            y = Loop <body = again (int64 trip, bool before, float[N] old)
+                => (bool after, float[N] new) { after = Identity (before)  new = Add (old, old) }>
+                (trips, more, x)
+        }""",
+    )
+
+
+def test_a_graph_without_an_end_is_stopped(endless):
+    session = OnnxSession(endless, threads=1, timeout=0.2)
+    for _ in range(2):
+        with pytest.raises(TimedOut, match='endless.onnx: a run took more than 0.2 seconds'):
+            session.run(dict(x=np.ones(3, np.float32)))
+
+
+def test_a_run_that_ends_in_time_is_left_alone(graph, tmp_path):
+    session = OnnxSession(graph(tmp_path / 'end2end.onnx', size=(1, 32, 32)), timeout=60)
+    inputs = dict(input=np.zeros((1, 3, 32, 32), np.float32), sizes=np.ones((1, 2), np.float32))
+    for _ in range(3):
+        session.run(inputs)
+    for timer in threading.enumerate():
+        if isinstance(timer, threading.Timer):
+            timer.join(5)
+            assert not timer.is_alive()  # it was cancelled
+
+
+@pytest.mark.parametrize('size, gigabytes', [(10**15, r' \(4000000.0 GB at once\)'), (2**62, '')])
+def test_a_graph_that_asks_for_absurd_memory(tmp_path, size, gigabytes):
+    path = saved(
+        tmp_path / 'huge.onnx',
+        """(int64[1] size) => (float y) {
+            huge = ConstantOfShape <value: tensor = float[1] {1}> (size)
+            y = ReduceSum <keepdims = 0> (huge)
+        }""",
+    )
+    message = f'huge.onnx: the graph asks for more memory than there is{gigabytes}. Give'
+    with pytest.raises(NoMemory, match=message):
+        OnnxSession(path, threads=1).run(dict(size=np.array([size])))
+
+
+def test_an_engine_takes_no_timeout(tmp_path):
+    (tmp_path / 'model.engine').touch()
+    with pytest.raises(UserError, match='model.engine: TensorRT cannot stop a run'):
+        open_session(tmp_path / 'model.engine', timeout=1)
 
 
 def test_a_file_of_another_suffix(tmp_path):

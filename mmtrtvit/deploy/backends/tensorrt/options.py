@@ -134,17 +134,20 @@ class OnnxGraph:
 
 
 def read_graph(path: str | Path) -> OnnxGraph:
-    """Reads an ONNX file without weights that lie in other files.
+    """Reads an ONNX file; weights that lie in other files are looked for, but not read.
 
     Raises:
-        UserError: If there is no such file, or it cannot be read as ONNX.
+        UserError: If there is no such file, it cannot be read as ONNX, or weights are not where
+            ONNX Runtime would look for them.
     """
     import onnx
 
+    from ...external_data import external_files
     from ...graphs.graph import load_onnx
 
     path = Path(path)
     model = load_onnx(path, weights=False)
+    external_files(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)
