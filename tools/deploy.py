@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.report import format_differences, format_result
+    from mmtrtvit.deploy.report import format_differences, format_failure, format_result
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.media import show
@@ -84,14 +84,14 @@ def main(args: argparse.Namespace) -> None:
         calib_config=read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
     )
     print(f'\n{format_result(result)}')
-    if result.differences:
-        print(f'\n{format_differences(result.differences, result.judged)}')
+    for file, differences in result.comparisons.items():
+        print(f'\n{format_differences(differences, result.judged, f"{file} against PyTorch")}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.images:
         show(result.images[-1])
     if not result.verified:
-        print(f'\n{result.onnx} finds something else than PyTorch; all files were kept.')
+        print(f'\n{format_failure(result)}')
         raise SystemExit(2)
     if result.no_engine:
         print(f'\n{result.no_engine}')

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
-from .verify.compare import Difference
+from .verify.compare import Difference, agree
 from .workflow import DeployResult
 
 
@@ -23,29 +23,51 @@ def format_result(result: DeployResult) -> str:
     return format_table(rows)
 
 
-def format_differences(differences: Sequence[Difference], judged: bool = True) -> str:
+def format_failure(result: DeployResult) -> str:
+    """Returns what is wrong with a result that is not verified, and what to do."""
+    different = [name for name, rows in result.comparisons.items() if not agree(rows)]
+    sentences = []
+    for name in different:
+        file = result.onnx.with_name(name)
+        if name in result.not_judged:
+            sentences.append(
+                f'Nothing of {file} was compared: neither it nor PyTorch finds anything on these '
+                'images. Name images with objects that the model finds: IMG, --test-img.'
+            )
+        else:
+            sentences.append(f'{file} finds something else than PyTorch.')
+    return ' '.join([*sentences, 'All files were kept.'])
+
+
+def format_differences(
+    differences: Sequence[Difference], judged: bool = True, what: str = 'against PyTorch'
+) -> str:
     """Returns a table: a row for each kind of output.
 
     Args:
         differences: The rows.
         judged: Whether to say which are within what rounding explains.
+        what: Heading of the first column.
     """
-    rows = [('against PyTorch', 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
+    rows = [(what, 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
     rows += [
         (
             each.output,
             str(each.count),
             str(each.unmatched),
-            f'{each.largest:.2e}',
-            f'{each.mean:.2e}',
-            *_judgement(each, judged),
+            f'{each.largest:.2e}' if each.count else '-',
+            f'{each.mean:.2e}' if each.count else '-',
+            f'{each.tolerance:.0e}' if judged else '-',
+            _judgement(each, judged),
         )
         for each in differences
     ]
     return format_rows(rows)
 
 
-def _judgement(difference: Difference, judged: bool) -> tuple[str, str]:
+def _judgement(difference: Difference, judged: bool) -> str:
+    if not difference.count and not difference.unmatched:
+        return 'nothing to compare'
     if not judged:
-        return '-', ''
-    return f'{difference.tolerance:.0e}', 'ok' if difference.within else 'DIFFERS'
+        return ''
+    return 'ok' if difference.within else 'DIFFERS'

@@ -33,9 +33,10 @@ from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
 from .verify.calibration import graph_inputs, training_images
-from .verify.compare import Difference, compare
+from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
 from .verify.open import open_engine
+from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class DeployResult:
         judged: Whether its predictions have to be PyTorch's, as in single precision.
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
-        differences: Predictions of the file against PyTorch's; empty if not verified.
+        comparisons: Each file against PyTorch, by name; empty if not verified.
         images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
@@ -64,20 +65,34 @@ class DeployResult:
     judged: bool = True
     exported: Exported | None = None
     engine: Path | None = None
-    differences: list[Difference] = field(default_factory=list)
+    comparisons: dict[str, list[Difference]] = field(default_factory=dict)
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     no_engine: str = ''
 
     @property
-    def verified(self) -> bool:
-        """Whether nothing is further apart than rounding explains."""
-        return not self.judged or all(difference.within for difference in self.differences)
+    def differences(self) -> list[Difference]:
+        """Those of all files."""
+        return [each for rows in self.comparisons.values() for each in rows]
 
-    def add(self, differences: list[Difference], images: list[Path]) -> None:
-        """Adds a comparison."""
-        self.differences += differences
+    @property
+    def not_judged(self) -> list[str]:
+        """Files of which nothing could be compared, as neither side finds anything."""
+        return [
+            name
+            for name, rows in self.comparisons.items()
+            if not any(row.count or row.unmatched for row in rows)
+        ]
+
+    @property
+    def verified(self) -> bool:
+        """Whether something of each file was compared and is within what rounding explains."""
+        return not self.judged or all(map(agree, self.comparisons.values()))
+
+    def add(self, file: Path, differences: list[Difference], images: list[Path]) -> None:
+        """Adds a comparison of a file."""
+        self.comparisons[file.name] = self.comparisons.get(file.name, []) + differences
         self.images += [image for image in images if image not in self.images]
 
 
@@ -139,18 +154,23 @@ def deploy(
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
+            session = onnx_session(result, device)
             result.add(
-                *verify_on(
-                    predictor, onnx_session(result, device), images=loaded, work_dir=work_dir
-                )
+                result.onnx,
+                *verify_on(predictor, session, images=loaded, work_dir=work_dir),
             )
+            steps = compare_steps(predictor, result.onnx, images=loaded, device=session.device)
+            result.add(result.onnx, steps, [])
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 session = open_engine(result.engine, device)
-                result.add(*verify_on(predictor, session, images=loaded, work_dir=work_dir))
+                result.add(
+                    result.engine,
+                    *verify_on(predictor, session, images=loaded, work_dir=work_dir),
+                )
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
