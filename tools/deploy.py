@@ -65,7 +65,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.report import format_differences, format_failure, format_result
+    from mmtrtvit.deploy.report import (
+        format_differences,
+        format_failure,
+        format_peaks,
+        format_result,
+    )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.media import show
@@ -86,6 +91,8 @@ def main(args: argparse.Namespace) -> None:
     print(f'\n{format_result(result)}')
     for file, differences in result.comparisons.items():
         print(f'\n{format_differences(differences, result.judged, f"{file} against PyTorch")}')
+    if result.peaks:
+        print(f'\n{format_peaks(result.peaks)}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.images:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
+from .graphs.half import LARGEST
 from .verify.compare import Difference, agree
+from .verify.peaks import NEAR, Peaks
 from .workflow import DeployResult
 
 
@@ -25,9 +27,17 @@ def format_result(result: DeployResult) -> str:
 
 def format_failure(result: DeployResult) -> str:
     """Returns what is wrong with a result that is not verified, and what to do."""
-    different = [name for name, rows in result.comparisons.items() if not agree(rows)]
     sentences = []
-    for name in different:
+    if result.peaks and result.peaks.overflowing:
+        first = result.peaks.overflowing[0]
+        sentences.append(
+            f'Half precision cannot hold {len(result.peaks.overflowing)} layer(s) of '
+            f'{result.onnx}, first {first.layer}: up to {first.value:.3g} on '
+            f'{result.peaks.images} image(s), and its largest number is {LARGEST:.0f}. Export '
+            'with fp32, or train with smaller activations.'
+        )
+    different = [name for name, rows in result.comparisons.items() if not agree(rows)]
+    for name in different if result.judged else ():
         file = result.onnx.with_name(name)
         if name in result.not_judged:
             sentences.append(
@@ -37,6 +47,30 @@ def format_failure(result: DeployResult) -> str:
         else:
             sentences.append(f'{file} finds something else than PyTorch.')
     return ' '.join([*sentences, 'All files were kept.'])
+
+
+def format_peaks(peaks: Peaks) -> str:
+    """Returns a table of the ten layers with the largest values, and warnings below it."""
+    rows = [
+        (f'half precision, {peaks.images} image(s)', 'largest', f'of {LARGEST:.0f}', ''),
+        *(
+            (
+                peak.layer,
+                f'{peak.value:.3g}',
+                f'{peak.value / LARGEST:.2%}',
+                'OVERFLOWS' if peak.overflows else 'near' if peak.near else '',
+            )
+            for peak in peaks.largest()
+        ),
+    ]
+    text = format_rows(rows)
+    if peaks.near:
+        names = ', '.join(peak.layer for peak in peaks.near)
+        text += (
+            f'\n\nWarning: over {NEAR:.0%} of what half precision holds, so that another image may '
+            f'overflow: {names}'
+        )
+    return text
 
 
 def format_differences(

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
 from .verify.open import open_engine
+from .verify.peaks import Peaks, half_peaks
 from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class DeployResult:
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
         comparisons: Each file against PyTorch, by name; empty if not verified.
+        peaks: The largest values of a file of half precision; None if not looked at.
         images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
@@ -66,6 +69,7 @@ class DeployResult:
     exported: Exported | None = None
     engine: Path | None = None
     comparisons: dict[str, list[Difference]] = field(default_factory=dict)
+    peaks: Peaks | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -87,7 +91,9 @@ class DeployResult:
 
     @property
     def verified(self) -> bool:
-        """Whether something of each file was compared and is within what rounding explains."""
+        """Whether each file was compared, agrees within rounding, and holds all its values."""
+        if self.peaks and self.peaks.overflowing:
+            return False
         return not self.judged or all(map(agree, self.comparisons.values()))
 
     def add(self, file: Path, differences: list[Difference], images: list[Path]) -> None:
@@ -161,6 +167,16 @@ def deploy(
             )
             steps = compare_steps(predictor, result.onnx, images=loaded, device=session.device)
             result.add(result.onnx, steps, [])
+        if settings.precision == 'fp16':
+            with _step('half precision', 'looking for what half precision cannot hold', result):
+                result.peaks = peaks_of(
+                    result,
+                    predictor,
+                    config=calib_config or config,
+                    count=settings.calibration.num_images,
+                    images=images,
+                    device=session.device,
+                )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
@@ -173,6 +189,41 @@ def deploy(
                 )
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
+
+
+def peaks_of(
+    result: DeployResult,
+    predictor: Predictor,
+    *,
+    config: Config,
+    count: int,
+    images: Sequence[str | Path],
+    device: str,
+) -> Peaks:
+    """The largest values of a half file on training images, or on others where there are none.
+
+    Args:
+        result: With the file; gets a note where there are no training images.
+        predictor: Reads and resizes images.
+        config: Config with training data.
+        count: How many of its images.
+        images: Files to take otherwise.
+        device: Where the file runs.
+    """
+    shape = image_input(OnnxSession(result.onnx)).shape
+
+    def look(files: Sequence[str | Path]) -> Peaks:
+        bar = tqdm(files, 'half precision', leave=False, disable=None)
+        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device)
+
+    try:
+        return look(training_images(config, count))
+    except (UserError, OSError, AssertionError) as error:  # MMSegmentation's, of a missing file
+        result.notes.append(
+            f'What half precision has to hold was looked at on {len(images)} given image(s) only, '
+            f'as the training images of {config.filename} cannot be read: {error}'
+        )
+        return look(images)
 
 
 def onnx_session(result: DeployResult, device: str) -> OnnxSession:
@@ -234,6 +285,11 @@ def describe_into(
     except UserError as error:
         result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
     else:
+        if result.peaks:
+            description['detail.json']['largest_half_values'] = {
+                peak.layer: peak.value if math.isfinite(peak.value) else 'not finite'
+                for peak in result.peaks.largest()
+            }
         write_description(result.onnx.parent, description)
 
 

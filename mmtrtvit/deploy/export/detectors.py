@@ -177,7 +177,12 @@ class ExportedTwoStageDetector(ExportedDetector):
         self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor, pooling)
         self.test_cfg = model.test_cfg
         self.step_names = (
-            *dense_names(self.rpn_head), PROPOSALS, VALID, BOX_LOGITS, BOX_DELTAS, SCORES
+            *dense_names(self.rpn_head),
+            PROPOSALS,
+            VALID,
+            BOX_LOGITS,
+            BOX_DELTAS,
+            SCORES,
         )
         self.mask_head = None
         if model.roi_head.with_mask:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...environment import require_torch
 from ...files import whole_file
+from ..graphs.half import sum_in_float
 from ..graphs.nodes import name_nodes
 from ..graphs.slim import add_metadata, name_axes, slim, strip
 from ..graphs.steps import hide
@@ -84,6 +85,7 @@ def export(
             model = slim(model)
         hide(model, inner)
         strip(model)
+        sum_in_float(model)
         name_axes(model, dynamic_axes, sizes)
         add_metadata(model, metadata or {})
         onnx.save(model, part)

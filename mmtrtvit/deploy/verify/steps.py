@@ -36,7 +36,7 @@ from .compare import BOX_TOLERANCE, SCORE_TOLERANCE, Difference, Part, match, me
 from .evaluation import HostPreprocessor
 
 CANDIDATES = 300  # pairs of box and class of an image that NMS gets here: the best
-MAP_TOLERANCE = 1e-3  # of the spread of a map's values
+MAP_TOLERANCE = 2e-4  # of the spread of a map's values
 LEAST_SPREAD = 1e-2  # of the largest value: single precision tells no finer
 CELL_TOLERANCE = 1e-3  # of a mask's probabilities
 # Share of the boxes that may be without partner: of two that overlap and have scores equal but for

@@ -64,7 +64,9 @@ def weights_of(graph, part):
 def scale(part, factor):
     def change(graph):
         weight = weights_of(graph, part)
-        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * factor, weight.name))
+        weight.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(weight) * factor, weight.name)
+        )
 
     return change
 
