@@ -11,9 +11,10 @@ Examples:
 Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
 the descriptions deploy.json, pipeline.json and detail.json into the work dir.
 
-Exit codes: 0 done, 1 wrong input, 2 the file's predictions differ from PyTorch's by more than
-rounding (all files stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file
-is done and verified, and the last lines say how to build the engine from it.
+Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than rounding, nothing of
+it could be compared, or half precision cannot hold its values (all files stay), 3 a TensorRT deploy
+config, but no TensorRT or no GPU here: the ONNX file is done and verified, and the last lines say
+how to build the engine from it.
 """
 
 import argparse
@@ -42,11 +43,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--calib-dataset-cfg',
         metavar='CFG',
-        help='config whose training images calibrate INT8 (default: the config of the model)',
+        help='config whose training images calibrate INT8 and show what half precision has to hold '
+        '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
     parser.add_argument(
-        '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch'
+        '--no-verify',
+        dest='verify',
+        action='store_false',
+        help='do not compare with PyTorch, nor look for what half precision cannot hold',
     )
     parser.add_argument(
         '--dump-info',

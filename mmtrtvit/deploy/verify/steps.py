@@ -94,8 +94,8 @@ def _run(
     data = of_graph(pseudo_collate([predictor.prepare(image)]))
     arrays = of_graph.arrays(data['inputs'], [data['data_samples'][0].img_shape[:2]])
     if any(each.name == THRESHOLD for each in session.inputs):
-        # The threshold changes nothing in front of it.
-        scores = session.run(arrays | {THRESHOLD: np.float32(0)})[SCORES][0]
+        # A threshold changes nothing in front of it, and 1 lets nothing through.
+        scores = session.run(arrays | {THRESHOLD: np.float32(1)})[SCORES][0]
         arrays[THRESHOLD] = _threshold(scores)
     found = {name: torch.from_numpy(value) for name, value in session.run(arrays).items()}
     data = of_model(pseudo_collate([predictor.prepare(image)]))
