@@ -10,7 +10,7 @@ from torch import nn
 from mmtrtvit.deploy.export.precision import half
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.deploy.graphs.graph import Graph
-from mmtrtvit.deploy.graphs.half import FLOAT_OPS, HALF
+from mmtrtvit.deploy.graphs.half import FLOAT_OPS, HALF, without_half
 from mmtrtvit.deploy.report import format_peaks
 from mmtrtvit.deploy.verify.peaks import Peak, Peaks, half_peaks
 
@@ -62,7 +62,7 @@ def batches(*sizes):
 @pytest.mark.parametrize('factor, overflows, near', [(1e5, True, False), (1e4, False, True)])
 def test_a_layer_that_overflows_or_comes_near_is_named(tmp_path, factor, overflows, near):
     path = exported(Network(factor), tmp_path / 'a.onnx')
-    found = half_peaks(path, batches(0.1, 1, 0.5))
+    found = half_peaks(path, batches(0.1, -1, 0.5))
     assert found.images == 3
     layers = {peak.layer: peak for peak in found.layers}
     assert {'backbone.0', 'backbone.1', 'backbone.2'} <= layers.keys()
@@ -111,6 +111,22 @@ def test_what_sums_up_stays_single_precision(tmp_path):
         (expected,) = module(x)
     (found,) = onnxruntime.InferenceSession(str(path)).run(None, dict(input=x.numpy()))
     assert np.abs(found - expected.numpy()).max() < 0.02 * expected.abs().max()
+
+
+def test_a_graph_without_half_computes_the_same(tmp_path):
+    path = exported(Network(attention=True), tmp_path / 'a.onnx')
+    model = onnx.load(path)
+    without_half(model)
+    graph = Graph(model)
+    assert HALF not in {graph.type(name) for node in graph.nodes for name in node.output}
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / 'b.onnx')
+    x = np.random.default_rng(0).standard_normal((1, 3, 20, 16), np.float32)
+    ours, theirs = (
+        onnxruntime.InferenceSession(str(tmp_path / name)).run(None, dict(input=x))[0]
+        for name in ('b.onnx', 'a.onnx')
+    )
+    np.testing.assert_allclose(ours, theirs, atol=0.02 * np.abs(theirs).max())
 
 
 def test_the_largest_come_first():
