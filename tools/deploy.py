@@ -11,9 +11,10 @@ Examples:
 Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
 the descriptions deploy.json, pipeline.json and detail.json into the work dir.
 
-Exit codes: 0 done, 1 wrong input, 2 the file's predictions differ from PyTorch's by more than
-rounding (all files stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file
-is done and verified, and the last lines say how to build the engine from it.
+Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than rounding, nothing of
+it could be compared, or half precision cannot hold its values (all files stay), 3 a TensorRT deploy
+config, but no TensorRT or no GPU here: the ONNX file is done and verified, and the last lines say
+how to build the engine from it.
 """
 
 import argparse
@@ -42,11 +43,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--calib-dataset-cfg',
         metavar='CFG',
-        help='config whose training images calibrate INT8 (default: the config of the model)',
+        help='config whose training images calibrate INT8 and show what half precision has to hold '
+        '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
     parser.add_argument(
-        '--no-verify', dest='verify', action='store_false', help='do not compare with PyTorch'
+        '--no-verify',
+        dest='verify',
+        action='store_false',
+        help='do not compare with PyTorch, nor look for what half precision cannot hold',
     )
     parser.add_argument(
         '--dump-info',
@@ -65,7 +70,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.report import format_differences, format_result
+    from mmtrtvit.deploy.report import (
+        format_differences,
+        format_failure,
+        format_peaks,
+        format_result,
+    )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.media import show
@@ -84,14 +94,16 @@ def main(args: argparse.Namespace) -> None:
         calib_config=read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
     )
     print(f'\n{format_result(result)}')
-    if result.differences:
-        print(f'\n{format_differences(result.differences, result.judged)}')
+    for file, differences in result.comparisons.items():
+        print(f'\n{format_differences(differences, result.judged, f"{file} against PyTorch")}')
+    if result.peaks:
+        print(f'\n{format_peaks(result.peaks)}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.images:
         show(result.images[-1])
     if not result.verified:
-        print(f'\n{result.onnx} finds something else than PyTorch; all files were kept.')
+        print(f'\n{format_failure(result)}')
         raise SystemExit(2)
     if result.no_engine:
         print(f'\n{result.no_engine}')

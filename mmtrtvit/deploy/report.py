@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
-from .verify.compare import Difference
+from .graphs.half import LARGEST
+from .verify.compare import Difference, agree
+from .verify.peaks import NEAR, Peaks
 from .workflow import DeployResult
 
 
@@ -23,29 +25,83 @@ def format_result(result: DeployResult) -> str:
     return format_table(rows)
 
 
-def format_differences(differences: Sequence[Difference], judged: bool = True) -> str:
+def format_failure(result: DeployResult) -> str:
+    """Returns what is wrong with a result that is not verified, and what to do."""
+    sentences = []
+    if result.peaks and result.peaks.overflowing:
+        first = result.peaks.overflowing[0]
+        sentences.append(
+            f'Half precision cannot hold {len(result.peaks.overflowing)} layer(s) of '
+            f'{result.onnx}, first {first.layer}: up to {first.value:.3g} on '
+            f'{result.peaks.images} image(s), and its largest number is {LARGEST:.0f}. Export '
+            'with fp32, or train with smaller activations.'
+        )
+    different = [name for name, rows in result.comparisons.items() if not agree(rows)]
+    for name in different if result.judged else ():
+        file = result.onnx.with_name(name)
+        if name in result.not_judged:
+            sentences.append(
+                f'Nothing of {file} was compared: neither it nor PyTorch finds anything on these '
+                'images. Name images with objects that the model finds: IMG, --test-img.'
+            )
+        else:
+            sentences.append(f'{file} finds something else than PyTorch.')
+    return ' '.join([*sentences, 'All files were kept.'])
+
+
+def format_peaks(peaks: Peaks) -> str:
+    """Returns a table of the ten layers with the largest values, and warnings below it."""
+    rows = [
+        (f'half precision, {peaks.images} image(s)', 'largest', f'of {LARGEST:.0f}', ''),
+        *(
+            (
+                peak.layer,
+                f'{peak.value:.3g}',
+                f'{peak.value / LARGEST:.2%}',
+                'OVERFLOWS' if peak.overflows else 'near' if peak.near else '',
+            )
+            for peak in peaks.largest()
+        ),
+    ]
+    text = format_rows(rows)
+    if peaks.near:
+        names = ', '.join(peak.layer for peak in peaks.near)
+        text += (
+            f'\n\nWarning: over {NEAR:.0%} of what half precision holds, so that another image may '
+            f'overflow: {names}'
+        )
+    return text
+
+
+def format_differences(
+    differences: Sequence[Difference], judged: bool = True, what: str = 'against PyTorch'
+) -> str:
     """Returns a table: a row for each kind of output.
 
     Args:
         differences: The rows.
         judged: Whether to say which are within what rounding explains.
+        what: Heading of the first column.
     """
-    rows = [('against PyTorch', 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
+    rows = [(what, 'compared', 'unmatched', 'largest', 'mean', 'allowed', '')]
     rows += [
         (
             each.output,
             str(each.count),
             str(each.unmatched),
-            f'{each.largest:.2e}',
-            f'{each.mean:.2e}',
-            *_judgement(each, judged),
+            f'{each.largest:.2e}' if each.count else '-',
+            f'{each.mean:.2e}' if each.count else '-',
+            f'{each.tolerance:.0e}' if judged else '-',
+            _judgement(each, judged),
         )
         for each in differences
     ]
     return format_rows(rows)
 
 
-def _judgement(difference: Difference, judged: bool) -> tuple[str, str]:
+def _judgement(difference: Difference, judged: bool) -> str:
+    if not difference.count and not difference.unmatched:
+        return 'nothing to compare'
     if not judged:
-        return '-', ''
-    return f'{difference.tolerance:.0e}', 'ok' if difference.within else 'DIFFERS'
+        return ''
+    return 'ok' if difference.within else 'DIFFERS'

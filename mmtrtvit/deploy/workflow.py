@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,11 @@ from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
 from .verify.calibration import graph_inputs, training_images
-from .verify.compare import Difference, compare
+from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
 from .verify.open import open_engine
+from .verify.peaks import Peaks, half_peaks
+from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ class DeployResult:
         judged: Whether its predictions have to be PyTorch's, as in single precision.
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
-        differences: Predictions of the file against PyTorch's; empty if not verified.
+        comparisons: Each file against PyTorch, by name; empty if not verified.
+        peaks: The largest values of a file of half precision; None if not looked at.
         images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
@@ -64,20 +68,37 @@ class DeployResult:
     judged: bool = True
     exported: Exported | None = None
     engine: Path | None = None
-    differences: list[Difference] = field(default_factory=list)
+    comparisons: dict[str, list[Difference]] = field(default_factory=dict)
+    peaks: Peaks | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     no_engine: str = ''
 
     @property
-    def verified(self) -> bool:
-        """Whether nothing is further apart than rounding explains."""
-        return not self.judged or all(difference.within for difference in self.differences)
+    def differences(self) -> list[Difference]:
+        """Those of all files."""
+        return [each for rows in self.comparisons.values() for each in rows]
 
-    def add(self, differences: list[Difference], images: list[Path]) -> None:
-        """Adds a comparison."""
-        self.differences += differences
+    @property
+    def not_judged(self) -> list[str]:
+        """Files of which nothing could be compared, as neither side finds anything."""
+        return [
+            name
+            for name, rows in self.comparisons.items()
+            if not any(row.count or row.unmatched for row in rows)
+        ]
+
+    @property
+    def verified(self) -> bool:
+        """Whether each file was compared, agrees within rounding, and holds all its values."""
+        if self.peaks and self.peaks.overflowing:
+            return False
+        return not self.judged or all(map(agree, self.comparisons.values()))
+
+    def add(self, file: Path, differences: list[Difference], images: list[Path]) -> None:
+        """Adds a comparison of a file."""
+        self.comparisons[file.name] = self.comparisons.get(file.name, []) + differences
         self.images += [image for image in images if image not in self.images]
 
 
@@ -139,20 +160,70 @@ def deploy(
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
+            session = onnx_session(result, device)
             result.add(
-                *verify_on(
-                    predictor, onnx_session(result, device), images=loaded, work_dir=work_dir
-                )
+                result.onnx,
+                *verify_on(predictor, session, images=loaded, work_dir=work_dir),
             )
+            steps = compare_steps(predictor, result.onnx, images=loaded, device=session.device)
+            result.add(result.onnx, steps, [])
+        if settings.precision == 'fp16':
+            with _step('half precision', 'looking for what half precision cannot hold', result):
+                result.peaks = peaks_of(
+                    result,
+                    predictor,
+                    config=calib_config or config,
+                    count=settings.calibration.num_images,
+                    images=images,
+                    device=session.device,
+                )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 session = open_engine(result.engine, device, host_code=True)
-                result.add(*verify_on(predictor, session, images=loaded, work_dir=work_dir))
+                result.add(
+                    result.engine,
+                    *verify_on(predictor, session, images=loaded, work_dir=work_dir),
+                )
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
+
+
+def peaks_of(
+    result: DeployResult,
+    predictor: Predictor,
+    *,
+    config: Config,
+    count: int,
+    images: Sequence[str | Path],
+    device: str,
+) -> Peaks:
+    """The largest values of a half file on training images, or on others where there are none.
+
+    Args:
+        result: With the file; gets a note where there are no training images.
+        predictor: Reads and resizes images.
+        config: Config with training data.
+        count: How many of its images.
+        images: Files to take otherwise.
+        device: Where the file runs.
+    """
+    shape = image_input(OnnxSession(result.onnx)).shape
+
+    def look(files: Sequence[str | Path]) -> Peaks:
+        bar = tqdm(files, 'half precision', leave=False, disable=None)
+        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device)
+
+    try:
+        return look(training_images(config, count))
+    except (UserError, OSError, AssertionError) as error:  # MMSegmentation's, of a missing file
+        result.notes.append(
+            f'What half precision has to hold was looked at on {len(images)} given image(s) only, '
+            f'as the training images of {config.filename} cannot be read: {error}'
+        )
+        return look(images)
 
 
 def onnx_session(result: DeployResult, device: str) -> OnnxSession:
@@ -214,6 +285,11 @@ def describe_into(
     except UserError as error:
         result.notes.append(f'mmtrtvit.runtime cannot run this model: {error}')
     else:
+        if result.peaks:
+            description['detail.json']['largest_half_values'] = {
+                peak.layer: peak.value if math.isfinite(peak.value) else 'not finite'
+                for peak in result.peaks.largest()
+            }
         write_description(result.onnx.parent, description)
 
 

@@ -1,6 +1,7 @@
 """From trained weights to a verified file, through the functions and through the tool."""
 
 import contextlib
+import json
 import re
 import runpy
 import shutil
@@ -157,16 +158,17 @@ def test_a_graph_of_one_size_takes_smaller_images_too(name, tmp_path):
         verify_on(predictor, session, images=odd_images(), work_dir=tmp_path)
 
 
-@pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn'])
-def test_a_image_without_detections(name, tmp_path):
-    config = read_config(f'{name}.py')
-    config.merge_from_dict(
-        {f'model.test_cfg.{"rcnn." if name == "mask_rcnn" else ""}score_thr': 0.9999}
-    )
-    result = deploy(
-        DeploySettings(), config, checkpoint=f'{name}.pth', images=images(), work_dir=tmp_path
-    )
-    assert result.verified and result.differences[0].count == 0
+def test_a_model_that_finds_nothing_is_compared_in_front_of_its_threshold(
+    monkeypatch, capsys, tmp_path
+):
+    """tests/deploy/verify/test_steps.py has damaged files of such models."""
+    config = Path('retinanet.py').read_text().replace('max_per_img=10', 'score_thr=0.9999')
+    Path('blind.py').write_text(config)
+    arguments = 'blind.py', 'retinanet.pth', images()[0], '--work-dir', tmp_path
+    assert run(monkeypatch, PRESET, *arguments) == 0
+    out = capsys.readouterr().out
+    assert re.search(r'\nboxes \(pixels\) +0 +0 +- .* nothing to compare\n', out)
+    assert re.search(r'\nclass logits \(of their spread\) +\d{4} +0 .* ok\n', out)
 
 
 def test_label_maps_out_of_the_graph(tmp_path):
@@ -238,6 +240,48 @@ def test_lower_precision_is_compared_but_not_judged(lower):
     notes = ' '.join(result.notes)
     assert (precision == 'int8') == ('layers are INT8' in notes)
     assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
+    assert (precision == 'fp16') == (result.peaks is not None)
+    if precision == 'fp16':
+        assert result.peaks.images == 1  # of the training data
+        assert not result.peaks.overflowing
+        detail = json.loads((tmp_path / 'detail.json').read_text())
+        assert list(detail['largest_half_values']) == [
+            peak.layer for peak in result.peaks.largest(10)
+        ]
+
+
+def test_a_half_file_that_overflows_is_told(monkeypatch, capsys, tmp_path):
+    """Its training images cannot be read, so the given ones have to do."""
+    state = torch.load('fpn.pth', weights_only=False)
+    state['state_dict']['backbone.stem.0.conv.weight'] *= 4e4
+    torch.save(state, 'large.pth')
+    code = run(
+        monkeypatch,
+        PRESET,
+        'fpn.py',
+        'large.pth',
+        images()[0],
+        '--calib-dataset-cfg',
+        no_training_images(),
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'backend_config.common_config.fp16_mode=True',
+    )
+    out = capsys.readouterr().out
+    assert code == 2
+    assert re.search(
+        r'Half precision cannot hold \d+ layer\(s\) of .*end2end.onnx, first back', out
+    )
+    assert 'first backbone.stem.0' in out and 'looked at on 1 given image(s) only' in out
+    assert (tmp_path / 'end2end.onnx').is_file()
+
+
+def no_training_images():
+    """A config whose training images are not on this machine."""
+    text = Path('fpn.py').read_text()
+    Path('elsewhere.py').write_text(text + "train_dataloader = dict(dataset=dict(data_root='no'))")
+    return 'elsewhere.py'
 
 
 @pytest.mark.slow

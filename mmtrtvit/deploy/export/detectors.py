@@ -7,6 +7,7 @@ by the images' scale factors and pastes the masks.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,16 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
 from ...runtime import Detector
+from ..graphs.steps import (
+    BOX_DELTAS,
+    BOX_LOGITS,
+    DELTAS,
+    LOGITS,
+    PROPOSALS,
+    SCORES,
+    VALID,
+    levels,
+)
 from ..graphs.tensorrt_limits import MAX_TOP_K
 from ..settings import GREEDY, GRID, MATRIX, ROI_ALIGN
 from .ops import (
@@ -45,16 +56,32 @@ class ExportedDetector(nn.Module):
             shapes that depend on values.
 
     Attributes:
-        output_names: Names of what ``forward`` returns.
+        output_names: Names of what ``forward`` returns, of all that :meth:`steps` computes.
+        step_names: Names of what lies in front of the score threshold.
     """
 
     output_names: tuple[str, ...] = Detector.output_names
+    step_names: tuple[str, ...]
 
     def __init__(self, model: nn.Module, nms: str = GREEDY) -> None:
         super().__init__()
         self.nms = nms  # by name: an op cannot be copied
         self.backbone = copy.deepcopy(model.backbone)
         self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
+
+    def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Predicts: ``num_dets``, ``dets`` and ``labels`` as :meth:`results` returns them.
+
+        Args:
+            input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
+            sizes: Height and width of each image without padding, ``(B, 2)``, float32.
+        """
+        values = self.steps(input, sizes)
+        return tuple(values[name] for name in self.output_names)
+
+    def steps(self, input: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """The outputs and the tensors of :mod:`..graphs.steps` by name; see :meth:`forward`."""
+        raise NotImplementedError
 
     def results(
         self,
@@ -65,8 +92,8 @@ class ExportedDetector(nn.Module):
         score_thr: float,
         iou_thr: float,
         count: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the best boxes that NMS of each class keeps.
+    ) -> dict[str, Tensor]:
+        """Returns the best boxes that NMS of each class keeps, and the scores.
 
         Args:
             scores: ``(B, N)``.
@@ -77,9 +104,10 @@ class ExportedDetector(nn.Module):
             count: K.
 
         Returns:
-            Number of detections ``(B, 1)``, int32; boxes with scores ``(B, K, 5)``, best first,
-            then rows of 0; labels ``(B, K)``, int32, then -1.
+            ``num_dets``: ``(B, 1)``, int32; ``dets``: boxes with scores ``(B, K, 5)``, best first,
+            then rows of 0; ``labels``: ``(B, K)``, int32, then -1; and the scores as given.
         """
+        given = scores
         scores = torch.where(scores > score_thr, scores, NOTHING)
         keep = KEEP[self.nms](separate(boxes, labels), scores, iou_thr)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(count)
@@ -87,7 +115,8 @@ class ExportedDetector(nn.Module):
         dets = torch.cat([take(boxes, index), scores.unsqueeze(-1)], dim=-1)
         dets = torch.where(found.unsqueeze(-1), dets, 0.0)
         labels = torch.where(found, labels.gather(1, index), -1).to(torch.int32)
-        return found.sum(dim=1, keepdim=True).to(torch.int32), dets, labels
+        number = found.sum(dim=1, keepdim=True).to(torch.int32)
+        return {'num_dets': number, 'dets': dets, 'labels': labels, SCORES: given}
 
 
 class ExportedOneStageDetector(ExportedDetector):
@@ -102,27 +131,23 @@ class ExportedOneStageDetector(ExportedDetector):
         super().__init__(model, nms)
         self.head = copy.deepcopy(model.bbox_head)
         self.test_cfg = model.test_cfg
+        self.step_names = (*dense_names(self.head), SCORES)
 
-    def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """See :meth:`ExportedDetector.results`.
-
-        Args:
-            input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
-            sizes: Height and width of each image without padding, ``(B, 2)``, float32.
-        """
+    def steps(self, input: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See :meth:`ExportedDetector.steps`."""
         logits, deltas = self.head(self.neck(self.backbone(input)))
         cfg = self.test_cfg
         count = min(cfg.nms_pre, MAX_TOP_K)
-        levels = []
+        parts = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
                 self.head, index, logits=logits, deltas=deltas, count=count
             )
             boxes = decode_boxes(anchors, level_deltas, **normalisation(self.head), sizes=sizes)
-            levels.append(best_pairs(scores, boxes, count))
-        scores, boxes, labels = (torch.cat(parts, dim=1) for parts in zip(*levels))
+            parts.append(best_pairs(scores, boxes, count))
+        scores, boxes, labels = (torch.cat(part, dim=1) for part in zip(*parts))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
-        return self.results(
+        results = self.results(
             scores,
             boxes,
             labels=labels,
@@ -130,6 +155,7 @@ class ExportedOneStageDetector(ExportedDetector):
             iou_thr=cfg.nms.iou_threshold,
             count=cfg.max_per_img,
         )
+        return results | dict(zip(dense_names(self.head), (*logits, *deltas)))
 
 
 class ExportedTwoStageDetector(ExportedDetector):
@@ -150,36 +176,43 @@ class ExportedTwoStageDetector(ExportedDetector):
         self.bbox_head = copy.deepcopy(model.roi_head.bbox_head)
         self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor, pooling)
         self.test_cfg = model.test_cfg
+        self.step_names = (
+            *dense_names(self.rpn_head),
+            PROPOSALS,
+            VALID,
+            BOX_LOGITS,
+            BOX_DELTAS,
+            SCORES,
+        )
         self.mask_head = None
         if model.roi_head.with_mask:
             self.mask_head = copy.deepcopy(model.roi_head.mask_head)
             self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor, pooling)
             self.output_names = (*ExportedDetector.output_names, 'masks')
 
-    def forward(self, input: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """Predicts as :meth:`ExportedDetector.results`, and masks where the model has them.
+    def steps(self, input: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """See :meth:`ExportedDetector.steps`, and ``masks`` where the model has them.
 
         Masks are probabilities, ``(B, K, 28, 28)``, float32.
-
-        Args:
-            input: Normalised images, padded at the right and at the bottom, ``(B, 3, H, W)``.
-            sizes: Height and width of each image without padding, ``(B, 2)``, float32.
         """
         maps = self.neck(self.backbone(input))
-        proposals, valid = self.proposals(maps, sizes)
+        dense = self.rpn_head(maps)
+        proposals, valid = self.proposals(*dense, sizes)
         features = pooled_rois(
             maps[: len(self.bbox_pooling['strides'])], proposals, **self.bbox_pooling
         )
         logits, deltas = self.bbox_head(features)
         cfg = self.test_cfg
         count, classes = cfg.rpn.max_per_img, self.bbox_head.num_classes
-        scores = logits.softmax(dim=-1)[:, :-1].reshape(-1, count, classes)
+        logits = logits.reshape(-1, count, classes + 1)
+        scores = logits.softmax(dim=-1)[..., :-1]
         scores = torch.where(valid.unsqueeze(-1), scores, NOTHING)
         boxes_per_proposal = 1 if self.bbox_head.reg_class_agnostic else classes
         anchors = proposals.unsqueeze(2).expand(-1, -1, boxes_per_proposal, -1)
+        deltas = deltas.reshape(-1, count * boxes_per_proposal, 4)
         boxes = decode_boxes(
             anchors.reshape(-1, count * boxes_per_proposal, 4),
-            deltas.reshape(-1, count * boxes_per_proposal, 4),
+            deltas,
             **normalisation(self.bbox_head),
             sizes=sizes,
         )
@@ -193,21 +226,26 @@ class ExportedTwoStageDetector(ExportedDetector):
             iou_thr=cfg.rcnn.nms.iou_threshold,
             count=cfg.rcnn.max_per_img,
         )
-        return results if self.mask_head is None else (*results, self.masks(maps, *results[1:]))
+        if self.mask_head is not None:
+            results['masks'] = self.masks(maps, results['dets'], results['labels'])
+        results |= dict(zip(dense_names(self.rpn_head), (*dense[0], *dense[1])))
+        seen = {PROPOSALS: proposals, VALID: valid, BOX_LOGITS: logits, BOX_DELTAS: deltas}
+        return results | seen
 
-    def proposals(self, maps: tuple[Tensor, ...], sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def proposals(
+        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], sizes: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Boxes worth a look and which of them there are: ``(B, P, 4)`` and ``(B, P)``, bool."""
-        logits, deltas = self.rpn_head(maps)
         cfg = self.test_cfg.rpn
         count = min(cfg.nms_pre, MAX_TOP_K)
-        levels = []
+        parts = []
         for index in range(len(logits)):
             scores, level_deltas, anchors = best_level_anchors(
                 self.rpn_head, index, logits=logits, deltas=deltas, count=count
             )
             boxes = decode_boxes(anchors, level_deltas, **normalisation(self.rpn_head), sizes=sizes)
-            levels.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
-        scores, boxes, level = (torch.cat(parts, dim=1) for parts in zip(*levels))
+            parts.append((scores[..., 0], boxes, torch.full_like(boxes[..., 0], index)))
+        scores, boxes, level = (torch.cat(part, dim=1) for part in zip(*parts))
         scores = usable(scores, boxes, cfg.get('min_bbox_size', -1))
         keep = KEEP[self.nms](separate(boxes, level), scores, cfg.nms.iou_threshold)
         scores, index = torch.where(keep > 0, scores, NOTHING).topk(cfg.max_per_img)
@@ -234,8 +272,14 @@ class ExportedTwoStageDetector(ExportedDetector):
 ONE_PIXEL = (0.0, 0.0, 1.0, 1.0)
 
 
+def dense_names(head: nn.Module) -> tuple[str, ...]:
+    """Names of the logits and of the deltas that a head makes of the levels of a pyramid."""
+    count = len(head.prior_generator.strides)
+    return (*levels(LOGITS, count), *levels(DELTAS, count))
+
+
 def best_level_anchors(
-    head: nn.Module, level: int, *, logits: list[Tensor], deltas: list[Tensor], count: int
+    head: nn.Module, level: int, *, logits: Sequence[Tensor], deltas: Sequence[Tensor], count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``(B, K, C)``, deltas and anchors ``(B, K, 4)`` of the best anchors of a level."""
     generator = head.prior_generator

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...models import fuse
 from ...models.fast.onnxruntime import for_onnxruntime
+from ..graphs.steps import MAPS
 from ..settings import DYNAMO, TORCHSCRIPT, DeploySettings
 from . import support
 from .precision import half
@@ -38,6 +39,8 @@ def export_model(
     module = support.module_to_export(fused, settings).to(device)
     if settings.precision == 'fp16':
         module = half(module)
+    module.output_names = (*module.output_names, *module.step_names)
+    inner = module.step_names
     if settings.preprocessing:
         module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
@@ -46,6 +49,7 @@ def export_model(
         inputs,
         path=path,
         output_names=module.output_names,
+        inner=inner,
         dynamic_axes=dynamic_axes(module, settings),
         exporter=settings.exporter,
         slimmed=settings.slim,
@@ -76,6 +80,8 @@ def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[
     axes = dict(input={**batch, **size}, sizes=batch)
     for name in module.output_names:
         axes[name] = batch
+        if name.startswith(MAPS) and settings.dynamic_size:
+            axes[name] = {**batch, 2: f'{name} rows', 3: f'{name} columns'}
         if name == 'output' and settings.dynamic_size:
             first = 1 if settings.with_argmax else 2
             axes[name] = {**batch, first: 'rows', first + 1: 'columns'}

@@ -18,7 +18,8 @@ def half(module: nn.Module) -> nn.Module:
 
     Inputs, outputs and post-processing stay float32: the image is cast once, a head's outputs where
     post-processing begins, and RoIAlign takes float32 feature maps and boxes. BatchNorm is folded
-    into the convolution before it while the weights are still float32.
+    into the convolution before it while the weights are still float32. The file computes
+    normalisations, softmax and means in float32 as well: see :func:`.half.sum_in_float`.
 
     Args:
         module: What :func:`.support.module_to_export` returns.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ...runtime import Segmentor
+from ..graphs.steps import LOGITS
 from .ops import AdaptiveAveragePool
 
 
@@ -24,10 +25,11 @@ class ExportedSegmentor(nn.Module):
             at the head's stride, ``(B, C, H / s, W / s)``, float32.
 
     Attributes:
-        output_names: Names of what ``forward`` returns.
+        output_names: Names of what ``forward`` returns, of all that :meth:`steps` computes.
+        step_names: Names of what lies in front of the best class.
     """
 
-    output_names = Segmentor.output_names
+    output_names: tuple[str, ...] = Segmentor.output_names
 
     def __init__(self, model: EncoderDecoder, with_argmax: bool = False) -> None:
         super().__init__()
@@ -36,17 +38,22 @@ class ExportedSegmentor(nn.Module):
         self.decode_head = _for_any_size(copy.deepcopy(model.decode_head))
         self.align_corners = model.align_corners
         self.with_argmax = with_argmax
+        self.step_names = (LOGITS,) if with_argmax else ()
 
-    def forward(self, input: Tensor) -> tuple[Tensor]:
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(B, 3, H, W)`` to logits ``(B, C, H / s, W / s)`` or labels ``(B, H, W)``."""
+        values = self.steps(input)
+        return tuple(values[name] for name in self.output_names)
+
+    def steps(self, input: Tensor) -> dict[str, Tensor]:
+        """The output, and the logits behind a label map, by name; see :meth:`forward`."""
         logits = self.decode_head(self.neck(self.backbone(input))).float()
         if not self.with_argmax:
-            return (logits,)
-        logits = interpolate(
+            return dict(output=logits)
+        whole = interpolate(
             logits, input.shape[2:], mode='bilinear', align_corners=self.align_corners
         )
-        labels = logits.argmax(dim=1)
-        return (labels.int(),)
+        return {'output': whole.argmax(dim=1).int(), LOGITS: logits}
 
 
 def _for_any_size(head: nn.Module) -> nn.Module:

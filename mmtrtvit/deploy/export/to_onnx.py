@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from ...environment import require_torch
 from ...files import whole_file
+from ..graphs.half import sum_in_float
 from ..graphs.nodes import name_nodes
 from ..graphs.slim import add_metadata, name_axes, slim, strip
+from ..graphs.steps import hide
 from ..settings import DYNAMO, EXPORTERS, TORCHSCRIPT
 from .lowering import register_for_torchscript, translations_for_dynamo
 
@@ -44,6 +46,7 @@ def export(
     *,
     path: str | Path,
     output_names: Sequence[str],
+    inner: Sequence[str] = (),
     dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     exporter: str = TORCHSCRIPT,
     slimmed: bool = True,
@@ -55,7 +58,8 @@ def export(
         module: The module, in eval mode.
         inputs: Example of each input by name.
         path: The file to write.
-        output_names: Names of the outputs.
+        output_names: Names of what the module returns.
+        inner: Those of them that are no outputs of the file, but tensors in its graph.
         dynamic_axes: Name of each axis of each input and output that may have another size.
         exporter: ``'torchscript'`` (opset 17) or ``'dynamo'`` (opset 18). The latter takes what is
             equal or one in the example for constant: show it an image of 480 pixels or more.
@@ -79,7 +83,9 @@ def export(
             name_nodes(model)
         if slimmed:
             model = slim(model)
+        hide(model, inner)
         strip(model)
+        sum_in_float(model)
         name_axes(model, dynamic_axes, sizes)
         add_metadata(model, metadata or {})
         onnx.save(model, part)

@@ -20,7 +20,7 @@ from ...runtime.sessions.tensorrt import TensorRTSession
 from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
 from ..backends.tensorrt.build import EngineUnavailable, build_engine
 from ..backends.tensorrt.options import EngineOptions, ShapeRange, read_graph
-from ..verify.compare import compare
+from ..verify.compare import agree, compare
 from ..verify.open import open_engine
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
@@ -158,6 +158,7 @@ def compare_and_time(
     return dict(
         found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
         differences=[{**asdict(each), 'within': each.within} for each in differences],
+        agree=agree(differences),
         latencies={name: asdict(each) for name, each in latencies.items()},
         stages=[asdict(each) for each in by_stage(layers)],
     )
@@ -210,10 +211,9 @@ def summary(report: dict[str, Any]) -> list[str]:
         apart = ', '.join(
             f'{each["output"]} {each["largest"]:.2g}' for each in entry['differences']
         )
-        agree = all(each['within'] for each in entry['differences'])
         lines.append(
-            f'{name}: {entry["latencies"]["tensorrt"]["median"]:.2f} ms, '
-            f'{"agrees" if agree else "differs"} (largest difference: {apart})'
+            f'{name}: {entry["latencies"]["tensorrt"]["median"]:.2f} ms, {_judgement(entry)} '
+            f'(largest difference: {apart})'
         )
         for metric, value in entry.get('metrics', {}).items():
             lines.append(
@@ -221,3 +221,9 @@ def summary(report: dict[str, Any]) -> list[str]:
                 f'{report["metrics"].get(metric, float("nan")):.4f}'
             )
     return lines
+
+
+def _judgement(entry: dict[str, Any]) -> str:
+    if not any(each['count'] or each['unmatched'] for each in entry['differences']):
+        return 'not compared, as neither side finds anything: name images with objects'
+    return 'agrees' if entry['agree'] else 'differs'

@@ -27,6 +27,7 @@ class Difference:
         count: Compared numbers of detections or pixels.
         unmatched: Detections of either side without a partner, or pixels of another class.
         tolerance: Largest difference that is taken for rounding.
+        spare: How many without a partner rounding explains.
     """
 
     output: str
@@ -35,11 +36,59 @@ class Difference:
     count: int
     unmatched: int
     tolerance: float
+    spare: float = 0
 
     @property
     def within(self) -> bool:
         """Whether nothing is further apart than rounding explains."""
-        return self.largest <= self.tolerance and not self.unmatched
+        return self.largest <= self.tolerance and self.unmatched <= self.spare
+
+
+def agree(differences: Iterable[Difference]) -> bool:
+    """Whether something was compared, and nothing is further apart than rounding explains."""
+    rows = list(differences)
+    return any(row.count for row in rows) and all(row.within for row in rows)
+
+
+@dataclass
+class Part:
+    """What one image says of a :class:`Difference`.
+
+    Attributes:
+        output: Which kind of output.
+        errors: Differences, of any shape.
+        tolerance: See :class:`Difference`, as for the next two.
+        unmatched: Those without a partner.
+        spare: How many of them rounding explains.
+    """
+
+    output: str
+    errors: Tensor
+    tolerance: float
+    unmatched: int = 0
+    spare: float = 0
+
+
+def merged(parts: Iterable[Part]) -> list[Difference]:
+    """A difference for each kind of output, over all images."""
+    kinds: dict[str, list[Part]] = {}
+    for part in parts:
+        kinds.setdefault(part.output, []).append(part)
+    rows = []
+    for output, same in kinds.items():
+        values = torch.cat([part.errors.flatten() for part in same]).double()
+        rows.append(
+            Difference(
+                output,
+                values.max().item() if len(values) else 0.0,
+                values.mean().item() if len(values) else 0.0,
+                len(values),
+                sum(part.unmatched for part in same),
+                same[0].tolerance,
+                sum(part.spare for part in same),
+            )
+        )
+    return rows
 
 
 def compare(ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]) -> list[Difference]:
@@ -63,29 +112,18 @@ def _label_maps(pairs: list[tuple[BaseDataElement, BaseDataElement]]) -> Differe
 
 
 def _detections(pairs: list[tuple[InstanceData, InstanceData]]) -> list[Difference]:
-    box_errors, score_errors, mask_errors = [], [], []
-    unmatched = 0
+    parts = []
     for a, b in pairs:
         first, second = match(a, b)
-        unmatched += len(a) + len(b) - 2 * len(first)
-        box_errors.append((a.bboxes[first] - b.bboxes[second]).abs().flatten())
-        score_errors.append((a.scores[first] - b.scores[second]).abs())
+        unmatched = len(a) + len(b) - 2 * len(first)
+        boxes = (a.bboxes[first] - b.bboxes[second]).abs()
+        scores = (a.scores[first] - b.scores[second]).abs()
+        parts.append(Part('boxes (pixels)', boxes, BOX_TOLERANCE, unmatched))
+        parts.append(Part('scores', scores, SCORE_TOLERANCE, unmatched))
         if 'masks' in a:
-            mask_errors.append(1 - mask_iou(a.masks[first], b.masks[second]))
-    rows = [
-        _difference('boxes (pixels)', box_errors, unmatched, BOX_TOLERANCE),
-        _difference('scores', score_errors, unmatched, SCORE_TOLERANCE),
-    ]
-    if mask_errors:
-        rows.append(_difference('masks (1 - IoU)', mask_errors, unmatched, MASK_TOLERANCE))
-    return rows
-
-
-def _difference(output: str, errors: list[Tensor], unmatched: int, tolerance: float) -> Difference:
-    values = torch.cat(errors).double()
-    largest = values.max().item() if len(values) else 0.0
-    mean = values.mean().item() if len(values) else 0.0
-    return Difference(output, largest, mean, len(values), unmatched, tolerance)
+            errors = 1 - mask_iou(a.masks[first], b.masks[second])
+            parts.append(Part('masks (1 - IoU)', errors, MASK_TOLERANCE, unmatched))
+    return merged(parts)
 
 
 def match(a: InstanceData, b: InstanceData, reach: float = MATCH_DISTANCE) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,7 @@ class OnnxSession:
         self.inputs = tuple(map(_tensor, self._session.get_inputs()))
         self.outputs = tuple(map(_tensor, self._session.get_outputs()))
         self.profiles = any_shape(self.inputs)
+        self.device = device
         self._path = path
         self._timeout = timeout
         self._run_options = onnxruntime.RunOptions

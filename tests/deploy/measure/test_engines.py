@@ -77,7 +77,7 @@ def test_an_engine_that_agrees(
     good, bad = report['engines']
     assert good['build']['precision'] == 'tf32' and good['build']['tensorrt'] == '11.4.0.106'
     assert all(each['within'] and each['largest'] < 1e-4 for each in good['differences'])
-    assert sum(map(bool, good['found'])) == len(images)
+    assert sum(map(bool, good['found'])) == len(images) and good['agree'] is True
     assert good['latencies']['tensorrt']['rounds'] == 3
     assert {'backbone.stem', 'backbone.stages.0'} <= {each['name'] for each in good['stages']}
     assert good['metrics'] == pytest.approx(report['metrics'], nan_ok=True) and good['metrics']
@@ -103,9 +103,22 @@ def test_an_engine_that_differs(deployed, stand_in, on_cpu, monkeypatch, tmp_pat
     monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', wrong)
     report = check_engines(folder, images, options=[EngineOptions()], folder=tmp_path, rounds=1)
     assert not all(each['within'] for each in report['engines'][0]['differences'])
+    assert report['engines'][0]['agree'] is False
     assert report['metrics'] == {} and summary(report)[0].startswith('fp32: ')
     assert ' ms, differs (largest difference: ' in summary(report)[0]
     assert json.loads(json.dumps(report, default=str))
+
+
+def test_an_engine_that_was_not_compared_does_not_agree():
+    nothing = dict(output='boxes (pixels)', largest=0.0, count=0, unmatched=0, within=True)
+    entry = dict(
+        options=dict(precision='fp32'),
+        latencies=dict(tensorrt=dict(median=1.0)),
+        differences=[nothing],
+        agree=False,
+    )
+    (line,) = summary(dict(graph={}, metrics={}, engines=[entry]))
+    assert line.startswith('fp32: 1.00 ms, not compared, as neither side finds anything')
 
 
 def test_without_a_gpu_the_tool_ends_with_3(deployed, stand_in, monkeypatch, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from mmtrtvit.deploy.verify.compare import compare, match
+from mmtrtvit.deploy.verify.compare import Part, agree, compare, match, merged
 
 BOXES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 20.0, 20.0], [0.0, 0.0, 10.0, 10.0]])
 
@@ -52,7 +52,17 @@ def test_boxes_out_of_reach_are_no_pair():
 
 def test_no_detections_at_all():
     none = detections(BOXES[:0], (), ())
-    assert all(row.within and row.count == 0 for row in compare([none], [none]))
+    rows = compare([none], [none])
+    assert all(row.within and row.count == 0 for row in rows) and not agree(rows)
+    assert agree([*rows, *compare([detections()], [detections()])])
+
+
+def test_what_rounding_explains_may_lack_a_partner():
+    parts = [Part('boxes', torch.zeros(4), 0.1, unmatched=count, spare=1.5) for count in (3, 0)]
+    assert agree(merged(parts))
+    parts[1].unmatched = 1
+    (row,) = merged(parts)
+    assert (row.count, row.unmatched, row.spare) == (8, 4, 3) and not row.within
 
 
 def test_masks_by_their_overlap():

@@ -1,0 +1,62 @@
+"""What a deployment says of files that do not agree, or that could not be compared."""
+
+from pathlib import Path
+
+from mmtrtvit.deploy.report import format_differences, format_failure
+from mmtrtvit.deploy.verify.compare import Difference
+from mmtrtvit.deploy.verify.peaks import Peak, Peaks
+from mmtrtvit.deploy.workflow import DeployResult
+
+SAME = Difference('class logits', 1e-6, 1e-7, 100, 0, 1e-3)
+OTHER = Difference('class logits', 1e-2, 1e-3, 100, 0, 1e-3)
+NOTHING = Difference('boxes (pixels)', 0, 0, 0, 0, 1e-2)
+ONE_SIDE = Difference('boxes (pixels)', 0, 0, 0, 3, 1e-2)
+
+
+def result_of(judged=True, **comparisons):
+    result = DeployResult(Path('out/end2end.onnx'), judged)
+    for name, differences in comparisons.items():
+        result.add(Path(f'out/end2end.{name}'), differences, [])
+    return result
+
+
+def test_nothing_compared_is_not_verified():
+    assert result_of(onnx=[NOTHING, SAME]).verified
+    assert not result_of(onnx=[NOTHING]).verified
+    result = result_of(onnx=[NOTHING, SAME], engine=[NOTHING])
+    assert not result.verified and result.not_judged == ['end2end.engine']
+    text = format_failure(result)
+    assert text.startswith('Nothing of out/end2end.engine was compared: neither it nor PyTorch')
+    assert '--test-img' in text and 'end2end.onnx' not in text
+
+
+def test_what_one_side_alone_finds_differs():
+    result = result_of(onnx=[SAME], engine=[ONE_SIDE])
+    assert not result.verified and not result.not_judged
+    assert format_failure(result).startswith('out/end2end.engine finds something else than')
+
+
+def test_not_verified_at_all_is_not_a_failure():
+    assert result_of().verified
+
+
+def test_lower_precision_fails_by_what_it_cannot_hold_alone():
+    result = result_of(False, onnx=[OTHER])
+    assert result.verified
+    result.peaks = Peaks((Peak('neck.conv', 6e4), Peak('head.conv', 7e4)), 3)
+    assert not result.verified
+    text = format_failure(result)
+    assert text.startswith('Half precision cannot hold 1 layer(s) of out/end2end.onnx, first head')
+    assert 'finds something else' not in text
+
+
+def test_the_table_says_what_was_not_compared():
+    lines = format_differences([SAME, NOTHING, OTHER, ONE_SIDE], what='end2end.onnx').splitlines()
+    assert [line.split('  ')[-1].strip() for line in lines[1:]] == [
+        'ok',
+        'nothing to compare',
+        'DIFFERS',
+        'DIFFERS',
+    ]
+    (row,) = format_differences([OTHER], judged=False).splitlines()[1:]
+    assert 'DIFFERS' not in row and '1e-03' not in row.split()[-1]
