@@ -182,10 +182,10 @@ def deploy(
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
-                session = open_engine(result.engine, device, host_code=True)
+                engine = open_engine(result.engine, device, host_code=True)
                 result.add(
                     result.engine,
-                    *verify_on(predictor, session, images=loaded, work_dir=work_dir),
+                    *verify_on(predictor, engine, images=loaded, work_dir=work_dir),
                 )
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result

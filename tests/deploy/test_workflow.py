@@ -244,7 +244,7 @@ def test_lower_precision_is_compared_but_not_judged(lower):
     if precision == 'fp16':
         assert result.peaks.images == 1  # of the training data
         assert not result.peaks.overflowing
-        detail = json.loads((tmp_path / 'detail.json').read_text())
+        detail = json.loads(result.onnx.with_name('detail.json').read_text())
         assert list(detail['largest_half_values']) == [
             peak.layer for peak in result.peaks.largest(10)
         ]

@@ -197,7 +197,7 @@ class ExportedTwoStageDetector(ExportedDetector):
         """
         maps = self.neck(self.backbone(input))
         dense = self.rpn_head(maps)
-        proposals, valid = self.proposals(*dense, sizes)
+        proposals, valid = self.proposals(dense[0], dense[1], sizes)
         features = pooled_rois(
             maps[: len(self.bbox_pooling['strides'])], proposals, **self.bbox_pooling
         )

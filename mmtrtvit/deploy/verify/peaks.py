@@ -93,7 +93,7 @@ def half_peaks(path: str | Path, batches: Iterable[Arrays], device: str = 'cpu')
         copy = Path(folder, 'peaks.onnx')
         onnx.save(model, copy)
         session = OnnxSession(copy, device)
-    values = np.zeros(len(names))
+    values: np.ndarray = np.zeros(len(names))
     images = 0
     for batch in batches:
         found = session.run(batch)
@@ -110,7 +110,7 @@ def _reduce(model: onnx.ModelProto, tensors: list[str]) -> list[str]:
     """Makes the largest absolute values of tensors the outputs of a graph; returns their names."""
     names = [f'peak/{tensor}' for tensor in tensors]
     graph = model.graph
-    graph.initializer.append(numpy_helper.from_array(np.float32(math.inf), 'peak'))
+    graph.initializer.append(numpy_helper.from_array(np.array(math.inf, np.float32), 'peak'))
     for tensor, name in zip(tensors, names):
         size, missing, number = f'{name}/size', f'{name}/missing', f'{name}/number'
         graph.node.extend(

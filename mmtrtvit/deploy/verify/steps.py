@@ -95,8 +95,8 @@ def _run(
     arrays = of_graph.arrays(data['inputs'], [data['data_samples'][0].img_shape[:2]])
     if any(each.name == THRESHOLD for each in session.inputs):
         # A threshold changes nothing in front of it, and 1 lets nothing through.
-        scores = session.run(arrays | {THRESHOLD: np.float32(1)})[SCORES][0]
-        arrays[THRESHOLD] = _threshold(scores)
+        scores = session.run(arrays | {THRESHOLD: np.array(1, np.float32)})[SCORES][0]
+        arrays[THRESHOLD] = np.array(_threshold(scores))
     found = {name: torch.from_numpy(value) for name, value in session.run(arrays).items()}
     data = of_model(pseudo_collate([predictor.prepare(image)]))
     meta = dict(data['data_samples'][0].metainfo, score_thr=float(arrays.get(THRESHOLD, 0)))

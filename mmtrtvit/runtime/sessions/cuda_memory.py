@@ -99,7 +99,7 @@ class CudaMemory:
         shape, dtype = self._kinds[name]
         size = prod(shape) * dtype.itemsize
         buffer = self._staged.setdefault(name, Buffer(self.cuda, 'cudaMallocHost', 'cudaFreeHost'))
-        memory = (ctypes.c_byte * size).from_address(buffer.reserve(size))
+        memory: Any = (ctypes.c_byte * size).from_address(buffer.reserve(size))
         return np.frombuffer(memory, dtype).reshape(shape)
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
