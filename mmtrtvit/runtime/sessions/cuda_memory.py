@@ -99,8 +99,8 @@ class CudaMemory:
         shape, dtype = self._kinds[name]
         size = prod(shape) * dtype.itemsize
         buffer = self._staged.setdefault(name, Buffer(self.cuda, 'cudaMallocHost', 'cudaFreeHost'))
-        memory: Any = (ctypes.c_byte * size).from_address(buffer.reserve(size))
-        return np.frombuffer(memory, dtype).reshape(shape)
+        memory = (ctypes.c_byte * size).from_address(buffer.reserve(size))
+        return np.frombuffer(memoryview(memory), dtype).reshape(shape)
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         kind = self.cuda.word('cudaMemcpyKind', f'cudaMemcpy{kind}')

@@ -235,8 +235,8 @@ class TensorRTSession:
             return self._enqueue(lane)
         if lane.graph is None:
             try:
-                record = lane.memory.capture  # type: ignore[attr-defined]  # CudaMemory's
-                lane.graph = record(lambda: self._enqueue(lane))
+                memory: Any = lane.memory  # that it records was looked at before
+                lane.graph = memory.capture(lambda: self._enqueue(lane))
             except UserError as error:
                 logger.warning('%s: no CUDA graph can be recorded: %s', self._path, error)
                 self._cuda_graphs = False

@@ -63,10 +63,11 @@ def test_memory_of_the_host_need_not_be_pinned(gpu):
     for pinned in (True, False):
         memory = CudaMemory(pinned=pinned)
         for scale in (1, 2):
+            given = value * scale
             with memory.active():
-                memory.write('x', value * scale, 'float32')
+                memory.write('x', given, 'float32')
                 found = memory.read('x')
-            np.testing.assert_array_equal(found, value * scale)
+            np.testing.assert_array_equal(found, given)
         assert bool(gpu.pinned) is pinned
         del memory
 
