@@ -14,10 +14,19 @@ FLOORS = (
     ('runtime', 'weights'),
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
-    ('files',),
-    ('errors', 'limits', 'version'),
+    ('files', 'images'),
+    ('errors', 'image_header', 'limits', 'version'),
 )
-RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'limits', 'media', 'tables'}
+RUNTIME_MAY_IMPORT = {
+    'errors',
+    'files',
+    'image_header',
+    'images',
+    'limits',
+    'media',
+    'runtime',
+    'tables',
+}
 NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
 BESIDE_THE_PACKAGE = {'tools', 'benchmarks', 'tests', 'configs'}
 

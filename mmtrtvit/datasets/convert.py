@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..errors import UserError
 from ..files import write_whole
-from .images import upright_size
+from ..images import read_size
 
 # Names of the splits in other data sets; the first ones are ours.
 SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
@@ -223,11 +222,10 @@ def _read(
     """Yields path, size and objects of each image, and adds to ``problems`` what failed."""
     for image, label in pairs:
         try:
-            with Image.open(image) as opened:
-                size = upright_size(opened)
+            size = read_size(image)
             objects = files.read(label, size) if label.is_file() else []
-        except OSError as error:  # of Pillow, too
-            problems.append(f'{image}: {error.strerror or "not an image"}')
+        except UserError as error:
+            problems.append(str(error))
         except ValueError as error:
             problems.append(f'{label}: {error}')
         else:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from ..analysis.sheets import draw_sheet
+from ..images import read_image
 from .annotations import AnnotatedImage, DataSet
 from .inspection import Inspection, Split
 from .problems import Problem
@@ -91,7 +91,7 @@ def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
         image: The image.
         out: The image file to write.
     """
-    pixels = mmcv.imread(str(image.path), channel_order='rgb')
+    pixels = np.ascontiguousarray(read_image(image.path)[..., ::-1])  # to RGB
     visualizer, sample = (
         _boxes(image, pixels) if image.label_map is None else _label_map(data, image)
     )
