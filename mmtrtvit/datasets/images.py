@@ -1,7 +1,11 @@
 """Image files of data sets."""
 
 import io
-from pathlib import Path
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -28,6 +32,51 @@ def is_hidden(path: Path) -> bool:
     ``.Trash``.
     """
     return any(part.startswith('.') and part != '..' for part in path.parts)
+
+
+def resolve(name: str, folders: Iterable[Path]) -> Path | None:
+    """Finds a file or folder by a path of another machine, None if it is not there.
+
+    The path may have the separators of Windows, and begin with folders that are not here, as
+    ``data/images/a.jpg`` for ``images/a.jpg``. Where the first folder is here, it is meant.
+
+    Args:
+        name: The path.
+        folders: Where it may start, the likeliest first.
+    """
+    for spelled in (name, name.replace('\\', '/')):
+        parts = PurePosixPath(spelled).parts
+        for folder in folders:
+            for start, part in enumerate(parts):
+                found = folder.joinpath(*parts[start:])
+                if os.path.exists(found):  # of a name that is too long, too
+                    return found
+                if part not in ('/', '..') and os.path.exists(folder / part):
+                    break
+    return None
+
+
+def by_tail(images: Iterable[Path]) -> Callable[[str], Path | None]:
+    """Returns a function that finds an image by a path of another machine.
+
+    It returns the image that has most folders before its name in common with the path, and None
+    if there is none of that name, or several are as likely.
+    """
+    named = defaultdict(list)
+    for image in images:
+        named[image.name].append(image)
+
+    def find(name: str) -> Path | None:
+        parts = PurePosixPath(name.replace('\\', '/')).parts[::-1]
+
+        def common(image: Path) -> int:
+            return len([*takewhile(lambda pair: pair[0] == pair[1], zip(image.parts[::-1], parts))])
+
+        found = sorted(named.get(parts[0], ()) if parts else (), key=common)
+        clear = len(found) == 1 or found and common(found[-1]) > common(found[-2])
+        return found[-1] if clear else None
+
+    return find
 
 
 def whole_size(content: bytes) -> tuple[int, int]:

@@ -372,7 +372,7 @@ def test_difficult_objects_are_no_training_examples(folder):
         (remove('ImageSets/Main/val.txt'), ['has no images for val', 'Main/val.txt']),
         (remove('Annotations'), ['train: none of the 3 images has a label file', 'a.xml']),
         (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg does not exist']),
-        (change('Annotations/a.xml', '<annotation>'), ['a.xml: not an XML file']),
+        (change('Annotations/a.xml', '<annotation>'), ['a.xml: is not an XML file']),
         (
             change(
                 'Annotations/a.xml', '<annotation><object><name>cat</name></object></annotation>'
