@@ -25,6 +25,7 @@ from ..limits import MAX_COORDINATE
 # Names of the splits in other data sets; the first ones are ours.
 SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 SHOWN = 10  # problems in a message
+TWICE = 'objects that stand twice in an image are taken once'
 
 Size = tuple[int, int]
 Read = list[tuple[Path, Size, list[dict[str, Any]]]]
@@ -297,10 +298,13 @@ def _read(
             problems.append(str(error))
         except OSError as error:
             problems.append(f'{label} cannot be read: {error.strerror}.')
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             problems.append(f'{label if isinstance(label, Path) else image}: {error}')
         else:
-            yield Path(os.path.abspath(image)), size, objects
+            once = {json.dumps(item): item for item in objects}.values()
+            if len(once) < len(objects):
+                files.notes[TWICE] += len(objects) - len(once)
+            yield Path(os.path.abspath(image)), size, [*once]
 
 
 def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:

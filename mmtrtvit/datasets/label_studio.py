@@ -85,25 +85,30 @@ def _find(name: str, find: Any) -> Path | None:
 
 
 def _read(notes: Counter[str], task: dict[str, Any], size: Size) -> list[dict[str, Any]]:
+    try:
+        return _objects(notes, task, size)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"annotations of another form than Label Studio's: {error!r}") from error
+
+
+def _objects(notes: Counter[str], task: dict[str, Any], size: Size) -> list[dict[str, Any]]:
     done = [each for each in task['annotations'] if not each.get('was_cancelled')]
     if len(done) > 1:
         notes['of several annotations of an image, the first one is taken'] += 1
     objects = []
-    for number, part in enumerate(done[0]['result'] if done else (), 1):
-        kind = str(part.get('type')).removesuffix('labels')
+    for part in done[0]['result'] if done else ():
+        kind = part['type']
         if kind not in _SHAPES:
-            notes[f'{part.get("type")} is left out: it is neither a box nor a polygon'] += 1
+            notes[f'{kind} is left out: it is neither a box nor a polygon'] += 1
             continue
-        try:
-            given = (part['original_width'], part['original_height'])
-            if given != size:
-                raise ValueError(f'made for {given[0]} x {given[1]} pixels, not {size}')
-            value = part['value']
-            names = value[part['type']]
-            found = _SHAPES[kind](value, np.array(size) / 100)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'result {number} cannot be read: {error!r}') from error
-        objects += [coco_object(str(name).strip(), size=size, **found) for name in names]
+        given = (part['original_width'], part['original_height'])
+        if given != size:
+            raise ValueError(
+                f'annotated with {given[0]} x {given[1]} pixels, but it has {size[0]} x {size[1]}'
+            )
+        found = _SHAPES[kind](part['value'], np.array(size) / 100)
+        for name in part['value'][kind]:
+            objects.append(coco_object(str(name).strip(), size=size, **found))
     return objects
 
 
@@ -131,4 +136,4 @@ def _ellipse(value: dict[str, Any], scale: np.ndarray) -> dict[str, Any]:
     return dict(polygons=[ellipse(center, radii, value.get('rotation') or 0)])
 
 
-_SHAPES = {'rectangle': _rectangle, 'polygon': _polygon, 'ellipse': _ellipse}
+_SHAPES = {'rectanglelabels': _rectangle, 'polygonlabels': _polygon, 'ellipselabels': _ellipse}

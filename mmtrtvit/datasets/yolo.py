@@ -52,10 +52,11 @@ def find_yolo(source: str | Path) -> LabelFiles:
             images = _images(entry, base, f'{file} has {name}: {entry}')
             splits[name] = [(image, _label(image)) for image in images]
     missing = [name for name in ('train', 'val') if name not in splits]
-    no_images = (
-        f'{file} names no images for {" and ".join(missing)}. It should have '
-        'lines like "train: images/train" and "val: images/val".'
-    )
+    lines = {
+        '.data': ' It should have lines like "train = train.txt" and "valid = valid.txt".',
+        '.txt': '',
+    }.get(file.suffix, ' It should have lines like "train: images/train" and "val: images/val".')
+    no_images = f'{file} names no images for {" and ".join(missing)}.{lines}'
     if 'train' in missing:
         raise UserError(no_images)
     keypoints = 'kpt_shape' in content
@@ -80,15 +81,17 @@ def _description(source: Path) -> Path:
         others = f' Name one of these instead: {", ".join(map(str, likely))}.' if likely else ''
         raise UserError(
             f'{source} has no data.yaml, which names the classes (names) and the '
-            f'folders of the images (train, val) of a YOLO data set.{others}'
+            'folders of the images (train, val) of a YOLO data set, nor an obj.data or '
+            f'classes.txt in its place.{others}'
         )
     return likely[0]
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
+    text = _text(file)
     try:
-        content = yaml.load(_text(file), PlainLoader)
-    except yaml.YAMLError as error:
+        content = yaml.load(text, PlainLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of the loader, or of a wrong date
         raise UserError(f'{file} cannot be read as YAML: {error}') from error
     if not isinstance(content, dict):
         raise UserError(f'{file} should have the keys names, train and val.')
