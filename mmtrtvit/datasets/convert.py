@@ -20,7 +20,6 @@ from pycocotools import mask as coco_mask
 from ..errors import UserError
 from ..files import write_whole
 from ..images import read_size
-from ..limits import MAX_COORDINATE
 
 # Names of the splits in other data sets; the first ones are ours.
 SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
@@ -115,12 +114,12 @@ def coco_object(
         crowd: 1 for an object that training and metric should not count.
 
     Raises:
-        ValueError: If polygons have less than three points, or numbers are not finite or are far
-            outside.
+        ValueError: If polygons have less than three points, or points are no numbers or farther
+            away than two images.
     """
     found: dict[str, Any] = dict(name=name)
     for points in (*polygons, *([] if box is None else [box])):
-        if not np.abs(points).max() <= MAX_COORDINATE:  # NaN is not, either
+        if not np.abs(points).max() <= 2 * max(size):  # NaN is not, either
             raise ValueError(f'{name} has coordinates that are no numbers or far outside')
     if any(len(polygon) < 3 for polygon in polygons):
         raise ValueError(f'{name} has a polygon of less than 3 points')
