@@ -31,9 +31,9 @@ from mmtrtvit.engine.checks import check_data
 from mmtrtvit.engine.command_line import read_values
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
+from mmtrtvit.images import read_image
 from mmtrtvit.media import find_media, read_frames
 from mmtrtvit.runtime.annotations import read_annotations
-from mmtrtvit.runtime.images import read_image
 from mmtrtvit.weights.checkpoints import read_weights
 
 SECONDS = 20  # that one input may take
