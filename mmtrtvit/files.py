@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -73,6 +74,20 @@ def read_text(path: str | Path) -> str:
             f'is neither a text in UTF-8 nor one in UTF-16 (byte {error.start + 1} is '
             f'0x{content[error.start]:02x}): save it as UTF-8.'
         ) from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns what a JSON file holds, in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not JSON. The message continues a sentence that begins with the name
+            of the file.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'is not a JSON file: {error}') from error
 
 
 def remove_leftovers(path: Path) -> None:

@@ -89,7 +89,7 @@ def _read(notes: Counter[str], entry: Element, size: Size) -> list[dict[str, Any
         if shape.tag in _SHAPES:
             try:
                 found = _SHAPES[shape.tag](shape, size)
-            except (TypeError, ValueError) as error:
+            except (AttributeError, OverflowError, TypeError, ValueError) as error:
                 raise ValueError(f'a {shape.tag} that cannot be read: {error}') from error
             objects.append(coco_object(shape.get('label', '').strip(), size=size, **found))
         elif shape.tag not in NO_OBJECTS:

@@ -1,6 +1,5 @@
 """Exports of Label Studio in its own format: a JSON file for all images, with parts in percent."""
 
-import json
 import re
 from collections import Counter
 from functools import partial
@@ -11,6 +10,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from ..errors import UserError
+from ..files import read_json
 from .convert import LabelFiles, Size, coco_object
 from .images import by_tail, find_images
 from .polygons import ellipse
@@ -58,9 +58,9 @@ def find_label_studio(source: str | Path) -> LabelFiles:
 
 def _load(file: Path) -> list[dict[str, Any]]:
     try:
-        tasks = json.loads(file.read_bytes())  # of every encoding of JSON
+        tasks = read_json(file)
     except ValueError as error:
-        raise UserError(f'{file} is not a JSON file: {error}') from error
+        raise UserError(f'{file} {error}') from error
     if not isinstance(tasks, list) or not tasks or not all(map(_is_task, tasks)):
         raise UserError(
             f'{file} is no export of Label Studio as "JSON": each of its tasks should have data '

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from ..files import read_json
 from ..media import IMAGES
 from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
 from .images import by_tail, find_images, is_hidden
@@ -60,9 +60,9 @@ def _split(path: Path) -> str:
 
 def _load(label: Path) -> dict[str, Any]:
     """Raises ValueError if it is no file of labelme."""
-    content = json.loads(label.read_bytes())  # of every encoding of JSON
+    content = read_json(label)
     if not isinstance(content, dict) or not isinstance(content.get('shapes'), list):
-        raise ValueError('no file of labelme: it has no list of shapes')
+        raise ValueError('is no file of labelme: it has no list of shapes')
     return content
 
 
@@ -71,7 +71,7 @@ def _image(label: Path, find: Any) -> Path:
     try:
         name = str(_load(label).get('imagePath') or '').replace('\\', '/')
     except ValueError as error:
-        raise UserError(f'{label}: {error}') from error
+        raise UserError(f'{label} {error}') from error
     beside = [label.with_suffix(suffix) for suffix in IMAGES if label.with_suffix(suffix).is_file()]
     if name and (label.parent / name).is_file():
         return label.parent / name

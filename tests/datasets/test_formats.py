@@ -163,7 +163,7 @@ def test_labelme(tmp_path):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(shapes=None), 'a.json: no file of labelme'),
+        (dict(shapes=None), 'a.json is no file of labelme'),
         (dict(imageWidth=640), 'made for an image of 640 x 48 pixels, but it has 64 x 48'),
         (dict(imagePath='x.jpg'), 'x.jpg does not exist'),
         (dict(shapes=[{}]), 'shape 1 cannot be read: KeyError..label'),
