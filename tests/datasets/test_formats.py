@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from mmtrtvit.datasets.convert import convert
 from mmtrtvit.datasets.formats import FINDERS, find
 from mmtrtvit.datasets.images import by_tail, resolve
+from mmtrtvit.datasets.polygons import corners
 from mmtrtvit.errors import UserError
 
 WIDTH, HEIGHT = 64, 48
@@ -283,3 +284,10 @@ def test_images_are_found_by_the_end_of_their_path(tmp_path):
     assert look('x/two/a.jpg') == two and look(r'C:\one\a.jpg') == one
     assert look('b.jpg') == three and look('x/b.jpg') == three
     assert look('a.jpg') is None and look('c.jpg') is None and look('') is None
+
+
+def test_boxes_turn_clockwise_on_the_screen():
+    points = corners((10, 20), (4, 2), 30)
+    right, below = points[1:3].mean(axis=0), points[2:4].mean(axis=0)
+    assert right == pytest.approx([10 + 2 * 0.8660254, 20 + 1])
+    assert below == pytest.approx([10 - 0.5, 20 + 0.8660254])
