@@ -30,8 +30,8 @@ def message(error: Exception) -> str | None:
         error: A :class:`UserError`, or an OSError of a full disk or of a place that cannot be
             written.
     """
-    if isinstance(error, UserError):
-        return str(error)
+    if isinstance(error, UserError):  # of a worker that loads data with its traceback before it
+        return str(error).rpartition(f'{UserError.__module__}.{UserError.__name__}: ')[2].rstrip()
     if isinstance(error, OSError) and error.errno in ADVICE:
         place = f'{error.filename2 or error.filename}: ' if error.filename else ''
         return f'{place}{error.strerror}. {ADVICE[error.errno]}'

@@ -1,11 +1,13 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and texts as every system writes them."""
 
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -54,6 +56,38 @@ def write_whole(path: str | Path, data: bytes | memoryview | str, *, sync: bool 
     """
     with whole_file(Path(path), suffix='', sync=sync) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def read_text(path: str | Path) -> str:
+    """Returns a text in UTF-8, UTF-16 or UTF-32, without the marks of the order of its bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is none of these. The message continues a sentence that begins with the
+            name of the file.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode(json.detect_encoding(content)).replace('\ufeff', '')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'is neither a text in UTF-8 nor one in UTF-16 (byte {error.start + 1} is '
+            f'0x{content[error.start]:02x}): save it as UTF-8.'
+        ) from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns what a JSON file holds, in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not JSON. The message continues a sentence that begins with the name
+            of the file.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'is not a JSON file: {error}') from error
 
 
 def remove_leftovers(path: Path) -> None:

@@ -14,10 +14,20 @@ FLOORS = (
     ('runtime', 'weights'),
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
-    ('files',),
-    ('errors', 'limits', 'signals', 'version'),
+    ('files', 'images'),
+    ('errors', 'image_header', 'limits', 'signals', 'version'),
 )
-RUNTIME_MAY_IMPORT = {'runtime', 'errors', 'files', 'limits', 'media', 'signals', 'tables'}
+RUNTIME_MAY_IMPORT = {
+    'errors',
+    'files',
+    'image_header',
+    'images',
+    'limits',
+    'media',
+    'runtime',
+    'signals',
+    'tables',
+}
 NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
 BESIDE_THE_PACKAGE = {'tools', 'benchmarks', 'tests', 'configs'}
 

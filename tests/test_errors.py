@@ -2,6 +2,7 @@ import errno
 import os
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from mmtrtvit.errors import UserError, listed, message
 
@@ -52,6 +53,20 @@ def test_all_end_with_what_to_do(number):
 )
 def test_long_lists_are_cut(names, text):
     assert listed(names, 3) == text
+
+
+class Unreadable(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UserError('a.jpg is empty.')
+
+
+def test_errors_of_workers_that_load_data_come_without_their_traceback():
+    with pytest.raises(UserError, match='Traceback') as caught:
+        list(DataLoader(Unreadable(), num_workers=1))
+    assert message(caught.value) == 'a.jpg is empty.'
 
 
 def test_other_errors_keep_their_traceback(tmp_path):

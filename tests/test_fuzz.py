@@ -23,6 +23,7 @@ from mmengine.config import Config
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.convert import convert
 from mmtrtvit.datasets.drawing import choose, draw_image
+from mmtrtvit.datasets.formats import find
 from mmtrtvit.datasets.inspection import inspect_data
 from mmtrtvit.datasets.voc import find_voc
 from mmtrtvit.datasets.yolo import find_yolo
@@ -31,9 +32,9 @@ from mmtrtvit.engine.checks import check_data
 from mmtrtvit.engine.command_line import read_values
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
+from mmtrtvit.images import read_image
 from mmtrtvit.media import find_media, read_frames
 from mmtrtvit.runtime.annotations import read_annotations
-from mmtrtvit.runtime.images import read_image
 from mmtrtvit.weights.checkpoints import read_weights
 
 SECONDS = 20  # that one input may take
@@ -73,7 +74,7 @@ def damage_values(draw, content):
     """Puts another value into JSON, or takes one out; other files get odd words."""
     try:
         root = [json.loads(content)]
-    except ValueError:
+    except (ValueError, RecursionError):  # of an odd word that was put in before
         return damage_words(draw, content)
     part, key = root, 0
     while isinstance(part[key], list | dict) and part[key] and draw(st.integers(0, 5)):
@@ -108,6 +109,44 @@ def limited(seconds=SECONDS):
         signal.signal(signal.SIGALRM, before)
 
 
+def write_exports(root):
+    """An image with a box and a polygon as CVAT, labelme and Label Studio export it."""
+    box, polygon = [[3, 4], [20, 20]], [[1, 1], [9, 1], [9, 9]]
+    for kind in ('cvat', 'labelme', 'label_studio'):
+        for split in ('train', 'val'):
+            (root / kind / split).mkdir(parents=True)
+            shutil.copy(root / 'x.jpg', root / kind / split / f'{split}.jpg')
+            shapes = [
+                dict(label='a', points=box, shape_type='rectangle'),
+                dict(label='b', points=polygon, shape_type='polygon', group_id=1),
+            ]
+            content = dict(shapes=shapes, imagePath=f'{split}.jpg', imageWidth=32, imageHeight=24)
+            if kind == 'labelme':
+                (root / kind / split / f'{split}.json').write_text(json.dumps(content))
+    entry = (
+        '<image name="{0}/{0}.jpg" subset="{0}" width="32" height="24"><box label="a" xtl="3" '
+        'ytl="4" xbr="20" ybr="20" rotation="9"/><polygon label="b" points="1,1;9,1;9,9"/>'
+        '<mask label="b" rle="1,2,1" left="3" top="4" width="2" height="2"/></image>'
+    )
+    images = entry.format('train') + entry.format('val')
+    (root / 'cvat/annotations.xml').write_text(f'<annotations>{images}</annotations>')
+    size = dict(original_width=32, original_height=24)
+    rectangle = dict(x=10, y=10, width=20, height=20, rotation=5, rectanglelabels=['a'])
+    results = [
+        dict(size, type='rectanglelabels', value=rectangle),
+        dict(size, type='polygonlabels', value=dict(points=polygon, polygonlabels=['b'])),
+    ]
+    tasks = [
+        dict(data=dict(image=f'/data/{split}.jpg'), annotations=[dict(result=results)])
+        for split in ('train', 'val')
+    ]
+    (root / 'label_studio/export.json').write_text(json.dumps(tasks))
+
+
+def convert_export(root, kind, source):
+    convert(find(kind, root / source), root / 'out', val=0.5, overwrite=True)
+
+
 @pytest.fixture(scope='module')
 def valid(tmp_path_factory):
     """A folder of valid files."""
@@ -130,6 +169,7 @@ def valid(tmp_path_factory):
             '</annotation>'
         )
     (root / 'yolo/data.yaml').write_text('train: images/train\nval: images/val\nnames: [a, b]\n')
+    write_exports(root)
     weights = {'a.weight': torch.arange(12.0).reshape(3, 4), 'a.bias': torch.ones(3)}
     torch.save(dict(state_dict=weights, meta=dict(epoch=1)), root / 'x.pth')
     torch.save(weights, root / 'y.pth')
@@ -239,6 +279,15 @@ READERS = {
     'YOLO': (
         'yolo/**/*.[tyj][xap]*',
         lambda root, file: convert(find_yolo(root / 'yolo'), root / 'out', overwrite=True),
+    ),
+    'CVAT': ('cvat/*.xml', lambda root, file: convert_export(root, 'cvat', 'cvat')),
+    'labelme': (
+        'labelme/*/*.json',
+        lambda root, file: convert_export(root, 'labelme', 'labelme'),
+    ),
+    'Label Studio': (
+        'label_studio/*.json',
+        lambda root, file: convert_export(root, 'label-studio', 'label_studio/export.json'),
     ),
     'VOC': (
         'voc/**/*.*',

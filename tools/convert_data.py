@@ -1,8 +1,9 @@
-"""Converts a YOLO or Pascal VOC data set into annotation files in COCO format.
+"""Converts data sets of other formats into annotation files in COCO format.
 
 Examples:
   python tools/convert_data.py yolo /path/to/data data/mine
   python tools/convert_data.py voc VOCdevkit/VOC2012 data/voc --classes person dog cat
+  python tools/convert_data.py cvat annotations.xml data/mine --val 0.2
 
 The images stay where they are, unless --copy is given. Prints a config for the converted data.
 """
@@ -15,25 +16,57 @@ from tqdm import tqdm
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
+# Format: what it is, and what source is.
+FORMATS = {
+    'yolo': (
+        'data.yaml, obj.data or classes.txt, and a .txt file per image',
+        'folder with such a file, or the file',
+    ),
+    'voc': (
+        'an .xml file per image',
+        'folder with Annotations, JPEGImages and ImageSets/Main, or with a folder per split',
+    ),
+    'cvat': (
+        'annotations.xml, "CVAT for images 1.1"',
+        'that file, or its folder; the images lie anywhere in it',
+    ),
+    'labelme': ('a .json file of labelme per image', 'folder with images and .json files'),
+    'label-studio': (
+        'a .json file of Label Studio, "JSON"',
+        'that file; the images lie anywhere in its folder',
+    ),
+}
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
+
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     formats = parser.add_subparsers(dest='format', required=True)
-    yolo = formats.add_parser('yolo', help='data.yaml and a .txt file per image')
-    yolo.add_argument('source', help='folder with data.yaml, or such a file of another name')
-    voc = formats.add_parser('voc', help='an .xml file per image')
-    voc.add_argument(
-        'source',
-        help='folder with Annotations, JPEGImages and ImageSets/Main, or with a folder per split',
-    )
-    voc.add_argument(
-        '--classes',
-        nargs='+',
-        metavar='NAME',
-        help='names of the classes in their order (default: all that occur, by the alphabet)',
-    )
-    for command in (yolo, voc):
+    for name, (text, source) in FORMATS.items():
+        command = formats.add_parser(name, help=text)
+        command.add_argument('source', help=source)
         command.add_argument('out', help='folder for train.json, val.json and test.json')
+        if name != 'yolo':
+            command.add_argument(
+                '--classes',
+                nargs='+',
+                metavar='NAME',
+                help='names of the classes in their order (default: all that occur, by the '
+                'alphabet)',
+            )
+        command.add_argument(
+            '--val',
+            type=share,
+            metavar='SHARE',
+            help='share of the images that becomes val where there is no val, such as 0.2; the '
+            'same ones each time',
+        )
         command.add_argument('--copy', action='store_true', help='copy the images into OUT, too')
         command.add_argument(
             '--overwrite', action='store_true', help='replace files of these names in OUT'
@@ -43,9 +76,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.datasets.convert import config_snippet, convert
+    from mmtrtvit.datasets.formats import find
     from mmtrtvit.datasets.report import format_class_counts
-    from mmtrtvit.datasets.voc import find_voc
-    from mmtrtvit.datasets.yolo import find_yolo
     from mmtrtvit.errors import UserError
 
     if importlib.util.find_spec('supervision') is None:
@@ -53,10 +85,11 @@ def main(args: argparse.Namespace) -> None:
             'supervision, which reads these formats, is not installed. Install it '
             'with: pip install "mmtrtvit[data]"'
         )
-    files = find_yolo(args.source) if args.format == 'yolo' else find_voc(args.source, args.classes)
+    files = find(args.format, args.source, getattr(args, 'classes', None))
     converted = convert(
         files,
         args.out,
+        val=args.val,
         copy=args.copy,
         overwrite=args.overwrite,
         track=partial(tqdm, unit='image', leave=False, disable=None),
@@ -72,6 +105,8 @@ def main(args: argparse.Namespace) -> None:
             'objects of class', {name: split.counts for name, split in splits.items()}, below
         )
     )
+    for note in converted.notes:
+        print(f'\nnote: {note}')
     print('\nwritten:', *(split.file for split in splits.values()), sep='\n  ')
     print(f'\nA config for this data:\n\n{config_snippet(converted)}')
 

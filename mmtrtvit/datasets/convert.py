@@ -1,28 +1,30 @@
-"""Conversion of data sets with a label file per image into annotation files in COCO format.
+"""Conversion of data sets of other tools into annotation files in COCO format.
 
-The formats are read by :mod:`.yolo` and :mod:`.voc`.
+The formats are read by :mod:`.yolo`, :mod:`.voc`, :mod:`.cvat`, :mod:`.labelme` and
+:mod:`.label_studio`.
 """
 
 import json
 import os
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..errors import UserError
 from ..files import write_whole
-from .images import upright_size
+from ..images import read_size
 
 # Names of the splits in other data sets; the first ones are ours.
 SPLIT_NAMES = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 SHOWN = 10  # problems in a message
+TWICE = 'objects that stand twice in an image are taken once'
 
 Size = tuple[int, int]
 Read = list[tuple[Path, Size, list[dict[str, Any]]]]
@@ -30,21 +32,25 @@ Read = list[tuple[Path, Size, list[dict[str, Any]]]]
 
 @dataclass
 class LabelFiles:
-    """A data set with a label file per image.
+    """A data set with labels for each image.
 
     Attributes:
         base: Its folder.
-        splits: Paths of the images and of their label files. An image whose label file does not
-            exist has no objects.
+        splits: Paths of the images, each with its label file or with what else ``read`` takes. An
+            image whose label file does not exist has no objects.
         read: Returns the objects of a label file, as :func:`coco_object` makes them, for an image
             of a width and height in pixels. Raises ValueError if the file cannot be used.
         classes: Names of the classes in their order; None for all that occur, by the alphabet.
+        no_val: Why there are no images for val, if so.
+        notes: What the user should know, and ``read`` what it leaves out, with how often.
     """
 
     base: Path
-    splits: dict[str, list[tuple[Path, Path]]]
-    read: Callable[[Path, Size], list[dict[str, Any]]]
-    classes: Sequence[str] | None
+    splits: dict[str, list[tuple[Path, Any]]]
+    read: Callable[[Any, Size], list[dict[str, Any]]]
+    classes: Sequence[str] | None = None
+    no_val: str = ''
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -74,11 +80,13 @@ class Converted:
         data_root: The folder that the file names of the images start from.
         classes: Names of the classes in the order of their category ids, which start from 1.
         splits: What was written of train, val and, if there is one, test.
+        notes: What the user should know.
     """
 
     data_root: Path
     classes: list[str]
     splits: dict[str, ConvertedSplit]
+    notes: list[str]
 
     @property
     def has_polygons(self) -> bool:
@@ -87,36 +95,60 @@ class Converted:
 
 
 def coco_object(
-    name: str, box: np.ndarray, *, size: Size, polygon: np.ndarray | None = None, crowd: int = 0
+    name: str,
+    box: np.ndarray | None = None,
+    *,
+    size: Size,
+    polygons: Sequence[np.ndarray] = (),
+    mask: np.ndarray | None = None,
+    crowd: int = 0,
 ) -> dict[str, Any]:
     """Returns an annotation in COCO format, but for its ids and with the name of the class.
 
     Args:
         name: The class.
-        box: Left, top, right and bottom in pixels: (4,).
+        box: Left, top, right and bottom in pixels: (4,). Default: that of polygons or mask.
         size: Width and height of the image in pixels.
-        polygon: Points x, y in pixels: (N, 2).
+        polygons: Points x, y in pixels: (N, 2) each.
+        mask: ``(H, W)``, 1 inside of the object and 0 outside, in place of polygons.
         crowd: 1 for an object that training and metric should not count.
+
+    Raises:
+        ValueError: If polygons have less than three points, or points are no numbers or farther
+            away than two images.
     """
+    found: dict[str, Any] = dict(name=name)
+    for points in (*polygons, *([] if box is None else [box])):
+        if not np.abs(points).max() <= 2 * max(size):  # NaN is not, either
+            raise ValueError(f'{name} has coordinates that are no numbers or far outside')
+    if any(len(polygon) < 3 for polygon in polygons):
+        raise ValueError(f'{name} has a polygon of less than 3 points')
+    if polygons:
+        points = np.concatenate(polygons)
+        box = [*points.min(axis=0), *points.max(axis=0)] if box is None else box
+        found['segmentation'] = [_rounded(polygon.ravel().tolist()) for polygon in polygons]
+        rle = coco_mask.merge(coco_mask.frPyObjects(found['segmentation'], size[1], size[0]))
+    elif mask is not None:
+        rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+        left, top, width, height = coco_mask.toBbox(rle)
+        box = [left, top, left + width, top + height]
+        found['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
     left, top, right, bottom = (float(value) for value in box)
     width, height = right - left, bottom - top
-    found = dict(
-        name=name,
+    has_mask = 'segmentation' in found
+    return dict(
+        found,
         bbox=_rounded([left, top, width, height]),
-        area=round(width * height, 3),
+        area=int(coco_mask.area(rle)) if has_mask else round(width * height, 3),
         iscrowd=crowd,
     )
-    if polygon is not None:
-        found['segmentation'] = [_rounded(polygon.ravel().tolist())]
-        masks = coco_mask.frPyObjects(found['segmentation'], size[1], size[0])
-        found['area'] = int(coco_mask.area(masks[0]))
-    return found
 
 
 def convert(
     files: LabelFiles,
     out: str | Path,
     *,
+    val: float | None = None,
     copy: bool = False,
     overwrite: bool = False,
     track: Callable[..., Iterable] = lambda items, **_: items,
@@ -126,6 +158,8 @@ def convert(
     Args:
         files: The data set.
         out: Folder for the annotation files, and for the images if they are copied.
+        val: Share of train's images that becomes val where there is no val. They are drawn at
+            random, the same ones each time.
         copy: Copy the images, too. Otherwise they stay where they are.
         overwrite: Replace annotation files in ``out``.
         track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``desc``.
@@ -135,6 +169,7 @@ def convert(
             data set cannot be used.
     """
     out = Path(out).absolute()
+    _need_val(files, val)
     targets = {name: out / f'{name}.json' for name in files.splits}
     existing = [str(file) for file in targets.values() if file.exists()]
     if existing and not overwrite:
@@ -143,7 +178,7 @@ def convert(
             'another folder.'
         )
     for name, pairs in files.splits.items():
-        if not any(label.is_file() for _, label in pairs):
+        if not any(_there(label) for _, label in pairs):
             raise UserError(
                 f'{name}: none of the {len(pairs)} images has a label file. For '
                 f'{pairs[0][0]} it would be {pairs[0][1]}.'
@@ -165,6 +200,8 @@ def convert(
         raise UserError(
             f'the labels have classes that are not among {", ".join(classes)}: {unknown}.'
         )
+    for spelled in _alike(classes):
+        files.notes[f'classes whose names differ in capital letters alone: {spelled}'] += 1
     images = [image for split in splits.values() for image, *_ in split]
     root = Path(
         os.path.commonpath([os.path.abspath(files.base), *(image.parent for image in images)])
@@ -180,6 +217,7 @@ def convert(
         out if copy else root,
         classes,
         {name: _summary(split, classes, targets[name]) for name, split in splits.items()},
+        [f'{note} ({count:,})' if count > 1 else note for note, count in files.notes.items()],
     )
 
 
@@ -215,23 +253,57 @@ def config_snippet(converted: Converted) -> str:
     return '\n'.join(lines)
 
 
+def _need_val(files: LabelFiles, share: float | None) -> None:
+    """Moves images from train to val if there is no val and a share is given."""
+    if files.splits.get('val'):
+        return
+    train = files.splits['train']
+    count = round(len(train) * (share or 0))
+    if not 0 < count < len(train):
+        raise UserError(
+            f'{files.no_val} To take some of the {len(train)} images of train, give --val 0.2 or '
+            'another share of them.'
+        )
+    chosen = {*random.Random(0).sample(range(len(train)), count)}
+    files.splits = dict(
+        files.splits,
+        train=[pair for index, pair in enumerate(train) if index not in chosen],
+        val=[pair for index, pair in enumerate(train) if index in chosen],
+    )
+
+
+def _there(label: Any) -> bool:
+    return label.is_file() if isinstance(label, Path) else True
+
+
+def _alike(classes: Iterable[str]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for name in classes:
+        names.setdefault(name.lower(), []).append(name)
+    return [', '.join(spellings) for spellings in names.values() if len(spellings) > 1]
+
+
 def _read(
-    pairs: Iterable[tuple[Path, Path]],
+    pairs: Iterable[tuple[Path, Any]],
     files: LabelFiles,
     problems: list[str],
 ) -> Iterator[tuple[Path, Size, list[dict[str, Any]]]]:
     """Yields path, size and objects of each image, and adds to ``problems`` what failed."""
     for image, label in pairs:
         try:
-            with Image.open(image) as opened:
-                size = upright_size(opened)
-            objects = files.read(label, size) if label.is_file() else []
-        except OSError as error:  # of Pillow, too
-            problems.append(f'{image}: {error.strerror or "not an image"}')
-        except ValueError as error:
-            problems.append(f'{label}: {error}')
+            size = read_size(image)
+            objects = files.read(label, size) if _there(label) else []
+        except UserError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f'{label} cannot be read: {error.strerror}.')
+        except (ValueError, OverflowError) as error:
+            problems.append(f'{label if isinstance(label, Path) else image}: {error}')
         else:
-            yield Path(os.path.abspath(image)), size, objects
+            once = {json.dumps(item): item for item in objects}.values()
+            if len(once) < len(objects):
+                files.notes[TWICE] += len(objects) - len(once)
+            yield Path(os.path.abspath(image)), size, [*once]
 
 
 def _coco(split: Read, classes: Sequence[str], root: Path) -> dict[str, list]:

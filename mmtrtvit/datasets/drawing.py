@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
+import cv2
 import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from ..analysis.sheets import draw_sheet
+from ..images import read_image
 from .annotations import AnnotatedImage, DataSet
 from .inspection import Inspection, Split
 from .problems import Problem
 
+DRAWN_PIXELS = 1 << 23  # most of a drawn image: Matplotlib takes 80 bytes for each
 UNDRAWABLE = {
     Problem.MISSING_IMAGE,
     Problem.UNREADABLE_IMAGE,
@@ -91,15 +93,51 @@ def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
         image: The image.
         out: The image file to write.
     """
-    pixels = mmcv.imread(str(image.path), channel_order='rgb')
+    pixels = np.ascontiguousarray(read_image(image.path)[..., ::-1])  # to RGB
     visualizer, sample = (
         _boxes(image, pixels) if image.label_map is None else _label_map(data, image)
     )
+    pixels = shrink(pixels, sample)
     own = data.palette and len(data.palette) >= len(data.classes)
     visualizer.dataset_meta = dict(classes=data.classes, palette=data.palette if own else 'random')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # MMEngine's, of boxes that end at the border
         visualizer.add_datasample(image.name, pixels, sample, draw_pred=False, out_file=str(out))
+
+
+def shrink(pixels: np.ndarray, sample: Any) -> np.ndarray:
+    """Shrinks an image of more than :data:`DRAWN_PIXELS`, and in place what is drawn on it.
+
+    Args:
+        pixels: ``(H, W, 3)``.
+        sample: With ``gt_instances`` or ``gt_sem_seg`` in the pixels of the image.
+
+    Returns:
+        The image, or a smaller one.
+    """
+    height, width = pixels.shape[:2]
+    scale = (DRAWN_PIXELS / (height * width)) ** 0.5
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+
+    def nearest(values: np.ndarray) -> np.ndarray:
+        return cv2.resize(values.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+    if 'gt_sem_seg' in sample:
+        labels = nearest(sample.gt_sem_seg.data[0].numpy())
+        sample.gt_sem_seg = PixelData(data=torch.as_tensor(labels[None]))
+    else:
+        found = dict(sample.gt_instances.items())
+        found['bboxes'] = (
+            found['bboxes']
+            * found['bboxes'].new_tensor([*size] * 2)
+            / (found['bboxes'].new_tensor([width, height] * 2))
+        )
+        if 'masks' in found:
+            found['masks'] = np.stack([nearest(mask) for mask in found['masks']]).astype(bool)
+        sample.gt_instances = InstanceData(**found)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:

@@ -1,24 +1,101 @@
-"""Image files, read as a training reads them."""
+"""Image files of data sets."""
 
-from pathlib import Path
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from ..images import checked_header, decode
 from ..media import IMAGES
-
-EXIF_ORIENTATION = 0x0112
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and in the folders in it, sorted."""
-    return sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGES)
+    """Returns the image files in a folder and in the folders in it, sorted.
 
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Returns width and height in pixels after the turn that the EXIF data ask for.
-
-    MMCV's and OpenCV's readers turn images that way.
+    Hidden ones are left out, and those in hidden folders.
     """
-    width, height = image.size
-    lies = image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
-    return (height, width) if lies else (width, height)
+    return sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() in IMAGES and not is_hidden(path.relative_to(folder))
+    )
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether the name of a file or of a folder in its path starts with a dot.
+
+    As what a Mac keeps of each file on a foreign disk (``._a.jpg``), ``.ipynb_checkpoints`` and
+    ``.Trash``.
+    """
+    return any(part.startswith('.') and part != '..' for part in path.parts)
+
+
+def resolve(name: str, folders: Iterable[Path]) -> Path | None:
+    """Finds a file or folder by a path of another machine, None if it is not there.
+
+    The path may have the separators of Windows, and begin with folders that are not here, as
+    ``data/images/a.jpg`` for ``images/a.jpg``. Where the first folder is here, it is meant.
+
+    Args:
+        name: The path.
+        folders: Where it may start, the likeliest first.
+    """
+    for spelled in (name, name.replace('\\', '/')):
+        parts = PurePosixPath(spelled).parts
+        for folder in folders:
+            for start, part in enumerate(parts):
+                found = folder.joinpath(*parts[start:])
+                if os.path.exists(found):  # of a name that is too long, too
+                    return found
+                if part not in ('/', '..') and os.path.exists(folder / part):
+                    break
+    return None
+
+
+def by_tail(images: Iterable[Path]) -> Callable[[str], Path | None]:
+    """Returns a function that finds an image by a path of another machine.
+
+    It returns the image that has most folders before its name in common with the path, and None
+    if there is none of that name, or several are as likely.
+    """
+    named = defaultdict(list)
+    for image in images:
+        named[image.name].append(image)
+
+    def find(name: str) -> Path | None:
+        parts = PurePosixPath(name.replace('\\', '/')).parts[::-1]
+
+        def common(image: Path) -> int:
+            return len([*takewhile(lambda pair: pair[0] == pair[1], zip(image.parts[::-1], parts))])
+
+        found = sorted(named.get(parts[0], ()) if parts else (), key=common)
+        clear = len(found) == 1 or found and common(found[-1]) > common(found[-2])
+        return found[-1] if clear else None
+
+    return find
+
+
+def whole_size(content: bytes) -> tuple[int, int]:
+    """Returns width and height in pixels of the image that a training reads from a file's bytes.
+
+    Unlike :func:`mmtrtvit.images.read_size`, it goes through all of the pixels.
+
+    Raises:
+        ValueError: If a training could not read it, or it is damaged. The message continues a
+            sentence that begins with the name of the file.
+    """
+    header = checked_header(io.BytesIO(content))
+    if header.format != 'JPEG':
+        height, width = decode(content).shape[:2]
+        return width, height
+    try:
+        with JpegImageFile(io.BytesIO(content)) as image:  # Image.open takes fewer pixels
+            image.draft('L', (1, 1))  # decodes everything, but fewer pixels: three times faster
+            image.load()
+    except Exception as error:  # Pillow's decoders raise of many kinds
+        raise ValueError(f'cannot be decoded: {error}.') from error
+    return header.size

@@ -133,6 +133,8 @@ class Predictor:
         """
         try:
             return self._loader(str(path))['img']
+        except UserError:
+            raise
         except Exception as error:  # of a decoder, the pipeline or the file system
             raise UserError(f'{path} cannot be read as an image.') from error
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..images import ImageSource, read_image
 from .batches import or_bad, predict_batches
-from .images import ImageSource, read_image
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .results import BadImage
@@ -93,8 +93,8 @@ class Model(ABC):
                 but are in the result.
 
         Raises:
-            UserError: If the image cannot be used, see :func:`~.images.read_image`, or the model
-                gives numbers that are not finite.
+            UserError: If the image cannot be used, see :func:`~mmtrtvit.images.read_image`, or
+                the model gives numbers that are not finite.
         """
         pixels = read_image(image)
         size = pixels.shape[:2]

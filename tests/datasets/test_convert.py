@@ -229,10 +229,6 @@ LABEL = 'labels/train/a.txt'
             ['different class names'],
         ),
         (
-            change('data.yaml', 'names: [cat]\nkpt_shape: [4, 2]\ntrain: images/train\n'),
-            ['keypoints are not'],
-        ),
-        (
             change('data.yaml', 'names: [cat]\ntrain: images/train\n'),
             ['names no images for val', '"val: images/val"'],
         ),
@@ -262,7 +258,10 @@ LABEL = 'labels/train/a.txt'
         (change(LABEL, '0 .5 .5 .1 x'), ['line 1: ', "'x'"]),
         (change(LABEL, '0 .5 .5 .1 -.2'), ['line 1: ', 'non-negative']),
         (change(LABEL, '0 20 14 20 12'), ['line 1: "0 20 14 20 12"', 'fractions of the image']),
-        (change('images/train/a.jpg', 'no image'), ['images/train/a.jpg: not an image']),
+        (
+            change('images/train/a.jpg', 'no image'),
+            ['images/train/a.jpg cannot be decoded as an image: '],
+        ),
     ],
 )
 def test_broken_yolo_is_told_and_nothing_is_written(folder, break_it, parts):
@@ -282,6 +281,122 @@ def test_all_problems_are_told_at_once(folder):
     (folder / 'yolo/labels/val/d.txt').write_text('8 .5 .5 .1 .1')
     with pytest.raises(UserError, match='(?s)nothing was converted.*class 9.*class 8'):
         convert(find_yolo('yolo'), 'out')
+
+
+def encode(file, encoding):
+    file.write_bytes(file.read_text().encode(encoding))
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32'])
+def test_texts_of_other_systems(folder, encoding):
+    root = folder / 'yolo'
+    write_yolo(root)
+    (root / 'train.txt').write_text(
+        '\r\n'.join(f'images/train/{name}' for name in OBJECTS['train'])
+    )
+    write_yaml(root, names=CLASSES, train='train.txt', val='images/val')
+    for file in (root / 'data.yaml', root / 'train.txt', *(root / 'labels').rglob('*.txt')):
+        encode(file, encoding)
+    assert_same(convert(find_yolo('yolo'), 'out'))
+    write_voc(folder / 'voc')
+    for file in (*(folder / 'voc/ImageSets').rglob('*.txt'),):
+        encode(file, encoding)
+    assert convert(find_voc('voc'), 'voc_out').splits['train'].images == 3
+
+
+@pytest.mark.parametrize('name', ['data.yaml', 'train.txt', LABEL])
+def test_a_text_in_no_unicode_is_named(folder, name):
+    root = folder / 'yolo'
+    write_yolo(root)
+    (root / 'train.txt').write_text('images/train/a.jpg\n')
+    write_yaml(root, names=CLASSES, train='train.txt', val='images/val')
+    (root / name).write_bytes((root / name).read_bytes() + '# 汉字'.encode('gbk'))
+    with pytest.raises(
+        UserError, match=f'{name}:? is neither a text in UTF-8 .*: save it as UTF-8'
+    ):
+        convert(find_yolo(root), 'out')
+
+
+def test_hidden_files_and_folders_are_no_images(folder):
+    root = folder / 'yolo'
+    write_yolo(root)
+    names = [f'images/train/{name}' for name in OBJECTS['train']] + ['images/train/._a.jpg']
+    (root / 'images/train/._a.jpg').write_bytes(b'\0\5\x16\7')
+    (root / 'labels/train/._a.txt').write_bytes(b'\0\5\x16\7')
+    (root / 'images/train/.ipynb_checkpoints').mkdir()
+    write_image(root / 'images/train/.ipynb_checkpoints/a-checkpoint.jpg', 64, 48)
+    assert_same(convert(find_yolo('yolo'), 'out'))
+    write_yaml(root, names=CLASSES, train=names, val='images/val')
+    assert_same(convert(find_yolo('yolo'), 'out', overwrite=True))
+    expected = write_voc(folder / 'voc', side_by_side=True)
+    for name in ('._a.jpg', '._a.xml'):
+        (folder / 'voc/train' / name).write_bytes(b'\0\5\x16\7')
+    assert_same(convert(find_voc('voc'), 'voc_out'), expected)
+
+
+@pytest.mark.parametrize(
+    'start', ['images/', 'data/images/', './images/', 'images\\', 'C:\\sets\\mine\\images\\']
+)
+@pytest.mark.parametrize('in_yaml', [False, True])
+def test_lists_of_images_of_other_machines(folder, start, in_yaml):
+    root = folder / 'yolo'
+    write_yolo(root)
+    slash = '\\' if '\\' in start else '/'
+    content = {}
+    for split, images in OBJECTS.items():
+        listed = [f'{start}{split}/{name}'.replace('/', slash) for name in images]
+        (root / f'{split}.txt').write_text('\n'.join(listed))
+        content[split] = listed if in_yaml else f'{split}.txt'
+    write_yaml(root, path='.', names=CLASSES, **content)
+    assert_same(convert(find_yolo('yolo'), 'out'))
+
+
+@pytest.mark.parametrize('export', ['darknet', 'label studio'])
+def test_yolo_without_data_yaml(folder, export):
+    root = folder / 'yolo'
+    write_yolo(root, *(['{}', '{}'] if export == 'darknet' else []))
+    (root / 'data.yaml').unlink()
+    names = '\n'.join(CLASSES)
+    if export == 'darknet':
+        (root / 'obj.names').write_text(names)
+        (root / 'obj.data').write_text(
+            'classes = 3\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n'
+        )
+        for split, images in OBJECTS.items():
+            lines = [f'data/{split}/{name}' for name in images]
+            (root / f'{split.replace("val", "valid")}.txt').write_text('\n'.join(lines))
+        assert_same(convert(find_yolo('yolo'), 'out'))
+        return
+    (root / 'classes.txt').write_text(names)
+    with pytest.raises(UserError, match='classes.txt names no images for val. To take some of'):
+        convert(find_yolo('yolo'), 'out')
+    converted = convert(find_yolo('yolo'), 'out', val=0.5)
+    assert converted.classes == CLASSES
+    counts = [split.counts for split in converted.splits.values()]
+    assert len(counts) == 2
+    total = {name: sum(count[name] for count in counts) for name in CLASSES}
+    assert total == dict(cat=1, dog=2, bird=1)
+
+
+def test_objects_given_twice_are_taken_once(folder):
+    write_yolo(folder / 'yolo')
+    for label in (folder / 'yolo/labels').rglob('*.txt'):
+        label.write_text(label.read_text() * 2)
+    converted = convert(find_yolo('yolo'), 'out')
+    assert_same(converted)
+    assert converted.notes == ['objects that stand twice in an image are taken once (4)']
+
+
+def test_keypoints_are_left_out_with_a_word(folder):
+    root = folder / 'yolo'
+    write_yolo(root)
+    for label in (root / 'labels').rglob('*.txt'):
+        label.write_text('0 .5 .5 .25 .5 .4 .4 2 .6 .6 2 0 0 0\n')
+    write_yaml(root, names=CLASSES, train='images/train', val='images/val', kpt_shape=[3, 3])
+    converted = convert(find_yolo('yolo'), 'out')
+    boxes = [item['bbox'] for item in COCO(converted.splits['val'].file).anns.values()]
+    assert boxes == [[24, 12, 16, 24]] and not converted.has_polygons
+    assert converted.notes == ['keypoints are left out: only boxes and polygons are converted']
 
 
 def test_another_yaml_file_has_to_be_named(folder):
@@ -353,6 +468,52 @@ def test_voc_with_classes_in_an_order(folder):
         convert(find_voc('voc', ['cat', 'dog']), 'out', overwrite=True)
 
 
+@pytest.mark.parametrize(
+    'line',
+    [
+        '{}',
+        '{}.jpg',
+        '{}.xml',
+        '{} ',
+        '{} 1',
+        '{}  -1',
+        'JPEGImages/{}.jpg',
+        r'D:\v\JPEGImages\{}.jpg',
+    ],
+)
+@pytest.mark.parametrize('name', ['IMG 1 (1)', 'v1.5'])
+def test_names_in_lists_of_voc(folder, line, name):
+    write_voc(folder / 'voc')
+    (folder / 'voc/JPEGImages/a.jpg').rename(folder / f'voc/JPEGImages/{name}.jpg')
+    (folder / 'voc/Annotations/a.xml').rename(folder / f'voc/Annotations/{name}.xml')
+    (folder / 'voc/ImageSets/Main/train.txt').write_text(line.format(name) + '\n\n')
+    train = convert(find_voc('voc'), 'out').splits['train']
+    assert (train.images, train.empty) == (1, 0)
+
+
+def test_xml_in_gbk_and_names_with_blanks(folder):
+    write_voc(folder / 'voc')
+    file = folder / 'voc/Annotations/a.xml'
+    text = file.read_text().replace('<name>cat', '<name> 狗 ').replace('bird', 'Dog')
+    file.write_bytes(f'<?xml version="1.0" encoding="GBK"?>{text}'.encode('gbk'))
+    converted = convert(find_voc('voc'), 'out')
+    assert converted.classes == ['Dog', 'dog', '狗']
+    assert converted.notes == ['classes whose names differ in capital letters alone: Dog, dog']
+    file.write_bytes(text.encode('gbk'))
+    with pytest.raises(UserError, match='a.xml: is not an XML file'):
+        convert(find_voc('voc'), 'out', overwrite=True)
+
+
+def test_voc_with_trainval_and_test(folder):
+    expected = write_voc(folder / 'voc')
+    lists = folder / 'voc/ImageSets/Main'
+    (lists / 'train.txt').rename(lists / 'trainval.txt')
+    (lists / 'val.txt').rename(lists / 'test.txt')
+    converted = convert(find_voc('voc'), 'out')
+    assert_same(converted, expected)
+    assert converted.notes == ['there is no val: the images of test are taken for it']
+
+
 def test_difficult_objects_are_no_training_examples(folder):
     write_voc(folder / 'voc')
     file = folder / 'voc/Annotations/a.xml'
@@ -368,8 +529,8 @@ def test_difficult_objects_are_no_training_examples(folder):
         (remove('ImageSets'), ['has no images for train and val', 'no ImageSets/Main/train.txt']),
         (remove('ImageSets/Main/val.txt'), ['has no images for val', 'Main/val.txt']),
         (remove('Annotations'), ['train: none of the 3 images has a label file', 'a.xml']),
-        (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg: No such file']),
-        (change('Annotations/a.xml', '<annotation>'), ['a.xml: not an XML file']),
+        (remove('JPEGImages/a.jpg'), ['JPEGImages/a.jpg does not exist']),
+        (change('Annotations/a.xml', '<annotation>'), ['a.xml: is not an XML file']),
         (
             change(
                 'Annotations/a.xml', '<annotation><object><name>cat</name></object></annotation>'

@@ -438,7 +438,7 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
     'arguments, message',
     [
         ([PRESET, 'fpn.py', 'fpn.pth'], 'there is no image to compare on'),
-        ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg cannot be read as an image'),
+        ([PRESET, 'fpn.py', 'fpn.pth', 'none.jpg'], 'none.jpg does not exist'),
         ([PRESET, 'fpn.py', 'upernet.pth', f'{SHAPES}/00000000.jpg'], 'upernet.pth'),
         (['preset.py', 'fpn.py', 'fpn.pth'], 'no config file preset.py'),
         (

@@ -9,7 +9,6 @@ import pytest
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detections, Detector
-from mmtrtvit.runtime import images as reading
 from mmtrtvit.runtime import run as running
 from mmtrtvit.runtime.batches import or_bad
 from mmtrtvit.runtime.drawing import draw
@@ -21,12 +20,6 @@ from mmtrtvit.runtime.sessions.base import NoMemory, TimedOut
 def write(path, level=200):
     cv2.imwrite(str(path), np.full((40, 60, 3), level, np.uint8))
     return path
-
-
-def test_an_image_of_too_many_pixels_is_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, 'MAX_PIXELS', 2000)
-    with pytest.raises(UserError, match=r'big\.png has 60 x 40 pixels, but at most'):
-        reading.read_image(write(tmp_path / 'big.png'))
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])

@@ -32,6 +32,7 @@ model = dict(
     test_cfg=dict(score_thr=0., max_per_img=3))
 """
 SHAPES = 'data/shapes/images/validation'
+NO_IMAGE = 'it is no BMP, JPEG, PNG, PNM, TIFF or WebP file'
 
 
 @pytest.fixture(scope='module')
@@ -134,7 +135,7 @@ def test_skipped_files_are_named(call, tmp_path):
     assert result.code == 0
     assert result.out.endswith(
         'skipped     2\n  none.png does not exist.\n'
-        f'  {tmp_path}/broken.jpg cannot be read as an image.\n'
+        f'  {tmp_path}/broken.jpg cannot be decoded as an image: {NO_IMAGE}.\n'
     )
     assert os.listdir(tmp_path / 'out') == ['predictions.json']
 
@@ -144,7 +145,8 @@ def test_all_files_fail(call, tmp_path):
     result = call('detector.py', 'detector.pth', tmp_path, '--out-dir', tmp_path / 'out')
     assert result.code == 1 and result.out == ''
     assert result.err.endswith(
-        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be read as an image.'
+        f'error: nothing could be predicted.\n{tmp_path}/broken.jpg cannot be decoded as an image: '
+        f'{NO_IMAGE}.'
     )
 
 
