@@ -152,21 +152,21 @@ def _png(file: BinaryIO) -> Header:
 
 
 def _webp(file: BinaryIO) -> Header:
-    size, orientation, start = None, 1, 12
+    width, height, orientation, start = 0, 0, 1, 12
     while len(head := _at(file, start, 8)) == 8:
         name, length = head[:4], int.from_bytes(head[4:], 'little')
         if name == b'EXIF':
             orientation = _exif(file.read(length))
         elif name == b'VP8X':  # of the canvas, which other parts may not fill
             data = file.read(10)
-            size = tuple(int.from_bytes(data[at : at + 3], 'little') + 1 for at in (4, 7))
-        elif name == b'VP8L' and not size:
+            width, height = (int.from_bytes(data[at : at + 3], 'little') + 1 for at in (4, 7))
+        elif name == b'VP8L' and not width:
             (bits,) = _unpack(file, '<xI')
-            size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        elif name == b'VP8 ' and not size:
-            size = tuple(side & 0x3FFF for side in _unpack(file, '<6xHH'))
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif name == b'VP8 ' and not width:
+            width, height = (side & 0x3FFF for side in _unpack(file, '<6xHH'))
         start += 8 + length + length % 2
-    return Header('WebP', *(size or (0, 0)), orientation)
+    return Header('WebP', width, height, orientation)
 
 
 def _at(file: BinaryIO, start: int, length: int) -> bytes:
@@ -176,7 +176,7 @@ def _at(file: BinaryIO, start: int, length: int) -> bytes:
 
 def _tiff(file: BinaryIO) -> Header:
     tags = dict(_tags(file))
-    size = [_value(file, tags.get(tag)) for tag in (WIDTH, HEIGHT)]
+    width, height = (_value(file, tags.get(tag)) for tag in (WIDTH, HEIGHT))
     bits, sample_format = (_value(file, tags.get(tag)) for tag in (BITS, SAMPLE_FORMAT))
     if bits > MAX_BITS or sample_format == FLOAT:
         kind = 'fractions' if sample_format == FLOAT else 'whole numbers'
@@ -185,7 +185,7 @@ def _tiff(file: BinaryIO) -> Header:
             f'of 8 or {MAX_BITS} bits.'
         )
     where = tags.get(ORIENTATION)
-    return Header('TIFF', *size, _orientation(_value(file, where)), where)
+    return Header('TIFF', width, height, _orientation(_value(file, where)), where)
 
 
 def _exif(content: bytes) -> int:

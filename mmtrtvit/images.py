@@ -6,6 +6,7 @@ files twice, and WebP files in some of its versions only.
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -79,7 +80,7 @@ def decode(content: bytes) -> np.ndarray:
     return _upright(image, header.orientation)
 
 
-def checked_header(file: io.BufferedIOBase) -> Header:
+def checked_header(file: BinaryIO) -> Header:
     """Returns the header of an open image file.
 
     Raises:

@@ -125,13 +125,14 @@ def coco_object(
         raise ValueError(f'{name} has a polygon of less than 3 points')
     if polygons:
         points = np.concatenate(polygons)
-        box = [*points.min(axis=0), *points.max(axis=0)] if box is None else box
+        if box is None:
+            box = np.array([*points.min(axis=0), *points.max(axis=0)])
         found['segmentation'] = [_rounded(polygon.ravel().tolist()) for polygon in polygons]
         rle = coco_mask.merge(coco_mask.frPyObjects(found['segmentation'], size[1], size[0]))
     elif mask is not None:
         rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
         left, top, width, height = coco_mask.toBbox(rle)
-        box = [left, top, left + width, top + height]
+        box = np.array([left, top, left + width, top + height])
         found['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
     left, top, right, bottom = (float(value) for value in box)
     width, height = right - left, bottom - top

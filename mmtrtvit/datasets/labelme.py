@@ -97,7 +97,7 @@ def _read(notes: Counter[str], label: Path, size: Size) -> list[dict[str, Any]]:
                 box = [*points.min(axis=0), *points.max(axis=0)]
                 objects.append(coco_object(name, np.array(box), size=size))
             elif kind == 'circle':
-                radius = np.linalg.norm(points[1] - points[0])
+                radius = float(np.linalg.norm(points[1] - points[0]))
                 polygon = ellipse(points[0], (radius, radius))
                 objects.append(coco_object(name, size=size, polygons=[polygon]))
             elif kind == 'polygon' and len(points) > 2:
