@@ -1,10 +1,11 @@
-"""Registration with MMEngine: at once where it is loaded, and otherwise as soon as it gets loaded.
+"""Registration with a host package: at once where it is loaded, and otherwise when it gets loaded.
 
 So ``import mmtrtvit`` costs nothing where MMEngine is not used, as in ``mmtrtvit.runtime`` and
 ``mmtrtvit --help``, and its names are there wherever a registry is. :data:`MODULES` are imported
 at the end of ``import mmengine``, while other modules of ours that import MMEngine may be half
 loaded. What is imported then must not need their names: the packages ``models`` and ``weights``
-import MMEngine before all else, and the modules of ``engine`` take no names from each other.
+import MMEngine before all else, and the modules of ``engine`` take no names from each other. What
+needs MMDetection is imported in the same way at the end of the package of its that it needs.
 
 A program whose threads import a module of ours and MMEngine for the first time at the same moment
 imports ``mmtrtvit.models`` before it starts them: Python refuses imports that wait for each other.
@@ -16,45 +17,50 @@ from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# What registers something when it is imported.
-MODULES = (
-    'mmtrtvit.models',
-    'mmtrtvit.engine.distributed',
-    'mmtrtvit.engine.finite',
-    'mmtrtvit.engine.hooks',
-    'mmtrtvit.engine.interruption',
-    'mmtrtvit.engine.outputs',
-    'mmtrtvit.engine.yaml_handler',
-    'mmtrtvit.engine.sharded',
-    'mmtrtvit.engine.speed',
-    'mmtrtvit.weights.loader',
-)
+# What registers something when it is imported, by the package at whose end that is done.
+MODULES = {
+    'mmengine': (
+        'mmtrtvit.models',
+        'mmtrtvit.engine.distributed',
+        'mmtrtvit.engine.finite',
+        'mmtrtvit.engine.hooks',
+        'mmtrtvit.engine.interruption',
+        'mmtrtvit.engine.outputs',
+        'mmtrtvit.engine.yaml_handler',
+        'mmtrtvit.engine.sharded',
+        'mmtrtvit.engine.speed',
+        'mmtrtvit.weights.loader',
+    ),
+    'mmdet.datasets': ('mmtrtvit.annotations.by_name',),
+    'mmdet.evaluation': ('mmtrtvit.annotations.metric_by_name',),
+}
 
 
 def install() -> None:
-    """Registers everything, or has it done at the end of the first ``import mmengine``."""
-    if sys.modules.get('mmengine'):
-        _register()
-    elif _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)
+    """Registers everything, or has it done at the end of the first import of each host package."""
+    for host in MODULES:
+        if sys.modules.get(host):
+            _register(host)
+        elif _Finder not in sys.meta_path:
+            sys.meta_path.insert(0, _Finder)
 
 
-def _register() -> None:
-    for name in MODULES:
+def _register(host: str) -> None:
+    for name in MODULES[host]:
         # Unlike import_module, this passes over a package that another thread is loading and that
         # waits for MMEngine.
         __import__(name)
 
 
 class _Finder:
-    """Finds ``mmengine`` where the other finders do, and nothing else."""
+    """Finds the packages of :data:`MODULES` where the other finders do, and nothing else."""
 
     @classmethod
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Returns the others' spec with a loader that registers everything at its end."""
-        if name != 'mmengine':
+        if name not in MODULES:
             return None
         others = (each for each in sys.meta_path if each is not cls and hasattr(each, 'find_spec'))
         specs = (finder.find_spec(name, path, target) for finder in others)
@@ -65,7 +71,7 @@ class _Finder:
 
 
 class _ThenRegister(Loader):
-    """Loads a module with another loader and registers everything right after that."""
+    """Loads a module with another loader and registers what belongs to it right after that."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -80,4 +86,4 @@ class _ThenRegister(Loader):
         if module.__spec__:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        _register()
+        _register(module.__name__)

@@ -47,9 +47,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.annotations.findings import format_findings
     from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
-    from mmtrtvit.datasets.report import format_counts, format_findings, write_findings
+    from mmtrtvit.datasets.report import format_counts, write_findings
     from mmtrtvit.engine.config import read_config
 
     config = read_config(args.config, args.cfg_options)

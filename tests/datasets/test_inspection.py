@@ -13,10 +13,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmtrtvit.analysis.sheets import draw_sheet
+from mmtrtvit.annotations.problems import Problem
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.drawing import choose, draw_inspection
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.problems import Problem
 from mmtrtvit.datasets.report import format_class_counts
 from mmtrtvit.engine.hosts import import_host
 

@@ -13,9 +13,9 @@ import pytest
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from mmtrtvit.annotations.problems import Problem
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.problems import Problem
 from mmtrtvit.engine.config import read_config
 
 ROOT = Path(__file__).parents[2]
