@@ -12,7 +12,6 @@ class Problem(Enum):
 
     CONFIG = 'error', 'config and data do not fit'
     UNREADABLE_DATA = 'error', 'data set cannot be read'
-    UNKNOWN_FORMAT = 'error', 'data set of a type that cannot be inspected'
     NO_IMAGE = 'error', 'no image in the split'
     NO_INSTANCE = 'error', 'no annotation of any class'
     IGNORED_CLASS = 'error', 'class whose objects are all marked to be ignored: it is not learnt'

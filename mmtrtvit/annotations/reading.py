@@ -22,8 +22,8 @@ READERS = {
 }
 
 
-class UnknownFormatError(UserError):
-    """A data set of a type that nothing here can read."""
+class NotReadError(UserError):
+    """A data set that cannot be built, or of a type that nothing here reads."""
 
 
 def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) -> DataSet:
@@ -36,20 +36,25 @@ def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) 
         use: What the data is for.
 
     Raises:
-        UnknownFormatError: If nothing here reads the annotations of such a data set.
-        UserError: If the data set cannot be built or its annotation file cannot be read at all.
+        NotReadError: If the data set cannot be built, or nothing here reads its annotations.
+        UserError: If its annotation file cannot be read at all.
     """
-    try:
-        with DATASETS.switch_scope_and_registry(scope) as registry:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        kind = config.get('type')
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+        if kind is None:
+            raise NotReadError(f'{key}: {config.get("type")} does not take it: no such type.')
+        reader = _reader(kind)
+        if reader is None:
+            raise NotReadError(
+                f'{key}.type is {getattr(kind, "__name__", config.get("type"))}. What can be '
+                'inspected are data sets that are read like CocoDataset and XMLDataset of mmdet '
+                'and BaseSegDataset of mmseg.'
+            )
+        try:
             dataset = registry.build(dict(config, lazy_init=True, pipeline=[]))
-    except Exception as error:
-        raise UserError(f'{key}: {config.get("type")} does not take it: {error}') from error
-    reader = _reader(dataset)
-    if reader is None:
-        raise UnknownFormatError(
-            f'{key}.type is {type(dataset).__name__}. What can be inspected are data sets that are '
-            'read like CocoDataset and XMLDataset of mmdet and BaseSegDataset of mmseg.'
-        )
+        except Exception as error:
+            raise NotReadError(f'{key}: {config.get("type")} does not take it: {error}') from error
     meta = dataset.metainfo
     if not meta.get('classes'):
         raise UserError(f'{key}: no classes. Set metainfo = dict(classes=(...)) in the config.')
@@ -58,8 +63,8 @@ def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) 
     return data
 
 
-def _reader(dataset: Any) -> Callable[[Any, DataSet, Use], None] | None:
-    for kind in type(dataset).__mro__:
-        if 'load_data_list' in vars(kind):  # this class knows the format of the annotations
-            return READERS.get(f'{kind.__module__}.{kind.__name__}')
+def _reader(kind: Any) -> Callable[[Any, DataSet, Use], None] | None:
+    for parent in getattr(kind, '__mro__', ()):
+        if 'load_data_list' in vars(parent):  # this class knows the format of the annotations
+            return READERS.get(f'{parent.__module__}.{parent.__name__}')
     return None

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from ..annotations.data import DataSet, Use
 from ..annotations.findings import Place, Split, find_problems, format_findings, grouped
 from ..annotations.problems import Problem
-from ..annotations.reading import UnknownFormatError, read_annotations
+from ..annotations.reading import NotReadError, read_annotations
 from ..errors import UserError
 from .parts import leaf_datasets, loads_masks
 
@@ -21,7 +21,8 @@ def read_splits(
     names: Sequence[str],
     problems: list[Place],
     *,
-    then: Callable[[DataSet, str], None] = lambda data, split: None,
+    then: Callable[[DataSet, str], None],
+    skip_unread: bool = False,
 ) -> Iterator[Split]:
     """Yields the splits of a config, without reading their images; equal data sets are read once.
 
@@ -30,6 +31,7 @@ def read_splits(
         names: Which of train, val and test.
         problems: Gets what cannot be read at all.
         then: Called with each data set that was read, and the name of its split.
+        skip_unread: Pass over what raises :class:`~mmtrtvit.annotations.reading.NotReadError`.
     """
     scope = config.get('default_scope')
     read: dict[str, DataSet] = {}
@@ -47,13 +49,8 @@ def read_splits(
                 split.data.append(read[identity])
             except UserError as error:
                 known = any(place == str(error) or where == name for where, _, place in problems)
-                if not known:
-                    kind = (
-                        Problem.UNKNOWN_FORMAT
-                        if isinstance(error, UnknownFormatError)
-                        else Problem.UNREADABLE_DATA
-                    )
-                    problems.append((name, kind, str(error)))
+                if not known and not (skip_unread and isinstance(error, NotReadError)):
+                    problems.append((name, Problem.UNREADABLE_DATA, str(error)))
         if split.data:
             same = first.setdefault(tuple(split.data), name)
             split.same_as = same if same != name else None
@@ -75,15 +72,19 @@ def check_annotations(config: Config, splits: Sequence[str]) -> None:
     """
     local = [split for split in splits if all(map(_is_local, _leaves(config, split)))]
     problems: list[Place] = []
-    read = list(read_splits(config, local, problems, then=_count))
+    read = list(read_splits(config, local, problems, then=_count, skip_unread=True))
     findings = [
         finding
         for finding in grouped([*problems, *find_problems(read)])
-        if finding.problem.severity == 'error' and finding.problem is not Problem.UNKNOWN_FORMAT
+        if finding.problem.severity == 'error'
     ]
     if findings:
-        lines = format_findings(findings, SHOWN)
-        raise UserError('\n'.join([*lines, 'All is told, and drawn, by tools/check_data.py.']))
+        lines = (line.removeprefix('error: ') for line in format_findings(findings, SHOWN))
+        raise UserError(
+            'the data would make the run fail or learn something wrong:\n  '
+            + '\n  '.join(lines)
+            + '\ntools/check_data.py tells all of it, with images; its --fix mends what it can.'
+        )
 
 
 def _leaves(config: Config, split: str) -> list[dict]:

@@ -328,7 +328,8 @@ def test_boxes_and_masks_are_drawn_where_they_are(copied, tmp_path):
     for name, mask in (('boxes', []), ('masks', ring)):
         item['segmentation'] = mask
         file.write_text(json.dumps(content))
-        (sheets[name],) = draw_inspection(inspect(train=coco_set(copied)), tmp_path / name, 4)
+        data = dict(coco_set(copied), pipeline=[dict(with_mask=name == 'masks')])
+        (sheets[name],) = draw_inspection(inspect(train=data), tmp_path / name, 4)
         drawn = cv2.imread(str(tmp_path / name / 'train/00000000.jpg')).astype(int)
         changed = (abs(drawn - 128) > 30).any(2)
         assert changed[43, 30] and changed[30, 43] and not changed[50:].any()

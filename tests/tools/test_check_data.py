@@ -434,7 +434,8 @@ def test_many_places_are_cut_and_all_are_in_the_file(call, folder):
 
 @pytest.mark.parametrize('kind', ['masks', 'maps'])
 def test_images_are_drawn(call, folder, kind):
-    first(bbox=[-5, 10, 20, 20])(folder / 'data/shapes')
+    square = [[-5, 10, 15, 10, 15, 30, -5, 30]]
+    first(bbox=[-5, 10, 20, 20], segmentation=square)(folder / 'data/shapes')
     result = call(f'{kind}.py', '--count', 2, '--out-dir', 'look')
     assert result.code == 0
     for split, original in (('train', 'training'), ('val', 'validation')):
