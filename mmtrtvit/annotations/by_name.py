@@ -52,6 +52,27 @@ class CocoByName(COCO):
         ids = {category['name']: category['id'] for category in self.dataset['categories']}
         return [ids[name] if name in ids else self._add(name) for name in names]
 
+    def renumber(self, names: Sequence[str]) -> None:
+        """Gives the categories of these names the ids 1, 2, ... in that order, others higher ones.
+
+        Args:
+            names: Names of categories.
+        """
+        self.get_cat_ids(names)
+        place = {name: number for number, name in enumerate(names)}
+        ordered = sorted(
+            self.dataset['categories'], key=lambda each: place.get(each['name'], len(place))
+        )
+        new = {category['id']: number for number, category in enumerate(ordered, 1)}
+        for category in ordered:
+            category['id'] = new[category['id']]
+        for annotation in self.dataset['annotations']:
+            key = annotation['category_id']
+            annotation['category_id'] = new.get(key, f'unknown {key}')
+        self.dataset['categories'] = ordered
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
     def _add(self, name: str) -> int:
         key = 1 + max((key for key in self.cats if not isinstance(key, str)), default=0)
         category = dict(id=int(key), name=name)

@@ -68,7 +68,7 @@ def _from_polygons(polygons: list, size: tuple[int, int], evaluation: bool) -> d
         if not kinds <= {int, float}:
             raise _WrongError(Problem.INCOMPLETE, f': segmentation {_foreign(polygon, kinds)}')
         if len(polygon) < 6 or len(polygon) % 2:
-            if evaluation:
+            if evaluation and len(polygon) < (5 if polygon is polygons[0] else 4):
                 raise _WrongError(Problem.UNMEASURABLE_MASK, f': {len(polygon)} numbers')
             continue  # MMDetection leaves it out
         if max(map(abs, polygon)) > MAX_COORDINATE:
