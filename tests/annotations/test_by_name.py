@@ -112,7 +112,9 @@ def test_a_class_that_a_file_lacks_keeps_its_number(tmp_path):
 
 
 def test_other_scopes_and_types_stay():
-    made = Config(dict(default_scope='mmseg', train_dataloader=dict(dataset=dict(type='CocoDataset'))))
+    made = Config(
+        dict(default_scope='mmseg', train_dataloader=dict(dataset=dict(type='CocoDataset')))
+    )
     map_by_name(made)
     assert made.train_dataloader.dataset.type == 'CocoDataset'
     made = Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dict(type='Mine'))))

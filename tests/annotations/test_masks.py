@@ -59,9 +59,7 @@ def test_a_compressed_rle_of_any_mask(seed):
     random = np.random.default_rng(seed)
     mask = (random.random(SIZE[::-1]) < random.random()).astype(np.uint8)
     mask[0, 0], mask[-1, -1] = seed % 2, 1
-    found, problems = read_mask(
-        rle(compressed(mask)), SIZE, box=(0, 0, *SIZE), evaluation=False
-    )
+    found, problems = read_mask(rle(compressed(mask)), SIZE, box=(0, 0, *SIZE), evaluation=False)
     assert not problems and np.array_equal(coco_mask.decode(found), mask)
 
 
@@ -105,9 +103,9 @@ def test_a_compressed_rle_of_any_mask(seed):
 def test_what_is_wrong_with_a_mask(segmentation, problem, detail):
     found, told, mask = problem_of(segmentation)
     assert found is problem and detail in told
-    assert (mask is None) == (found not in (
-        Problem.OTHER_PLACE, Problem.PARTIAL_MASK, Problem.EMPTY_MASK
-    ))
+    assert (mask is None) == (
+        found not in (Problem.OTHER_PLACE, Problem.PARTIAL_MASK, Problem.EMPTY_MASK)
+    )
 
 
 @pytest.mark.parametrize('polygons', [[[]], [[20, 10, 40, 30]], [[20, 10, 40, 30], SQUARE]])
