@@ -5,6 +5,7 @@ of 10^9, or an RLE that is longer than its image, takes all memory or ends the p
 is judged before it is decoded.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,15 +72,15 @@ def _from_polygons(polygons: list, size: tuple[int, int], evaluation: bool) -> d
             if evaluation and len(polygon) < (5 if polygon is polygons[0] else 4):
                 raise _WrongError(Problem.UNMEASURABLE_MASK, f': {len(polygon)} numbers')
             continue  # MMDetection leaves it out
-        if max(map(abs, polygon)) > MAX_COORDINATE:
+        largest = max(map(abs, polygon))
+        if largest > MAX_COORDINATE:
             raise _WrongError(
                 Problem.INCOMPLETE, f': segmentation beyond {MAX_COORDINATE:.0f} pixels'
             )
-        points = np.array(polygon, float).reshape(-1, 2)
-        if not np.isfinite(points).all():
+        if not math.isfinite(sum(polygon)):
             raise _WrongError(Problem.INCOMPLETE, ': segmentation with NaN')
-        outline = abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
-        if outline > MAX_OUTLINE:
+        # No side is longer than twice the largest number: few polygons need a closer look.
+        if len(polygon) * largest > MAX_OUTLINE and (outline := _outline(polygon)) > MAX_OUTLINE:
             raise _WrongError(
                 Problem.INCOMPLETE, f': segmentation with an outline of {outline:.0f} pixels'
             )
@@ -87,6 +88,12 @@ def _from_polygons(polygons: list, size: tuple[int, int], evaluation: bool) -> d
     if not usable:
         raise _WrongError(Problem.BROKEN_MASK)
     return coco_mask.merge(coco_mask.frPyObjects(usable, height, width))
+
+
+def _outline(polygon: list) -> float:
+    """Returns the length of a polygon in steps of a pixel, as pycocotools walks it."""
+    points = np.array(polygon, float).reshape(-1, 2)
+    return float(abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _foreign(polygon: list, kinds: set[type]) -> str:

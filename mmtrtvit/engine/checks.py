@@ -249,17 +249,8 @@ def _ignore_problems(config: Config, splits: Sequence[str]) -> Iterator[str]:
     for split in splits:
         for key, dataset in leaf_datasets(config, split):
             values[f'{key}.ignore_index'] = dataset.get('ignore_index', IGNORED)
-            steps = (
-                ('seg_pad_val', index, step)
-                for index, step in enumerate(dataset.get('pipeline') or ())
-            )
-            values.update(
-                {
-                    f'{key}.pipeline.{index}.{name}': step[name]
-                    for name, index, step in steps
-                    if name in step
-                }
-            )
+            for index, step in enumerate(dataset.get('pipeline') or ()):
+                values.update(_padding(f'{key}.pipeline.{index}', step))
         for key, metric in metrics(config, split):
             if metric.get('type') == 'IoUMetric':
                 values[f'{key}.ignore_index'] = metric.get('ignore_index', IGNORED)
@@ -275,6 +266,18 @@ def _ignore_problems(config: Config, splits: Sequence[str]) -> Iterator[str]:
             'count as a class or stop the training. '
             f'Set --cfg-options {" ".join(f"{key}={chosen}" for key in others)}'
         )
+
+
+def _padding(key: str, step: dict) -> dict[str, Any]:
+    """Returns the value that a transform gives to the label of pixels beyond the image, by key."""
+    if step.get('type') in ('RandomRotate', 'RandomMosaic'):
+        return {f'{key}.seg_pad_val': step.get('seg_pad_val', IGNORED)}
+    padding = step.get('pad_val')
+    return (
+        {f'{key}.pad_val.seg': padding['seg']}
+        if isinstance(padding, dict) and 'seg' in padding
+        else {}
+    )
 
 
 def category_names(file: Path) -> list[str]:
