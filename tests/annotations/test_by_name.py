@@ -105,6 +105,15 @@ def test_the_metric_counts_them_by_name(tmp_path, categories):
     assert wrong['coco/bird_precision'] == pytest.approx(1)
 
 
+def test_objects_of_all_categories_of_a_name(tmp_path):
+    file = tmp_path / 'a.json'
+    write(file, FILES['in order'])
+    content = json.loads(file.read_text())
+    content['categories'] = [dict(id=key, name='cat') for key in (3, 1, 2)]
+    file.write_text(json.dumps(content))
+    assert labels(config(str(file))) == [0, 0, 0]
+
+
 def test_a_class_that_a_file_lacks_keeps_its_number(tmp_path):
     objects = [OBJECTS[0], OBJECTS[2]]
     made = config(write(tmp_path / 'a.json', [(1, 'dog'), (2, 'bird')], objects))
