@@ -5,7 +5,7 @@ So ``import mmtrtvit`` costs nothing where MMEngine is not used, as in ``mmtrtvi
 at the end of ``import mmengine``, while other modules of ours that import MMEngine may be half
 loaded. What is imported then must not need their names: the packages ``models`` and ``weights``
 import MMEngine before all else, and the modules of ``engine`` take no names from each other. What
-needs MMCV is imported in the same way at the end of the module of its that it needs.
+needs a package of the hosts is imported in the same way at the end of the module that it needs.
 
 A program whose threads import a module of ours and MMEngine for the first time at the same moment
 imports ``mmtrtvit.models`` before it starts them: Python refuses imports that wait for each other.
@@ -31,6 +31,8 @@ MODULES = {
         'mmtrtvit.engine.speed',
         'mmtrtvit.weights.loader',
     ),
+    'mmdet.datasets': ('mmtrtvit.annotations.by_name',),
+    'mmdet.evaluation': ('mmtrtvit.annotations.metric_by_name',),
     'mmcv.transforms.loading': ('mmtrtvit.engine.loading',),  # in place of MMCV's loader
 }
 

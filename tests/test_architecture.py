@@ -10,7 +10,7 @@ FLOORS = (
     ('__main__',),
     ('datasets', 'deploy'),
     ('analysis', 'engine'),
-    ('models',),
+    ('annotations', 'models'),
     ('runtime', 'weights'),
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),

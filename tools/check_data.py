@@ -4,6 +4,7 @@ Examples:
   python tools/check_data.py configs/demo/mask_rcnn_efficientvit_m2.py
   python tools/check_data.py CONFIG --count 20 --out-dir look
   python tools/check_data.py CONFIG --count 0      # draws nothing
+  python tools/check_data.py CONFIG --fix mended   # writes corrected annotation files
 
 Ends with exit code 1 if a training would fail or learn something wrong. All that was found is
 written to findings.json beside the images.
@@ -43,13 +44,23 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='threads that read images (default: one per core, at most 16)',
     )
+    parser.add_argument(
+        '--fix',
+        metavar='OUT',
+        type=Path,
+        help='write copies of the annotation files in COCO format into this folder, where what has '
+        'one right reading is mended: ids as text, points in lists, images listed twice, ...; '
+        'the originals stay',
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.annotations.findings import format_findings
     from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
-    from mmtrtvit.datasets.report import format_counts, format_findings, write_findings
+    from mmtrtvit.datasets.mending import format_mended, mend_data
+    from mmtrtvit.datasets.report import format_counts, write_findings
     from mmtrtvit.engine.config import read_config
 
     config = read_config(args.config, args.cfg_options)
@@ -63,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
         print(line)
     written += draw_inspection(inspection, out, args.count)
     print('\nwritten:', *written, sep='\n  ')
+    if args.fix:
+        print('\nmended:', *format_mended(mend_data(config, args.fix)), sep='\n  ')
     print(f'\n{inspection.verdict}')
     if not inspection.trains:
         raise SystemExit(1)

@@ -1,9 +1,10 @@
-"""Converts data sets of other formats into annotation files in COCO format.
+"""Converts data sets of other formats into annotation files in COCO format, or label maps.
 
 Examples:
   python tools/convert_data.py yolo /path/to/data data/mine
   python tools/convert_data.py voc VOCdevkit/VOC2012 data/voc --classes person dog cat
   python tools/convert_data.py cvat annotations.xml data/mine --val 0.2
+  python tools/convert_data.py labels masks/train labels/train --map 255:1
 
 The images stay where they are, unless --copy is given. Prints a config for the converted data.
 """
@@ -71,10 +72,41 @@ def parse_args() -> argparse.Namespace:
         command.add_argument(
             '--overwrite', action='store_true', help='replace files of these names in OUT'
         )
+    add_labels(formats)
     return parser.parse_args()
 
 
+def add_labels(formats: argparse._SubParsersAction) -> None:
+    labels = formats.add_parser('labels', help='label maps: other numbers for their classes')
+    labels.add_argument('source', help='folder with label maps, also in folders in it')
+    labels.add_argument('out', help='folder for the new ones, as PNG of one channel')
+    labels.add_argument(
+        '--map',
+        nargs='+',
+        default=[],
+        metavar='OLD:NEW',
+        help='new values of pixels, such as 255:1; others stay',
+    )
+    labels.add_argument('--overwrite', action='store_true', help='replace files in OUT')
+
+
+def convert_labels(args: argparse.Namespace) -> None:
+    from mmtrtvit.datasets.labels import convert_labels, parse_map
+
+    track = partial(tqdm, unit='map', leave=False, disable=None)
+    converted = convert_labels(
+        args.source, args.out, values=parse_map(args.map), overwrite=args.overwrite, track=track
+    )
+    for title, counts in (('before', converted.before), ('after', converted.after)):
+        shares = ', '.join(f'{value}: {count:,}' for value, count in sorted(counts.items()))
+        print(f'pixels by value {title}: {shares}')
+    print(f'written: {len(converted.files)} label maps in {args.out}')
+
+
 def main(args: argparse.Namespace) -> None:
+    if args.format == 'labels':
+        convert_labels(args)
+        return
     from mmtrtvit.datasets.convert import config_snippet, convert
     from mmtrtvit.datasets.formats import find
     from mmtrtvit.datasets.report import format_class_counts

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from ..analysis.sheets import draw_sheet
+from ..annotations.data import AnnotatedImage, DataSet
+from ..annotations.findings import Split
+from ..annotations.problems import Problem
 from ..images import read_image
-from .annotations import AnnotatedImage, DataSet
-from .inspection import Inspection, Split
-from .problems import Problem
+from .inspection import Inspection
 
 DRAWN_PIXELS = 1 << 23  # most of a drawn image: Matplotlib takes 80 bytes for each
 UNDRAWABLE = {
@@ -25,13 +27,6 @@ UNDRAWABLE = {
     Problem.MISSING_LABEL_MAP,
     Problem.UNREADABLE_LABEL_MAP,
     Problem.LABEL_MAP_SIZE,
-}
-UNDRAWABLE_MASKS = {
-    Problem.MISSING_MASK,
-    Problem.MASK_SIZE,
-    Problem.BROKEN_MASK,
-    Problem.IMAGE_SIZE,
-    Problem.INCOMPLETE,
 }
 
 
@@ -141,27 +136,18 @@ def shrink(pixels: np.ndarray, sample: Any) -> np.ndarray:
 
 
 def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:
-    from mmdet.datasets.transforms import LoadAnnotations
     from mmdet.structures import DetDataSample
+    from mmdet.structures.bbox import HorizontalBoxes
     from mmdet.visualization import DetLocalVisualizer
 
-    masks = all(image.masks) and not UNDRAWABLE_MASKS & {problem for problem, _ in image.problems}
-    loaded = LoadAnnotations(with_mask=masks)(
-        dict(
-            ori_shape=pixels.shape[:2],
-            instances=[
-                dict(bbox=box, bbox_label=label, mask=mask, ignore_flag=0)
-                for box, label, mask in zip(image.boxes, image.labels, image.masks)
-            ],
-        )
-    )
-    boxes = loaded['gt_bboxes']
+    boxes = HorizontalBoxes(np.array(image.boxes, np.float32).reshape(-1, 4))
     boxes.clip_(pixels.shape[:2])  # one over the border would move the image
-    instances = InstanceData(
-        bboxes=boxes.tensor, labels=torch.as_tensor(loaded['gt_bboxes_labels'])
-    )
-    if masks:
-        instances.masks = loaded['gt_masks'].masks
+    instances = InstanceData(bboxes=boxes.tensor, labels=torch.tensor(image.labels).long())
+    if image.size == pixels.shape[1::-1] and any(image.masks):
+        empty = np.zeros(pixels.shape[:2], bool)
+        instances.masks = np.stack(
+            [empty if mask is None else coco_mask.decode(mask) > 0 for mask in image.masks]
+        )
     return DetLocalVisualizer(line_width=2, alpha=0.6), DetDataSample(gt_instances=instances)
 
 

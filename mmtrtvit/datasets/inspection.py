@@ -2,75 +2,31 @@
 
 import functools
 import hashlib
+import io
 import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from multiprocessing.pool import ThreadPool
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from ..annotations.data import AnnotatedImage, DataSet
+from ..annotations.findings import Finding, Place, Split, find_problems, grouped
+from ..annotations.problems import Problem
 from ..engine.checks import check_data
+from ..engine.data import read_splits
 from ..engine.hosts import import_host
-from ..engine.parts import leaf_datasets
 from ..errors import UserError, listed
-from .annotations import AnnotatedImage, DataSet, Use, read_annotations
 from .images import whole_size
-from .problems import Problem
 
 SPLITS = ('train', 'val', 'test')
-# Options of a data set that do not change what its files say.
-USE_OPTIONS = {'filter_cfg', 'indices', 'pipeline', 'serialize_data', 'test_mode'}
 Track = Callable[..., Iterable]
-
-
-@dataclass
-class Split:
-    """What a split holds.
-
-    Attributes:
-        name: train, val or test.
-        data: Its data sets, without those that could not be read.
-        same_as: An earlier split of the same data sets, or None.
-    """
-
-    name: str
-    data: list[DataSet] = field(default_factory=list)
-    same_as: str | None = None
-
-    @property
-    def images(self) -> list[AnnotatedImage]:
-        """All images, those without annotations too."""
-        return [image for data in self.data for image in data.images]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Instances by class; of label maps pixels by class."""
-        counts = dict.fromkeys((name for data in self.data for name in data.classes), 0)
-        for data in self.data:
-            for label, count in data.counts.items():
-                counts[data.classes[label]] += count
-        return counts
-
-
-@dataclass
-class Finding:
-    """A kind of problem in a split.
-
-    Attributes:
-        problem: The kind.
-        split: Name of the split, empty for one that concerns all.
-        places: Where it was found, one entry for each time.
-    """
-
-    problem: Problem
-    split: str
-    places: list[str]
 
 
 @dataclass
@@ -120,41 +76,10 @@ def inspect_data(
     threads = max(1, workers or min(16, os.cpu_count() or 1))
     with ThreadPool(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow's, about files that it reads all the same
-        splits = list(_read_splits(config, names, problems, pool, track))
-    problems += _problems(splits)
-    return Inspection(splits, _grouped(problems))
-
-
-def _read_splits(
-    config: Config,
-    names: list[str],
-    problems: list[tuple[str, Problem, str]],
-    pool: ThreadPool,
-    track: Track,
-) -> Iterator[Split]:
-    """Yields the splits; equal data sets are read once. Adds to ``problems`` what cannot be."""
-    scope = config.get('default_scope')
-    read: dict[str, DataSet] = {}
-    first: dict[tuple[DataSet, ...], str] = {}
-    for name in names:
-        split = Split(name)
-        for key, leaf in leaf_datasets(config, name):
-            use = Use(_loads_masks(config, name, leaf), evaluation=name != 'train')
-            options = {option: value for option, value in leaf.items() if option not in USE_OPTIONS}
-            identity = f'{sorted(options.items())} {use}'
-            try:
-                if identity not in read:
-                    read[identity] = read_annotations(key, options, scope=scope, use=use)
-                    _read_images(read[identity], pool, functools.partial(track, desc=name))
-                split.data.append(read[identity])
-            except UserError as error:
-                known = any(place == str(error) or where == name for where, _, place in problems)
-                if not known:
-                    problems.append((name, Problem.UNREADABLE_DATA, str(error)))
-        if split.data:
-            same = first.setdefault(tuple(split.data), name)
-            split.same_as = same if same != name else None
-        yield split
+        read_images = functools.partial(_read_images, pool, track)
+        splits = list(read_splits(config, names, problems, then=read_images))
+    problems += [*find_problems(splits), *_binary(splits), *_copies(splits)]
+    return Inspection(splits, grouped(problems))
 
 
 def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, str]]:
@@ -165,45 +90,35 @@ def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, s
             yield next((split for split in splits if line.startswith(f'{split}_')), ''), line
 
 
-def _loads_masks(config: Config, split: str, dataset: dict) -> bool:
-    def steps(part: Any) -> Iterator[dict]:
-        for value in part if isinstance(part, list | tuple) else ():
-            yield from steps(value)
-        if isinstance(part, dict):
-            yield part
-            for value in part.values():
-                yield from steps(value)
-
-    metrics = config.get(f'{split}_evaluator') if split != 'train' else None
-    return any(step.get('with_mask') for step in steps(dataset.get('pipeline'))) or any(
-        'segm' in (step.get('metric') or ()) for step in steps(metrics)
-    )
-
-
-def _read_images(data: DataSet, pool: ThreadPool, track: Track) -> None:
+def _read_images(pool: ThreadPool, track: Track, data: DataSet, split: str) -> None:
     """Fills in the counts and contents of a data set and the problems of its images."""
     read = pool.imap(functools.partial(_read_image, data), data.images, chunksize=8)
-    for (digest, counts), image in zip(track(read, total=len(data.images)), data.images):
+    images = track(read, total=len(data.images), desc=split)
+    for (digest, counts, values), image in zip(images, data.images):
         data.counts += counts
-        if digest:
-            data.contents[digest] = image.name
+        data.values.update(values)
+        if digest and data.contents.setdefault(digest, image.name) != image.name:
+            data.copies.append((image.name, data.contents[digest]))
         severities = {problem.severity for problem, _ in image.problems}
-        if not counts and 'error' not in severities:
+        if not counts and not image.labels and 'error' not in severities:
             image.problems.append((Problem.EMPTY_IMAGE, ''))
 
 
-def _read_image(data: DataSet, image: AnnotatedImage) -> tuple[bytes | None, Counter]:
+def _read_image(
+    data: DataSet, image: AnnotatedImage
+) -> tuple[bytes | None, Counter[int], Counter[int]]:
     """Adds what is wrong with an image file and its label map.
 
     Returns:
-        Digest of the file, if there is one, and the instances or pixels by class index.
+        Digest of the file, if there is one, the instances or pixels by class index, and the pixels
+        by their value in the label map.
     """
-    counts = Counter(image.labels)
+    counts, values = image.counts(), Counter[int]()
     try:
-        content = image.path.read_bytes()
-    except OSError as error:
-        image.problems.append((Problem.MISSING_IMAGE, error.strerror))
-        return None, counts
+        content = _read_bytes(image.path)
+    except (OSError, ValueError) as error:  # ValueError of a name that no file can have
+        image.problems.append((Problem.MISSING_IMAGE, _why_missing(image.path, error)))
+        return None, counts, values
     size = None
     try:
         size = whole_size(content)
@@ -212,30 +127,42 @@ def _read_image(data: DataSet, image: AnnotatedImage) -> tuple[bytes | None, Cou
     if size and image.size and size != tuple(image.size):
         image.problems.append((Problem.IMAGE_SIZE, f'{_by(size)}, not {_by(image.size)}'))
     if image.label_map:
-        counts = _read_label_map(data, image, size)
-    return hashlib.blake2b(content, digest_size=16).digest(), counts
+        counts, values = _read_label_map(data, image, size)
+    return hashlib.blake2b(content, digest_size=16).digest(), counts, values
 
 
-def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] | None) -> Counter:
-    """Returns the number of pixels by class index, without the ignored ones."""
+def _read_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise OSError(0, 'a folder, pipe or device')
+    return path.read_bytes()
+
+
+def _read_label_map(
+    data: DataSet, image: AnnotatedImage, size: tuple[int, int] | None
+) -> tuple[Counter[int], Counter[int]]:
+    """Returns the pixels by class index, without the ignored ones, and by value in the file."""
     problems, name = image.problems, image.label_map.name
+    counts, found = Counter[int](), Counter[int]()
     try:
-        with Image.open(image.label_map) as opened:
+        with Image.open(io.BytesIO(_read_bytes(image.label_map))) as opened:
             values = np.asarray(opened)
     except FileNotFoundError:
         problems.append((Problem.MISSING_LABEL_MAP, str(image.label_map)))
-        return Counter()
+        return counts, found
+    except UnidentifiedImageError:
+        problems.append((Problem.UNREADABLE_LABEL_MAP, f'{name}: cannot identify an image in it'))
+        return counts, found
     except Exception as error:
         problems.append((Problem.UNREADABLE_LABEL_MAP, f'{name}: {error}'))
-        return Counter()
+        return counts, found
     if values.ndim != 2:
         problems.append((Problem.UNREADABLE_LABEL_MAP, f'{name}: {values.shape[-1]} channels'))
-        return Counter()
+        return counts, found
     if size and values.shape[::-1] != size:
         problems.append((Problem.LABEL_MAP_SIZE, f'{_by(values.shape[::-1])}, not {_by(size)}'))
-    counts: Counter[int] = Counter()
     wrong = []
-    for value, count in zip(*(found.tolist() for found in _count(values))):
+    found.update(dict(zip(*(part.tolist() for part in _count(values)))))
+    for value, count in found.items():
         label = int(data.labels_of_values[int(value)]) if 0 <= value < 256 else value
         if 0 <= label < len(data.classes):
             counts[label] += count
@@ -243,7 +170,14 @@ def _read_label_map(data: DataSet, image: AnnotatedImage, size: tuple[int, int] 
             wrong.append(str(value))
     if wrong:
         problems.append((Problem.LABEL_VALUE, listed(wrong)))
-    return counts
+    return counts, found
+
+
+def _why_missing(path: Path, error: Exception) -> str:
+    slashed = Path(str(path).replace('\\', '/'))
+    if slashed != path and slashed.is_file():
+        return f'it is there with / in place of \\, which --fix writes: {slashed}'
+    return getattr(error, 'strerror', None) or str(error)
 
 
 def _count(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,25 +189,15 @@ def _count(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return present, counts[present]
 
 
-def _problems(splits: list[Split]) -> Iterator[tuple[str, Problem, str]]:
-    """Yields the split, kind and place of all problems of the data."""
+def _copies(splits: list[Split]) -> Iterator[Place]:
+    """Yields images that are in their split twice, or in another one, too."""
     splits = [split for split in splits if not split.same_as]
     for split in splits:
         for data in split.data:
-            yield from ((split.name, problem, place) for problem, place in data.problems)
-            if not data.images:
-                yield split.name, Problem.NO_IMAGE, data.source
-        for image in split.images:
-            for problem, detail in image.problems:
-                yield split.name, problem, f'{image.name} ({detail})' if detail else image.name
-    train = next((split for split in splits if split.name == 'train' and split.images), None)
-    absent = [name for name, count in train.counts.items() if not count] if train else []
-    if absent and len(absent) == len(train.counts):
-        yield 'train', Problem.NO_INSTANCE, ', '.join(absent)
-    else:
-        for name in absent:
-            others = [split.name for split in splits if split.counts.get(name)]
-            yield 'train', Problem.ABSENT_CLASS, name + (f' (but in {others[0]})' if others else '')
+            yield from (
+                (split.name, Problem.COPY, f'{name} ({first})')
+                for name, first in sorted(data.copies)
+            )
     for first, second in combinations(splits, 2):
         yield from ((second.name, Problem.LEAK, place) for place in sorted(_common(first, second)))
 
@@ -285,12 +209,18 @@ def _common(first: Split, second: Split) -> Iterator[str]:
             yield f'{data.contents[digest]} ({first.name}: {names[digest]})'
 
 
-def _grouped(problems: Iterable[tuple[str, Problem, str]]) -> list[Finding]:
-    groups: dict[tuple[str, Problem], Finding] = {}
-    for split, problem, place in problems:
-        groups.setdefault((split, problem), Finding(problem, split, [])).places.append(place)
-    order = list(Problem)
-    return sorted(groups.values(), key=lambda finding: order.index(finding.problem))
+def _binary(splits: list[Split]) -> Iterator[Place]:
+    """Yields data sets whose label maps hold nothing but 0 and 255, which is ignored."""
+    for split in splits:
+        for data in split.data if not split.same_as else ():
+            if {*data.values} == {0, 255} and data.labels_of_values[255] == data.ignored_label:
+                folder = os.path.commonpath([image.label_map.parent for image in data.images])
+                yield (
+                    split.name,
+                    Problem.BINARY,
+                    'write maps of 0 and 1 with: python tools/convert_data.py labels '
+                    f'{folder} OUT --map 255:1',
+                )
 
 
 def _by(size: Iterable[int]) -> str:

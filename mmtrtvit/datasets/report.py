@@ -1,13 +1,14 @@
 """Report of an inspection, as text and as JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..annotations.findings import Split
+from ..annotations.problems import Problem
 from ..files import write_whole
 from ..tables import format_rows
-from .inspection import Finding, Inspection, Split
-from .problems import Problem
+from .inspection import Inspection
 
 
 def format_class_counts(
@@ -39,26 +40,20 @@ def format_counts(splits: Sequence[Split]) -> str:
     """Returns a table: a row per class, a column per split, images and empty ones below."""
     shown = [split for split in splits if not split.same_as]
     pixels = any(data.labels_of_values is not None for split in shown for data in split.data)
+    below = {
+        'images': {split.name: len(split.images) for split in shown},
+        'without annotations': {split.name: _empty(split) for split in shown},
+    }
+    ignored = {split.name: sum(split.ignored.values()) for split in shown}
+    if any(ignored.values()):
+        below['ignored instances'] = ignored
     table = format_class_counts(
         'pixels of class' if pixels else 'instances of class',
         {split.name: split.counts for split in shown},
-        {
-            'images': {split.name: len(split.images) for split in shown},
-            'without annotations': {split.name: _empty(split) for split in shown},
-        },
+        below,
     )
     same = [f'{split.name}: the same data as {split.same_as}' for split in splits if split.same_as]
     return '\n'.join([table, *same])
-
-
-def format_findings(findings: Sequence[Finding], places: int) -> Iterator[str]:
-    """Yields lines: each finding with how often it was found and the first ``places`` of them."""
-    for finding in findings:
-        where = f'{finding.split}: ' if finding.split else ''
-        yield f'{finding.problem.severity}: {where}{finding.problem.text} ({len(finding.places)})'
-        yield from (f'    {place}' for place in finding.places[:places])
-        if len(finding.places) > places:
-            yield f'    ... and {len(finding.places) - places} more'
 
 
 def write_findings(inspection: Inspection, path: str | Path) -> Path:

@@ -5,6 +5,7 @@ import mmap
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
+from ..annotations.coco_file import decode_json
 from ..errors import UserError, did_you_mean, listed
-from .parts import class_counts, leaf_datasets
+from .parts import class_counts, leaf_datasets, metrics
 
 SHOWN = 20  # names in a message, at most
+BY_NAME_SUFFIX = 'ByName'  # of the types that find classes by name
+IGNORED = 255  # what MMSegmentation leaves out unless told otherwise
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
     **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},
@@ -42,8 +46,9 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     problems = [problem for split in splits for problem in _missing_files(config, split)]
     if problems:
         raise UserError('\n'.join([*problems, _data_hint(config, splits, problems)]))
-    problems = [problem for split in splits for problem in _class_problems(config, split)]
+    problems = list(_class_problems(config, splits))
     problems += [problem for split in splits for problem in _mask_problems(config, split)]
+    problems += _ignore_problems(config, splits)
     problems = problems or list(_head_problems(config, splits[0]))
     if problems:
         raise UserError('\n'.join(problems))
@@ -65,7 +70,7 @@ def _missing_files(config: Config, split: str) -> Iterator[str]:
         else:
             for name, prefix in prefixes.items():
                 yield from _missing(f'{key}.data_prefix.{name}', root, prefix, folder=True)
-    for key, metric in _metrics(config, split):
+    for key, metric in metrics(config, split):
         if metric.get('ann_file'):
             yield from _missing(f'{key}.ann_file', '', metric['ann_file'])
 
@@ -80,14 +85,6 @@ def _missing(key: str, root: str, path: Any, folder: bool = False) -> Iterator[s
         yield f'{key}: no {"folder" if folder else "file"} {full}{f".{hint}" if hint else ""}'
 
 
-def _metrics(config: Config, split: str) -> Iterator[tuple[str, dict]]:
-    metrics = config.get(f'{split}_evaluator') or {}
-    if isinstance(metrics, dict):
-        yield f'{split}_evaluator', metrics
-    else:
-        yield from ((f'{split}_evaluator.{index}', part) for index, part in enumerate(metrics))
-
-
 def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -> str:
     leaves = [leaf for split in splits for leaf in leaf_datasets(config, split)]
     for key, dataset in leaves:
@@ -97,7 +94,7 @@ def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -
     options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
         f'{key}.ann_file=FILE'
         for split in splits
-        for key, metric in _metrics(config, split)
+        for key, metric in metrics(config, split)
         if metric.get('ann_file')
     ]
     return f'Put the data there, or say where it is: --cfg-options {" ".join(options)}'
@@ -116,48 +113,99 @@ def _classes(config: Config, dataset: dict) -> tuple[Any, bool]:
     return (getattr(kind, 'METAINFO', None) or {}).get('classes'), False
 
 
-def _class_problems(config: Config, split: str) -> Iterator[str]:
-    for key, dataset in leaf_datasets(config, split):
-        classes, named = _classes(config, dataset)
-        if isinstance(classes, str):
-            yield (
-                f'{key}.metainfo.classes is the string {classes!r}. It should be a tuple of '
-                f'names, and one of a single name has a comma: ({classes!r},)'
-            )
-            continue
-        file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-        is_json = file.suffix == '.json' and file.is_file()
-        names = category_names(file) if classes and is_json else []
-        missing = [name for name in classes or () if names and name not in names]
-        if missing and named:
-            yield (
-                f'{key}.metainfo.classes has names that are not in {file}: '
-                f'{listed(missing, SHOWN)}. '
-                f'The categories there are: {listed(names, SHOWN)}'
-            )
-        elif missing:
-            yield (
-                f'{key}.metainfo is not set, which means the {len(classes)} classes of '
-                f'{dataset["type"]}, and {file} lacks {len(missing)} of them. '
-                f'Set metainfo=dict(classes={tuple(names)}) in the config'
-            )
-        elif names:
-            ordered = [name for name in names if name in classes]
-            if list(classes) != ordered:  # MMDetection numbers labels as the file does
+def _class_problems(config: Config, splits: Sequence[str]) -> Iterator[str]:
+    """Yields what is wrong with the names of the classes in the data sets of all splits."""
+    found: list[_Classes] = []
+    for split in splits:
+        for key, dataset in leaf_datasets(config, split):
+            classes, named = _classes(config, dataset)
+            if isinstance(classes, str):
                 yield (
-                    f'{key}.metainfo.classes is in another order than the categories of {file}, '
-                    f'which would swap names. Set metainfo=dict(classes={tuple(ordered)})'
+                    f'{key}.metainfo.classes is the string {classes!r}. It should be a tuple of '
+                    f'names, and one of a single name has a comma: ({classes!r},)'
                 )
+            elif classes:
+                file = _json_file(dataset)
+                names = tuple(category_names(file)) if file else ()
+                by_name = str(dataset.get('type')).endswith(BY_NAME_SUFFIX)
+                found.append(
+                    _Classes(key, split, tuple(classes), named, file, names, by_name, dataset)
+                )
+    for each in found:
+        if each.names:
+            yield from _name_problems(each, found)
+    for each in found:
+        if each.classes != found[0].classes:
+            yield (
+                f'{each.key}.metainfo.classes is {each.classes}, but that of {found[0].key} is '
+                f'{found[0].classes}: a label would mean another class. Set metainfo once, at the '
+                'top of the config, or to the same in each data set'
+            )
+
+
+@dataclass
+class _Classes:
+    """Classes of a data set, whether its config names them, and the categories of its file."""
+
+    key: str
+    split: str
+    classes: tuple[str, ...]
+    named: bool
+    file: Path | None
+    names: tuple[str, ...]
+    by_name: bool
+    dataset: dict
+
+
+def _json_file(dataset: dict) -> Path | None:
+    file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    return file if file.suffix == '.json' and file.is_file() else None
+
+
+def _name_problems(each: _Classes, found: Sequence[_Classes]) -> Iterator[str]:
+    elsewhere = {name for other in found if other.split == 'train' for name in other.names}
+    allowed = elsewhere if each.by_name and each.split != 'train' else set()
+    missing = [name for name in each.classes if name not in each.names]
+    if not each.named and missing:
+        yield (
+            f'{each.key}.metainfo is not set, which means the {len(each.classes)} classes of '
+            f'{each.dataset["type"]}, and {each.file} lacks {len(missing)} of them. '
+            f'Set metainfo=dict(classes={tuple(dict.fromkeys(each.names))}) in the config'
+        )
+    elif wrong := [name for name in missing if name not in allowed]:
+        yield (
+            f'{each.key}.metainfo.classes has names that are not in {each.file}: '
+            f'{listed(wrong, SHOWN)}. '
+            f'The categories there are: {listed(each.names, SHOWN)}'
+        )
+    elif not each.by_name:
+        ordered = [name for name in each.names if name in each.classes]
+        if list(each.classes) != ordered:  # MMDetection numbers labels as the file does
+            yield (
+                f'{each.key}: {each.dataset.get("type")} numbers the classes as {each.file} lists '
+                f'its categories: {listed(each.names, SHOWN)}. That is not the order of '
+                f'metainfo.classes, {listed(each.classes, SHOWN)}, which would swap names. '
+                f'{_order_advice(ordered, found)}'
+            )
+
+
+def _order_advice(ordered: Sequence[str], found: Sequence[_Classes]) -> str:
+    """Returns what to do about an order of classes, which must be right for all files."""
+    orders = {tuple(name for name in each.names if name in each.classes) for each in found}
+    by_name = "type='CocoDataset' finds classes by name"
+    if len(orders - {()}) == 1 and len({*ordered}) == len(ordered):
+        return f'Set metainfo=dict(classes={tuple(ordered)}); {by_name}, in any order'
+    return f'No order fits the files of all splits, but {by_name}'
 
 
 def _mask_problems(config: Config, split: str) -> Iterator[str]:
     for key, dataset in leaf_datasets(config, split):
-        file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        file = _json_file(dataset)
         wanted = any(
             step.get('type') == 'LoadAnnotations' and step.get('with_mask')
             for step in dataset.get('pipeline') or ()
         )
-        if wanted and file.suffix == '.json' and file.is_file() and not has_masks(file):
+        if wanted and file and not has_masks(file):
             yield (
                 f'{key}.ann_file: {file} has boxes but no masks ("segmentation" of its '
                 f'annotations), which {config.model.type} needs. Take a file with masks, or a '
@@ -166,19 +214,70 @@ def _mask_problems(config: Config, split: str) -> Iterator[str]:
 
 
 def has_masks(file: Path) -> bool:
-    """Returns whether any annotation of a file in COCO format has a polygon or an RLE."""
+    """Returns whether any annotation of a file in COCO format has a mask, sound or not."""
     with _mapped(file) as data:
-        return re.search(rb'"segmentation"\s*:\s*(\[\s*\[\s*[-.\d]|\{\s*")', data) is not None
+        return re.search(rb'"segmentation"\s*:\s*(\[[\s\[]*[^\s\[\]]|\{\s*")', data) is not None
 
 
 @contextmanager
 def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
+    """Maps a JSON file; one that is not in UTF-8 is read and converted."""
     with open(file, 'rb') as stream:
-        if file.stat().st_size == 0:  # cannot be mapped
+        encoding = json.detect_encoding(stream.read(4))
+        if not encoding.startswith('utf-8'):
+            yield file.read_bytes().decode(encoding, errors='replace').encode()
+        elif file.stat().st_size == 0:  # cannot be mapped
             yield b''
         else:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield data
+
+
+def _ignore_problems(config: Config, splits: Sequence[str]) -> Iterator[str]:
+    """Yields a segmentor's values for pixels to be left out if they are not all the same."""
+    model = config.get('model')
+    heads = [
+        part
+        for name in ('decode_head', 'auxiliary_head')
+        for part in _numbered(f'model.{name}', model.get(name) if isinstance(model, dict) else None)
+    ]
+    if config.get('default_scope') != 'mmseg' or not heads:
+        return
+    values = {f'{key}.ignore_index': head.get('ignore_index', IGNORED) for key, head in heads}
+    preprocessor = model.get('data_preprocessor') or {}
+    values['model.data_preprocessor.seg_pad_val'] = preprocessor.get('seg_pad_val', IGNORED)
+    for split in splits:
+        for key, dataset in leaf_datasets(config, split):
+            values[f'{key}.ignore_index'] = dataset.get('ignore_index', IGNORED)
+            for index, step in enumerate(dataset.get('pipeline') or ()):
+                values.update(_padding(f'{key}.pipeline.{index}', step))
+        for key, metric in metrics(config, split):
+            if metric.get('type') == 'IoUMetric':
+                values[f'{key}.ignore_index'] = metric.get('ignore_index', IGNORED)
+    if len({*values.values()}) > 1:
+        chosen = next(
+            (value for key, value in values.items() if '_dataloader.' in key and value != IGNORED),
+            IGNORED,
+        )
+        others = [key for key, value in values.items() if value != chosen]
+        told = ', '.join(f'{key} is {value}' for key, value in values.items())
+        yield (
+            f'pixels to be ignored have more than one value: {told}. A pixel of one of them would '
+            'count as a class or stop the training. '
+            f'Set --cfg-options {" ".join(f"{key}={chosen}" for key in others)}'
+        )
+
+
+def _padding(key: str, step: dict) -> dict[str, Any]:
+    """Returns the value that a transform gives to the label of pixels beyond the image, by key."""
+    if step.get('type') in ('RandomRotate', 'RandomMosaic'):
+        return {f'{key}.seg_pad_val': step.get('seg_pad_val', IGNORED)}
+    padding = step.get('pad_val')
+    return (
+        {f'{key}.pad_val.seg': padding['seg']}
+        if isinstance(padding, dict) and 'seg' in padding
+        else {}
+    )
 
 
 def category_names(file: Path) -> list[str]:
@@ -193,13 +292,11 @@ def category_names(file: Path) -> list[str]:
         for match in re.finditer(rb'"categories"\s*:\s*(?=\[)', data):
             found = _list_at(data, match.end())
             if found and all(
-                isinstance(category, dict) and 'name' in category for category in found
+                isinstance(category, dict) and isinstance(category.get('name'), str)
+                for category in found
             ):
                 return [category['name'] for category in found]
-        try:
-            json.loads(data[:])
-        except ValueError as error:
-            raise UserError(f'{file} is not a JSON file: {error}') from error
+        decode_json(data[:], str(file))
     return []
 
 

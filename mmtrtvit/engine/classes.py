@@ -1,12 +1,26 @@
 """The classes of a config, set once: its top-level ``metainfo``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import UserError
-from .parts import class_counts, leaf_datasets
+from .parts import class_counts, leaf_datasets, metrics
+
+# Types of MMDetection, as configs name them, and ours that find classes by name.
+BY_NAME = {
+    'CocoDataset': 'CocoDatasetByName',
+    'mmdet.CocoDataset': 'mmdet.CocoDatasetByName',
+    'mmdet.datasets.CocoDataset': 'mmdet.CocoDatasetByName',
+    'mmdet.datasets.coco.CocoDataset': 'mmdet.CocoDatasetByName',
+    'CocoMetric': 'CocoMetricByName',
+    'mmdet.CocoMetric': 'mmdet.CocoMetricByName',
+    'mmdet.evaluation.CocoMetric': 'mmdet.CocoMetricByName',
+    'mmdet.evaluation.metrics.CocoMetric': 'mmdet.CocoMetricByName',
+    'mmdet.evaluation.metrics.coco_metric.CocoMetric': 'mmdet.CocoMetricByName',
+}
 
 
 def spread_metainfo(config: Config) -> None:
@@ -28,6 +42,31 @@ def spread_metainfo(config: Config) -> None:
             dataset['metainfo'] = dict(metainfo, classes=classes)
     heads = dict.fromkeys((key for key, _ in class_counts(config.get('model'))), len(classes))
     config.merge_from_dict(heads)
+
+
+def map_by_name(config: Config) -> None:
+    """Lets the data sets and metrics of COCO files find classes by name.
+
+    MMDetection's own number them as ``categories`` of each file does, see
+    :mod:`mmtrtvit.annotations.by_name`.
+
+    Args:
+        config: Changed in place.
+    """
+    if config.get('default_scope') != 'mmdet':
+        return
+    for split in ('train', 'val', 'test'):
+        for part in _parts(config, split):
+            part['type'] = BY_NAME.get(_type_name(part.get('type')), part.get('type'))
+
+
+def _parts(config: Config, split: str) -> Iterator[dict]:
+    yield from (dataset for _, dataset in leaf_datasets(config, split) if 'type' in dataset)
+    yield from (metric for _, metric in metrics(config, split) if 'type' in metric)
+
+
+def _type_name(kind: Any) -> str | None:
+    return f'{kind.__module__}.{kind.__name__}' if isinstance(kind, type) else kind
 
 
 def _names(classes: Any) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..errors import UserError, did_you_mean, listed, similar
-from .classes import spread_metainfo
+from .classes import map_by_name, spread_metainfo
 from .hosts import without_onedl_notice
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
@@ -26,7 +26,8 @@ def read_config(
 ) -> Config:
     """Reads a config file and completes it for a run.
 
-    A top-level ``metainfo`` is spread over data sets and heads, see :mod:`~.classes`.
+    A top-level ``metainfo`` is spread over data sets and heads, and data sets of COCO files find
+    classes by name, see :mod:`~.classes`.
 
     Args:
         path: The config file.
@@ -57,6 +58,7 @@ def read_config(
         given = ' '.join(f'{key}={value}' for key, value in options.items())
         raise UserError(f'--cfg-options {given}: {error}') from error
     spread_metainfo(config)
+    map_by_name(config)
     config.launcher = launcher
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs', path.stem))
     return config

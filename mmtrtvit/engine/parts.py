@@ -27,6 +27,32 @@ def leaf_datasets(config: Config, split: str) -> Iterator[tuple[str, dict]]:
     yield from walk(loader.get('dataset'), f'{split}_dataloader.dataset')
 
 
+def metrics(config: Config, split: str) -> Iterator[tuple[str, dict]]:
+    """Yields the metrics of a split, each with its key in the config."""
+    found = config.get(f'{split}_evaluator') or {}
+    if isinstance(found, dict):
+        yield f'{split}_evaluator', found
+    else:
+        yield from ((f'{split}_evaluator.{index}', part) for index, part in enumerate(found))
+
+
+def loads_masks(config: Config, split: str, dataset: dict) -> bool:
+    """Returns whether a data set's pipeline loads masks, or a metric of its split needs them."""
+
+    def steps(part: Any) -> Iterator[dict]:
+        for value in part if isinstance(part, list | tuple) else ():
+            yield from steps(value)
+        if isinstance(part, dict):
+            yield part
+            for value in part.values():
+                yield from steps(value)
+
+    measures = config.get(f'{split}_evaluator') if split != 'train' else None
+    return any(step.get('with_mask') for step in steps(dataset.get('pipeline'))) or any(
+        'segm' in (step.get('metric') or ()) for step in steps(measures)
+    )
+
+
 def class_counts(model: Any, key: str = 'model') -> Iterator[tuple[str, int]]:
     """Yields the key and value of every ``num_classes`` in a model's config."""
     parts = model.items() if isinstance(model, dict) else ()

@@ -22,6 +22,7 @@ from ..weights.checkpoints import (
 )
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
+from .data import check_annotations
 from .distributed import MeanLossHook, join_processes
 from .finite import FiniteHook
 from .hooks import CheckWeightsHook
@@ -60,7 +61,9 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
             'train_cfg and optim_wrapper.'
         )
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
-    check_data(config, ('train', 'val') if config.get('val_dataloader') else ('train',))
+    splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
+    check_data(config, splits)
+    check_annotations(config, splits)
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
     if resume is not None:
@@ -126,6 +129,7 @@ def evaluate(
         require_readable(checkpoint)
     check_numbers(config, ('test_dataloader',))
     check_data(config, ('test',))
+    check_annotations(config, ('test',))
     config.load_from = None if checkpoint is None else str(checkpoint)
     config.resume = False
     config.pop('strategy', None)  # FlexibleRunner's, for a training

@@ -13,10 +13,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmtrtvit.analysis.sheets import draw_sheet
+from mmtrtvit.annotations.problems import Problem
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.drawing import choose, draw_inspection
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.problems import Problem
 from mmtrtvit.datasets.report import format_class_counts
 from mmtrtvit.engine.hosts import import_host
 
@@ -328,7 +328,8 @@ def test_boxes_and_masks_are_drawn_where_they_are(copied, tmp_path):
     for name, mask in (('boxes', []), ('masks', ring)):
         item['segmentation'] = mask
         file.write_text(json.dumps(content))
-        (sheets[name],) = draw_inspection(inspect(train=coco_set(copied)), tmp_path / name, 4)
+        data = dict(coco_set(copied), pipeline=[dict(with_mask=name == 'masks')])
+        (sheets[name],) = draw_inspection(inspect(train=data), tmp_path / name, 4)
         drawn = cv2.imread(str(tmp_path / name / 'train/00000000.jpg')).astype(int)
         changed = (abs(drawn - 128) > 30).any(2)
         assert changed[43, 30] and changed[30, 43] and not changed[50:].any()

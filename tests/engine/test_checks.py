@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from mmtrtvit.engine.checks import (
     check_widths,
     has_masks,
 )
-from mmtrtvit.engine.parts import class_counts
+from mmtrtvit.engine.parts import class_counts, leaf_datasets
 from mmtrtvit.engine.runner import evaluate, train
 from mmtrtvit.errors import UserError
 
@@ -135,6 +136,89 @@ def test_classes_in_another_order_than_in_the_file(config):
     assert "metainfo=dict(classes=('disc', 'square', 'ring'))" in message
 
 
+def test_no_order_fits_files_of_other_orders(config):
+    write_coco(Path('data/own/val.json'), NAMES[::-1])
+    config.val_dataloader.dataset.datasets[1].ann_file = 'val.json'
+    message = error_of(config)
+    assert 'val.json lists its categories: ring, square, disc' in message
+    assert "No order fits the files of all splits, but type='CocoDataset' finds" in message
+    assert 'Set metainfo' not in message
+
+
+def test_types_that_find_classes_by_name_take_any_order(config):
+    write_coco(Path('data/own/val.json'), [*NAMES[::-1], 'disc', 'star'])
+    for _, dataset in [*leaf_datasets(config, 'train'), *leaf_datasets(config, 'val')]:
+        dataset.update(type='CocoDatasetByName', ann_file='val.json')
+    check_data(config)
+    write_coco(Path('data/own/val.json'), NAMES[:2])
+    config.train_dataloader.dataset.dataset.ann_file = 'train.json'
+    check_data(config)  # a class that val lacks
+    config.train_dataloader.dataset.dataset.ann_file = 'val.json'
+    assert 'has names that are not in data/own/val.json: ring.' in error_of(config)
+
+
+def test_splits_with_other_classes(config):
+    write_coco(Path('data/own/train.json'), NAMES)
+    for dataset in config.val_dataloader.dataset.datasets:
+        dataset.update(type='CocoDatasetByName', metainfo=dict(classes=NAMES[::-1]))
+    message = error_of(config)
+    assert "val_dataloader.dataset.datasets.0.metainfo.classes is ('ring', 'square'," in message
+    assert 'a label would mean another class' in message
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-le', 'utf-32'])
+def test_other_encodings_of_json(tmp_path, encoding):
+    file = tmp_path / 'a.json'
+    write_coco(file, [*NAMES, 'Größe'], more=dict(segmentation=[[1, 2]]))
+    file.write_bytes(file.read_text().encode(encoding))
+    assert category_names(file) == [*NAMES, 'Größe'] and has_masks(file)
+
+
+def segmentation(**changes):
+    head = dict(type='FCNHead', num_classes=3)
+    dataset = dict(type='BirdsDataset', metainfo=dict(classes=NAMES))
+    return Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(decode_head=dict(head), auxiliary_head=[dict(head)]),
+            train_dataloader=dict(dataset=dict(dataset, pipeline=[dict(type='RandomRotate')])),
+            val_dataloader=dict(dataset=dict(dataset)),
+            val_evaluator=dict(type='IoUMetric'),
+        )
+    )
+
+
+IGNORING = [
+    'model.decode_head.ignore_index',
+    'model.auxiliary_head.0.ignore_index',
+    'model.data_preprocessor.seg_pad_val',
+    'train_dataloader.dataset.ignore_index',
+    'train_dataloader.dataset.pipeline.0.seg_pad_val',
+    'val_dataloader.dataset.ignore_index',
+    'val_evaluator.ignore_index',
+]
+
+
+@pytest.mark.parametrize('key', IGNORING)
+def test_pixels_to_be_ignored_have_one_value(key):
+    made = segmentation()
+    made.merge_from_dict({key: 7})
+    message = error_of(made)
+    assert 'more than one value' in message and f'{key} is 7' in message
+    options = message.split('--cfg-options ')[1].split()
+    made.merge_from_dict(
+        {name: int(value) for name, value in (item.split('=') for item in options)}
+    )
+    check_data(made)
+
+
+def test_one_value_in_all_places_is_right():
+    made = segmentation()
+    check_data(made)
+    made.merge_from_dict(dict.fromkeys(IGNORING, 7))
+    check_data(made)
+
+
 def test_a_string_of_classes_is_named_as_the_mistake(config):
     config.train_dataloader.dataset.dataset.metainfo = dict(classes='disc')
     assert "is the string 'disc'. It should be a tuple" in error_of(config)
@@ -209,6 +293,10 @@ def test_what_is_not_json_is_told(tmp_path, text):
     [
         ([[1, 2, 3, 4, 5, 6]], True),
         ([[-0.5, 2]], True),
+        ([[[1, 2], [3, 4], [5, 6]]], True),
+        ([[None, 2]], True),
+        ([1, 2, 3, 4, 5, 6], True),
+        ([[]], False),
         (dict(size=[4, 4], counts='04'), True),
         ([], False),
         (None, False),

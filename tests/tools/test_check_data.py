@@ -13,9 +13,9 @@ import pytest
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from mmtrtvit.annotations.problems import Problem
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.problems import Problem
 from mmtrtvit.engine.config import read_config
 
 ROOT = Path(__file__).parents[2]
@@ -223,6 +223,74 @@ def a_training_image_in_validation(root):
     shutil.copy(root / 'images/training/00000001.jpg', root / 'images/validation/00000002.jpg')
 
 
+def each(split='training', **values):
+    """Sets values of every annotation; a function gets the annotation."""
+
+    @annotations(split)
+    def change(content):
+        for item in content['annotations']:
+            for key, value in values.items():
+                item[key] = value(item) if callable(value) else value
+
+    return change
+
+
+def corners(item):
+    left, top, width, height = item['bbox']
+    return [left, top, left + width, top + height]
+
+
+@annotations()
+def first_image_again(content):
+    content['images'].append(dict(content['images'][0], id=99))
+
+
+@annotations()
+def first_object_again(content):
+    content['annotations'].append(dict(content['annotations'][0], id=999))
+
+
+@annotations()
+def most_rings_are_crowds(content):
+    rings = [item for item in content['annotations'] if item['category_id'] == 3]
+    for item in rings[1:]:
+        item['iscrowd'] = 1
+
+
+def shift(item):
+    """Polygons that are mirrored at the centre of the image, which has 64 pixels a side."""
+    left, top, width, height = item['bbox']
+    x, y = (0 if left + width > 32 else 50), (0 if top + height > 32 else 50)
+    return [[x, y, x + 12, y, x + 12, y + 12, x, y + 12]]
+
+
+def part(item):
+    left, top = item['bbox'][:2]
+    return [[left, top, left + 4, top, left + 4, top + 4, left, top + 4]]
+
+
+def in_a_hidden_folder(root):
+    for folder, name in (('images', '0.jpg'), ('annotations', '0.png')):
+        target = root / folder / 'training/.ipynb_checkpoints'
+        target.mkdir()
+        shutil.copy(root / folder / f'training/0000000{name}', target / f'9{name[1:]}')
+
+
+def upper_suffix(root):
+    file = root / IMAGE
+    file.rename(file.with_suffix('.JPG'))
+
+
+def only_255(root):
+    for path in root.glob('annotations/training/*.png'):
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), (values > 0) * np.uint8(255))
+
+
+def first_image_as_second(root):
+    shutil.copy(root / IMAGE, root / 'images/training/00000001.jpg')
+
+
 def no_rings_at_all(root):
     no_rings(root)
     no_rings_either(root)
@@ -237,6 +305,9 @@ MAP = 'annotations/training/00000000.png'
 COCO = 'annotations/instances_training.json'
 XML = 'Annotations/train0.xml'
 RLE = dict(size=[32, 64], counts='abc')
+LONG_RLE = dict(size=[64, 64], counts=[2500, 2500])
+BAD_RLE = dict(size=[64, 64], counts='no RLE')
+HUGE_RLE = dict(size=[10**6, 10**6], counts=[10**12])
 
 DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('boxes', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (image file is tr'),
@@ -325,6 +396,40 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
         'train',
         'images/training/*.jpg',
     ),
+    ('boxes', each(iscrowd=1), Problem.IGNORED_CLASS, 'train', 'disc ('),
+    ('boxes', each('validation', iscrowd=1), Problem.IGNORED_CLASS, 'val', 'disc ('),
+    ('boxes', each(ignore=1), Problem.IGNORED_CLASS, 'train', 'iscrowd, ignore or a broken'),
+    ('boxes', most_rings_are_crowds, Problem.MOSTLY_IGNORED, 'train', 'ring ('),
+    ('boxes', each(iscrowd='0'), Problem.INCOMPLETE, 'train', "iscrowd is '0', not 0 or 1"),
+    ('boxes', each(area=lambda item: [item['area']]), Problem.INCOMPLETE, 'train', 'area is ['),
+    ('boxes', each(image_id=lambda item: [1]), Problem.INCOMPLETE, 'train', 'image_id is [1]'),
+    ('boxes', first(area=float('nan')), Problem.INCOMPLETE, 'train', 'area is nan, not a number'),
+    ('boxes', first(bbox=[1, 2, 9, None]), Problem.INCOMPLETE, 'train', 'bbox of 4 numbers'),
+    ('boxes', first(bbox=[1, 2, 10**400, 9]), Problem.INCOMPLETE, 'train', 'bbox of 4 numbers'),
+    ('boxes', first(list_name='images', height=[64]), Problem.INCOMPLETE, 'train', 'height is [6'),
+    ('boxes', first(list_name='images', width=10**9), Problem.INCOMPLETE, 'train', 'is over 5368'),
+    ('boxes', first(list_name='images', file_name=7), Problem.INCOMPLETE, 'train', 'file_name is'),
+    ('boxes', each(image_id=lambda item: str(item['image_id'])), Problem.ID_KIND, 'train', "'0'"),
+    ('boxes', first(category_id='1'), Problem.ID_KIND, 'train', "'1', where the list has 1"),
+    ('boxes', first_image_again, Problem.LISTED_TWICE, 'train', '00000000.jpg (2 times)'),
+    ('boxes', first_object_again, Problem.OBJECT_TWICE, 'train', '00000000.jpg (annotation 999)'),
+    ('boxes', each(bbox=corners), Problem.CORNERS, 'train', 'instances_training.json'),
+    ('boxes', each(area=-1), Problem.LOST_OBJECTS, 'train', 'instances_training.json'),
+    ('masks', each(segmentation=[[]]), Problem.LOST_OBJECTS, 'train', 'instances_training.json'),
+    ('masks', first('validation', segmentation=[[]]), Problem.UNMEASURABLE_MASK, 'val', '0 numb'),
+    ('masks', first(segmentation=LONG_RLE), Problem.RLE, 'train', '5000 pixels, but its image'),
+    ('masks', first(segmentation=BAD_RLE), Problem.RLE, 'train', 'text that is no RLE'),
+    ('masks', first(segmentation=HUGE_RLE), Problem.MASK_SIZE, 'train', '1000000 x 1000000'),
+    ('masks', first(segmentation=[[1e9, 0] * 3]), Problem.INCOMPLETE, 'train', 'beyond 1000000'),
+    ('masks', first(segmentation=[[1, 2, 3, 4, 5, None]]), Problem.INCOMPLETE, 'train', 'None'),
+    ('masks', first(segmentation=[[0.1, 0.2] * 3]), Problem.EMPTY_MASK, 'train', 'annotation 1'),
+    ('masks', first(segmentation=[[[1, 1], [9, 9], [1, 9]]]), Problem.INCOMPLETE, 'train', '[x,'),
+    ('masks', each(segmentation=shift), Problem.OTHER_PLACE, 'train', '% of the mask in the box'),
+    ('masks', each(segmentation=part), Problem.PARTIAL_MASK, 'train', '100% of the mask in the'),
+    ('maps', only_255, Problem.BINARY, 'train', 'annotations/training OUT --map 255:1'),
+    ('maps', upper_suffix, Problem.OTHER_SUFFIX, 'train', '00000000.JPG (read are *.jpg)'),
+    ('maps', in_a_hidden_folder, Problem.HIDDEN, 'train', '.ipynb_checkpoints/9.jpg'),
+    ('boxes', first_image_as_second, Problem.COPY, 'train', '00000001.jpg (00000000.jpg)'),
     ('boxes', text(COCO, '{"images": ['), Problem.CONFIG, '', 'is not a JSON file'),
     ('boxes', text(COCO, '[]'), Problem.UNREADABLE_DATA, 'train', 'no list of images'),
     (
@@ -434,7 +539,8 @@ def test_many_places_are_cut_and_all_are_in_the_file(call, folder):
 
 @pytest.mark.parametrize('kind', ['masks', 'maps'])
 def test_images_are_drawn(call, folder, kind):
-    first(bbox=[-5, 10, 20, 20])(folder / 'data/shapes')
+    square = [[-5, 10, 15, 10, 15, 30, -5, 30]]
+    first(bbox=[-5, 10, 20, 20], segmentation=square)(folder / 'data/shapes')
     result = call(f'{kind}.py', '--count', 2, '--out-dir', 'look')
     assert result.code == 0
     for split, original in (('train', 'training'), ('val', 'validation')):
