@@ -74,11 +74,11 @@ class CocoByName(COCO):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def _add(self, name: str) -> int:
-        key = 1 + max((key for key in self.cats if not isinstance(key, str)), default=0)
-        category = dict(id=int(key), name=name)
+        key = 1 + int(max((key for key in self.cats if not isinstance(key, str)), default=0))
+        category = dict(id=key, name=name)
         self.dataset['categories'].append(category)
-        self.cats[category['id']] = category
-        return category['id']
+        self.cats[key] = category
+        return key
 
 
 @DATASETS.register_module()
