@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import struct
 import zlib
 
@@ -9,10 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from mmcv.transforms.loading import LoadImageFromFile as MMCVLoader
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
 from mmengine.registry import TRANSFORMS
 from PIL import Image, ImageOps
+from torch.utils.data import DataLoader
 
 from mmtrtvit import images as reading
+from mmtrtvit.engine import loading
 from mmtrtvit.errors import UserError
 from mmtrtvit.image_header import read_header
 from mmtrtvit.images import decode, read_image, read_size
@@ -228,8 +233,34 @@ def test_the_loader_names_the_file_that_it_cannot_read(tmp_path):
         load(dict(img_path=str(tmp_path / 'a.tif')))
     with pytest.raises(UserError, match='b.tif does not exist'):
         load(dict(img_path=str(tmp_path / 'b.tif')))
-    lenient = TRANSFORMS.build(dict(type='LoadImageFromFile', ignore_empty=True))
-    assert lenient(dict(img_path=str(tmp_path / 'a.tif'))) is None
+
+
+class Numbers(BaseDataset):
+    def load_data_list(self):
+        return [dict(img_path=f'{self.data_root}/{n}.png', number=n) for n in range(8)]
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('workers', [0, 2])
+def test_images_that_cannot_be_read_are_replaced_by_option(tmp_path, workers):
+    for number in range(8):
+        content = stored(in_mode('RGB'), 'png') if number % 4 else b''
+        (tmp_path / f'{number}.png').write_bytes(content)
+    pipeline = [dict(type='LoadImageFromFile', ignore_empty=True)]
+    data = Numbers(data_root=str(tmp_path), pipeline=pipeline)
+    log = MMLogger.get_instance(f'lenient {workers}', log_file=str(tmp_path / 'log.txt'))
+    before = loading._left_out.value
+    fork = 'fork' if workers else None
+    loader = DataLoader(data, num_workers=workers, collate_fn=list, multiprocessing_context=fork)
+    found = [item['number'] for batch in loader for item in batch]
+    for handler in log.handlers:
+        handler.flush()
+    assert len(found) == 8 and not {0, 4} & {*found}
+    count = loading._left_out.value - before
+    text = (tmp_path / 'log.txt').read_text()
+    assert count >= 2 and text.count('another image takes its place') == count
+    assert f'{tmp_path}/0.png is empty: another image takes its place (' in text
+    assert f'({count} so far)' in text.splitlines()[-1] or workers
 
 
 def test_every_listed_suffix_has_a_mode():

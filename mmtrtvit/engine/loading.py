@@ -1,21 +1,31 @@
 """The image loader of pipelines, by the name that every config gives it."""
 
+import logging
+from multiprocessing import Value
 from typing import Any
 
 from mmcv.transforms.loading import LoadImageFromFile as MMCVLoader
 from mmengine import fileio
+from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
 from ..errors import UserError
 from ..images import decode
+
+ADVICE = (
+    'tools/check_data.py names all such images. To go on without them, set ignore_empty=True of '
+    'LoadImageFromFile in the pipeline: another image then takes the place of each.'
+)
+_left_out: Any = Value('q', 0)  # of this process and the workers that it forks
 
 
 @TRANSFORMS.register_module(force=True)
 class LoadImageFromFile(MMCVLoader):
     """MMCV's loader of that name, with the images of :mod:`mmtrtvit.images`.
 
-    The arguments are MMCV's. With another ``color_type`` or ``imdecode_backend`` than the default
-    ones it is MMCV's loader.
+    The arguments are MMCV's. With ``ignore_empty=True`` an image that cannot be read is named and
+    counted in the log, and in a training the data set takes another one at random. With another
+    ``color_type`` or ``imdecode_backend`` than the default ones it is MMCV's loader.
     """
 
     def transform(self, results: dict) -> dict[str, Any] | None:
@@ -30,13 +40,11 @@ class LoadImageFromFile(MMCVLoader):
         try:
             image = decode(self._content(path))
         except (OSError, ValueError) as error:
+            reason = _reason(error)
             if self.ignore_empty:
+                _log(f'{path} {reason}')
                 return None
-            if isinstance(error, FileNotFoundError):
-                raise UserError(f'{path} does not exist.') from error
-            if isinstance(error, OSError):
-                raise
-            raise UserError(f'{path} {error}') from error
+            raise UserError(f'{path} {reason.rstrip(".")}. {ADVICE}') from error
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -45,3 +53,20 @@ class LoadImageFromFile(MMCVLoader):
         if self.file_client_args is not None:
             return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
         return fileio.get(path, backend_args=self.backend_args)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return 'does not exist.'
+    return f'cannot be read: {error.strerror}' if isinstance(error, OSError) else str(error)
+
+
+def _log(sentence: str) -> None:
+    with _left_out.get_lock():
+        _left_out.value += 1
+        count = _left_out.value
+    print_log(
+        f'{sentence.rstrip(".")}: another image takes its place ({count} so far).',
+        logger='current',
+        level=logging.WARNING,
+    )
