@@ -122,7 +122,7 @@ def _polygraphy(path):
 
 
 def _openvino(path):
-    """INT8 is only loaded: without VNNI, OpenVINO's sums of products of integers overflow."""
+    """INT8 is only loaded: on a CPU without VNNI, OpenVINO's results were far off."""
     openvino = pytest.importorskip('openvino')
     compiled = openvino.Core().compile_model(path, 'CPU')
     if not _quantized(path):
