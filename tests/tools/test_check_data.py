@@ -310,9 +310,9 @@ BAD_RLE = dict(size=[64, 64], counts='no RLE')
 HUGE_RLE = dict(size=[10**6, 10**6], counts=[10**12])
 
 DEFECTS = [  # kind of data, what is done to it, what is found, and where
-    ('boxes', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (image file is tr'),
-    ('maps', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (image file is tru'),
-    ('boxes', text(IMAGE, 'x'), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (cannot id'),
+    ('boxes', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', 'cannot be decoded: image file is tr'),
+    ('maps', cut(IMAGE), Problem.UNREADABLE_IMAGE, 'train', '00000000.jpg (cannot be decoded: ima'),
+    ('boxes', text(IMAGE, 'x'), Problem.UNREADABLE_IMAGE, 'train', '.jpg (cannot be decoded as an'),
     ('boxes', remove(IMAGE), Problem.MISSING_IMAGE, 'train', '00000000.jpg (No such file'),
     ('voc', remove('JPEGImages/val1.jpg'), Problem.MISSING_IMAGE, 'val', 'JPEGImages/val1.jpg'),
     (
