@@ -12,7 +12,6 @@ Then, with the server's gRPC port (pip install "tritonclient[grpc]"):
 
 import argparse
 
-from mmtrtvit.deploy.triton_repository import export_triton
 from mmtrtvit.deploy.triton_serving import Serving
 from mmtrtvit.engine.command_line import new_parser, positive, run_tool
 from mmtrtvit.runtime import read_work_dir
@@ -104,6 +103,8 @@ def resource(text: str) -> tuple[str, int]:
 
 
 def main(args: argparse.Namespace) -> None:
+    from mmtrtvit.deploy.triton_repository import export_triton
+
     engine = read_work_dir(args.work_dir).net.suffix in ENGINES
     gpus = tuple(args.gpus or ((0,) if engine else ()))
     serving = Serving(

@@ -12,10 +12,6 @@ from mmengine.registry import TRANSFORMS
 from ..errors import UserError
 from ..images import decode
 
-ADVICE = (
-    'tools/check_data.py names all such images. To go on without them, set ignore_empty=True of '
-    'LoadImageFromFile in the pipeline: another image then takes the place of each.'
-)
 _left_out: Any = Value('q', 0)  # of this process and the workers that it forks
 
 
@@ -44,7 +40,7 @@ class LoadImageFromFile(MMCVLoader):
             if self.ignore_empty:
                 _log(f'{path} {reason}')
                 return None
-            raise UserError(f'{path} {reason.rstrip(".")}. {ADVICE}') from error
+            raise UserError(f'{path} {reason}') from error
         results['img'] = image.astype('float32') if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results

@@ -47,7 +47,7 @@ def test_a_detector_on_a_folder(bright, inputs):
     result = run(Detector(model_dir), [inputs], out_dir=model_dir / 'out', batch_size=4)
     assert result.frames == 8 and result.found == {'bright': 8}
     assert [sentence.split('/')[-1] for sentence in result.skipped] == [
-        'c.jpg cannot be decoded as an image.'
+        'c.jpg cannot be decoded as an image: it is no BMP, JPEG, PNG, PNM, TIFF or WebP file.'
     ]
     content = json.loads((model_dir / 'out/predictions.json').read_text())
     names = [image['file_name'] for image in content['images']]
