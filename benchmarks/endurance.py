@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> None:
             problems += wrong
             again = time.monotonic() - start < args.hours * 3600 and not wrong
         rows.update(found, **{'rounds over the images': rounds})
-    rows['hours'] = round((time.monotonic() - start) / 3600, 2)
+    rows['hours'] = f'{(time.monotonic() - start) / 3600:.2f}'
     rows['what went wrong'] = len(problems)
     print(format_table(rows), *problems[:20], sep='\n')
     if problems:
@@ -219,7 +219,7 @@ def look_at_images(folder: Path, count: int, rng: random.Random) -> tuple[dict, 
         'bad ones among them': len(bad),
         'good ones without a result': sum(name not in results for name in originals),
         'bad ones that are not named': sum(name not in printed for name in bad),
-        'images per second': round(count / seconds, 1),
+        'images per second': f'{count / seconds:.1f}',
         'memory after a tenth of the time (MB)': early,
         'memory at the end (MB)': late,
     }, problems
