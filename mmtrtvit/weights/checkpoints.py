@@ -129,7 +129,7 @@ def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path 
     if before is not None:
         steps = {file: n for file, n in steps.items() if n < _step(before) and is_readable(file)}
     told = {file: progress for file in steps if (progress := progress_of(file))}
-    newest = max(told, key=told.__getitem__, default=None)
+    newest = max(told, key=lambda file: (told[file], steps[file]), default=None)
     for file in told:
         if file != newest:
             del steps[file]

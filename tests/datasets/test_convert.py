@@ -218,6 +218,10 @@ LABEL = 'labels/train/a.txt'
     [
         (remove('data.yaml'), ['has no data.yaml', 'names the classes']),
         (change('data.yaml', 'names: [a\n'), ['data.yaml cannot be read as YAML']),
+        (
+            change('data.yaml', 'names: !!python/object/apply:os.mkdir [ran]\n'),
+            ['data.yaml cannot be read as YAML', 'would run Python'],
+        ),
         (change('data.yaml', '- cat\n'), ['should have the keys names, train and val']),
         (change('data.yaml', 'train: images/train\nval: images/val\n'), ['names should be a list']),
         (
