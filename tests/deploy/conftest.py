@@ -21,7 +21,7 @@ DEMOS = Path(__file__).parents[2] / 'configs/demo'
 
 @pytest.fixture(scope='session')
 def build():
-    """Builds a demo's model with random weights; TRT-ViT's made small."""
+    """Builds a demo's model, made small, with random weights."""
     return _build
 
 
@@ -174,7 +174,13 @@ def _quantized(path):
 def _build(name):
     config = Config.fromfile(DEMOS / f'{name}.py')
     import_host(config.default_scope)
-    if 'trtvit' in name:
+    if 'efficientvit' in name:
+        widths = (32, 48, 64)
+        config.model.backbone.arch = dict(
+            channels=widths, depths=(1, 1, 1), heads=(2, 3, 2), kernels=(5, 3, 3)
+        )
+        config.model.neck.in_channels = list(widths)
+    else:
         widths = (32, 32, 64, 64)
         config.model.backbone.arch = dict(depths=(1, 1, 1, 2), channels=widths)
         if 'neck' in config.model:
