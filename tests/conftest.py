@@ -203,6 +203,16 @@ def full_disk():
     return full_disk
 
 
+ENDLESS = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[B, 3, H, W] input) => (float[B, 3, H, W] output) {
+    trips = Constant <value: tensor = int64 {9223372036854775807}> ()
+    more = Constant <value: tensor = bool {1}> ()
+    output = Loop <body = again (int64 trip, bool before, float[B, 3, H, W] old)
+        => (bool after, float[B, 3, H, W] new) { after = Identity (before)  new = Add (old, old) }>
+        (trips, more, input)
+}"""
+
+
 def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=True):
     """A convolution in a module and a sum behind it, in single precision, half or with QDQ."""
     import numpy as np
@@ -261,6 +271,20 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
 def graph():
     """Writes a small ONNX file."""
     return _write_graph
+
+
+@pytest.fixture(scope='session')
+def endless():
+    """Writes an ONNX file of a segmentor whose runs never end."""
+
+    def write(path):
+        import onnx
+
+        graph = onnx.parser.parse_model(ENDLESS)
+        onnx.save(graph, path)
+        return path
+
+    return write
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from mmtrtvit.arguments import add_timeout
 from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
 
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
@@ -47,6 +48,7 @@ def parse_args() -> argparse.Namespace:
         '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
+    add_timeout(parser, 'a run of the ONNX file in comparisons; an engine cannot be stopped')
     parser.add_argument(
         '--no-verify',
         dest='verify',
@@ -90,6 +92,7 @@ def main(args: argparse.Namespace) -> None:
         images=[*filter(None, [args.img]), *args.test_img],
         work_dir=args.work_dir or Path(config.work_dir, 'deploy'),
         device=args.device,
+        timeout=args.timeout,
         verify=args.verify,
         calib_config=read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
     )

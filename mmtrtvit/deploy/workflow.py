@@ -110,6 +110,7 @@ def deploy(
     images: Sequence[str | Path],
     work_dir: str | Path,
     device: str = 'cpu',
+    timeout: float | None = None,
     verify: bool = True,
     calib_config: Config | None = None,
 ) -> DeployResult:
@@ -122,12 +123,13 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
+        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
         verify: Whether to compare.
         calib_config: Config whose training images calibrate INT8; default: that of the model.
 
     Raises:
         UserError: If the config, the weights or an image cannot be used, or a part of the model
-            cannot be exported.
+            cannot be exported, or a run takes longer.
     """
     require_exporter(settings.exporter)
     if verify and not images:
@@ -160,12 +162,14 @@ def deploy(
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
-            session = onnx_session(result, device)
+            session = onnx_session(result, device, timeout)
             result.add(
                 result.onnx,
                 *verify_on(predictor, session, images=loaded, work_dir=work_dir),
             )
-            steps = compare_steps(predictor, result.onnx, images=loaded, device=session.device)
+            steps = compare_steps(
+                predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
+            )
             result.add(result.onnx, steps, [])
         if settings.precision == 'fp16':
             with _step('half precision', 'looking for what half precision cannot hold', result):
@@ -176,6 +180,7 @@ def deploy(
                     count=settings.calibration.num_images,
                     images=images,
                     device=session.device,
+                    timeout=timeout,
                 )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
@@ -199,6 +204,7 @@ def peaks_of(
     count: int,
     images: Sequence[str | Path],
     device: str,
+    timeout: float | None = None,
 ) -> Peaks:
     """The largest values of a half file on training images, or on others where there are none.
 
@@ -209,12 +215,13 @@ def peaks_of(
         count: How many of its images.
         images: Files to take otherwise.
         device: Where the file runs.
+        timeout: Most seconds of a run.
     """
     shape = image_input(OnnxSession(result.onnx)).shape
 
     def look(files: Sequence[str | Path]) -> Peaks:
         bar = tqdm(files, 'half precision', leave=False, disable=None)
-        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device)
+        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device, timeout)
 
     try:
         return look(training_images(config, count))
@@ -226,7 +233,7 @@ def peaks_of(
         return look(images)
 
 
-def onnx_session(result: DeployResult, device: str) -> OnnxSession:
+def onnx_session(result: DeployResult, device: str, timeout: float | None = None) -> OnnxSession:
     """The ONNX file on a device, or on the CPU where ONNX Runtime has no CUDA, which is noted."""
     if device != 'cpu' and not has_cuda():
         result.notes.append(
@@ -234,7 +241,7 @@ def onnx_session(result: DeployResult, device: str) -> OnnxSession:
             '(onnxruntime-gpu has).'
         )
         device = 'cpu'
-    return OnnxSession(result.onnx, device)
+    return OnnxSession(result.onnx, device, timeout=timeout)
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:

@@ -19,6 +19,7 @@ from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import Calibration, DeploySettings
+from mmtrtvit.deploy.verify import peaks, steps
 from mmtrtvit.deploy.verify.evaluation import evaluate_graph
 from mmtrtvit.deploy.verify.open import open_graph
 from mmtrtvit.deploy.workflow import deploy, verify_on
@@ -325,12 +326,12 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert result.differences[0].count > 0
 
 
-def run(monkeypatch, *arguments):
-    """Runs the tool in this process and returns its exit code."""
-    monkeypatch.setattr(sys, 'argv', ['deploy.py', *map(str, arguments)])
+def run(monkeypatch, *arguments, tool='deploy'):
+    """Runs a tool in this process and returns its exit code."""
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
     monkeypatch.setenv('LOCAL_RANK', '0')
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / 'tools/deploy.py'), run_name='__main__')
+        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
         raise SystemExit(0)
     return stop.value.code
 
@@ -432,6 +433,51 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
     assert code == 2
     assert 'DIFFERS' in out and f'{tmp_path / "out/end2end.onnx"} finds something else' in out
     assert (tmp_path / 'out/end2end.onnx').stat().st_size > 1000
+
+
+def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
+    """By the tool that exports and compares, and by the one that evaluates."""
+
+    def export(model, settings, *, path, **_):
+        return exporting.Exported(endless(path), 0, 0, 0, 0)
+
+    monkeypatch.setattr(workflow, 'export_model', export)
+    file, stop = tmp_path / 'end2end.onnx', ('--timeout', '0.2')
+    message = f'error: {file}: a run took more than 0.2 seconds and was stopped'
+    given = 'fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path
+    assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
+    assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
+
+
+def test_every_run_of_a_comparison_has_an_end(monkeypatch, tmp_path):
+    limits = []
+
+    class Noted(OnnxSession):
+        def run(self, inputs):
+            limits.append(self._timeout)
+            return super().run(inputs)
+
+    for module in (workflow, peaks, steps):
+        monkeypatch.setattr(module, 'OnnxSession', Noted)
+    settings = DeploySettings(precision='fp16', calibration=Calibration(num_images=1))
+    config = read_config('fpn.py')
+    deploy(
+        settings,
+        config,
+        checkpoint='fpn.pth',
+        images=images()[:1],
+        work_dir=tmp_path,
+        timeout=60,
+    )
+    assert limits == [60, 60, 60]
+
+
+@pytest.mark.parametrize('file', ['end2end.engine', 'fpn.pth'])
+def test_what_cannot_be_stopped_takes_no_timeout(monkeypatch, tmp_path, file):
+    (tmp_path / 'end2end.engine').touch()
+    model = tmp_path / file if file.endswith('engine') else file
+    code = run(monkeypatch, 'fpn.py', model, '--timeout', 1, tool='test')
+    assert re.match(rf'error: .*{file}: \w+ cannot stop a run. Leave the timeout out', code)
 
 
 @pytest.mark.parametrize(
