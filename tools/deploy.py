@@ -11,10 +11,10 @@ Examples:
 Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
 the descriptions deploy.json, pipeline.json and detail.json into the work dir.
 
-Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than rounding, nothing of
-it could be compared, or half precision cannot hold its values (all files stay), 3 a TensorRT deploy
-config, but no TensorRT or no GPU here: the ONNX file is done and verified, and the last lines say
-how to build the engine from it.
+Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
+explains, nothing of it could be compared, or half precision cannot hold its values (all files
+stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file is done and
+verified, and the last lines say how to build the engine from it.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         '--no-verify',
         dest='verify',
         action='store_false',
-        help='do not compare with PyTorch, nor look for what half precision cannot hold',
+        help='do not compare with PyTorch; what half precision cannot hold is still looked for',
     )
     parser.add_argument(
         '--dump-info',
@@ -73,6 +73,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.report import (
+        format_agreement,
         format_differences,
         format_failure,
         format_peaks,
@@ -98,7 +99,10 @@ def main(args: argparse.Namespace) -> None:
     )
     print(f'\n{format_result(result)}')
     for file, differences in result.comparisons.items():
-        print(f'\n{format_differences(differences, result.judged, f"{file} against PyTorch")}')
+        agreement, what = result.agreements.get(file), f'{file} against PyTorch'
+        print(f'\n{format_differences(differences, agreement is None, what)}')
+        if agreement:
+            print(f'\n{what}: {format_agreement(agreement)}')
     if result.peaks:
         print(f'\n{format_peaks(result.peaks)}')
     for note in result.notes:

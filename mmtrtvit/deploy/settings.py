@@ -48,6 +48,7 @@ SCHEMA: dict[str, Any] = {
         'exclude': None,
         'exclude_worst': None,
     },
+    'verify_config': {'least_agreement': None},
 }
 IGNORED = {
     '': {'ir_config', 'partition_config', 'use_efficientnms'},
@@ -78,6 +79,7 @@ EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
 # Ways to write NMS and RoIAlign in ONNX: the op of that name, or what does without it.
 NMS = GREEDY, MATRIX = 'greedy', 'matrix'
 POOLING = ROI_ALIGN, GRID = 'roi_align', 'grid'
+LEAST_AGREEMENT = 0.7
 METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
@@ -127,6 +129,8 @@ class DeploySettings:
         half_allowed: Whether TensorRT may compute in half precision what an INT8 file has in single
             precision.
         calibration: For INT8.
+        least_agreement: Share of what the model clearly finds that a file of lower precision must
+            find as well, see :func:`~.verify.agreement.agreement`.
         profiles: For TensorRT.
         common: What else ``backend_config.common_config`` says.
     """
@@ -145,6 +149,7 @@ class DeploySettings:
     precision: str = 'fp32'
     half_allowed: bool = False
     calibration: Calibration = field(default_factory=Calibration)
+    least_agreement: float = LEAST_AGREEMENT
     profiles: list[InputShapes] = field(default_factory=list)
     common: dict[str, Any] = field(default_factory=dict)
 
@@ -212,6 +217,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         precision=precision,
         half_allowed=half_allowed,
         calibration=_calibration(config.get('calib_config') or {}),
+        least_agreement=_least_agreement(config.get('verify_config') or {}),
         profiles=[
             _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
         ],
@@ -316,6 +322,15 @@ def _calibration(config: dict) -> Calibration:
             'number of layers.'
         )
     return calibration
+
+
+def _least_agreement(config: dict) -> float:
+    share = config.get('least_agreement', LEAST_AGREEMENT)
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(
+            f'verify_config.least_agreement is {share!r}, expected a share from 0 to 1.'
+        )
+    return float(share)
 
 
 def _profile(index: int, model_input: Any) -> InputShapes:

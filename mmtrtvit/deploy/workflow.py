@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from .graphs.graph import load_onnx
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
+from .verify.agreement import Agreement, agreement
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
@@ -47,16 +49,33 @@ SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A file against PyTorch.
+
+    Attributes:
+        differences: How far each kind of output is apart.
+        agreement: How much of what one side finds the other finds, where more than rounding of
+            single precision lies between them; None where nothing may differ but by that.
+        images: Drawn predictions.
+    """
+
+    differences: Sequence[Difference]
+    agreement: Agreement | None = None
+    images: Sequence[Path] = ()
+
+
 @dataclass
 class DeployResult:
     """What came out.
 
     Attributes:
         onnx: The ONNX file.
-        judged: Whether its predictions have to be PyTorch's, as in single precision.
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
         comparisons: Each file against PyTorch, by name; empty if not verified.
+        agreements: The same for each file of lower precision; all others have to be PyTorch's but
+            for rounding.
         peaks: The largest values of a file of half precision; None if not looked at.
         images: Drawn predictions.
         seconds: Time of each step.
@@ -65,10 +84,10 @@ class DeployResult:
     """
 
     onnx: Path
-    judged: bool = True
     exported: Exported | None = None
     engine: Path | None = None
     comparisons: dict[str, list[Difference]] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
     peaks: Peaks | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -86,20 +105,34 @@ class DeployResult:
         return [
             name
             for name, rows in self.comparisons.items()
-            if not any(row.count or row.unmatched for row in rows)
+            if not (
+                self.agreements[name].count
+                if name in self.agreements
+                else any(row.count or row.unmatched for row in rows)
+            )
         ]
 
     @property
     def verified(self) -> bool:
-        """Whether each file was compared, agrees within rounding, and holds all its values."""
-        if self.peaks and self.peaks.overflowing:
-            return False
-        return not self.judged or all(map(agree, self.comparisons.values()))
+        """Whether each file was compared, agrees, and holds all its values."""
+        return not self.different and not (self.peaks and self.peaks.overflowing)
 
-    def add(self, file: Path, differences: list[Difference], images: list[Path]) -> None:
+    @property
+    def different(self) -> list[str]:
+        """Files that differ by more than their precision explains, or were not compared."""
+        return [
+            name
+            for name, rows in self.comparisons.items()
+            if not (self.agreements[name].enough if name in self.agreements else agree(rows))
+        ]
+
+    def add(self, file: Path, comparison: Comparison) -> None:
         """Adds a comparison of a file."""
-        self.comparisons[file.name] = self.comparisons.get(file.name, []) + differences
-        self.images += [image for image in images if image not in self.images]
+        rows = self.comparisons.get(file.name, [])
+        self.comparisons[file.name] = [*rows, *comparison.differences]
+        if comparison.agreement:
+            self.agreements[file.name] = comparison.agreement
+        self.images += [image for image in comparison.images if image not in self.images]
 
 
 def deploy(
@@ -135,11 +168,13 @@ def deploy(
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
-    result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
+    result = DeployResult(work_dir / settings.save_file)
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
         loaded = [predictor.read(image) for image in images]
+    least = None if settings.precision == 'fp32' else settings.least_agreement
+    compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir, least=least)
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if settings.precision == 'int8':
@@ -163,35 +198,29 @@ def deploy(
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
             session = onnx_session(result, device, timeout)
-            result.add(
-                result.onnx,
-                *verify_on(predictor, session, images=loaded, work_dir=work_dir),
-            )
+            result.add(result.onnx, compare_with(session))
             steps = compare_steps(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
-            result.add(result.onnx, steps, [])
-        if settings.precision == 'fp16':
-            with _step('half precision', 'looking for what half precision cannot hold', result):
-                result.peaks = peaks_of(
-                    result,
-                    predictor,
-                    config=calib_config or config,
-                    count=settings.calibration.num_images,
-                    images=images,
-                    device=session.device,
-                    timeout=timeout,
-                )
+            result.add(result.onnx, Comparison(steps))
+    if settings.precision == 'fp16':
+        with _step('half precision', 'looking for what half precision cannot hold', result):
+            result.peaks = peaks_of(
+                result,
+                predictor,
+                config=calib_config or config,
+                count=settings.calibration.num_images,
+                images=images,
+                device=device if has_cuda() else 'cpu',
+                timeout=timeout,
+            )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 engine = open_engine(result.engine, device, host_code=True)
-                result.add(
-                    result.engine,
-                    *verify_on(predictor, engine, images=loaded, work_dir=work_dir),
-                )
+                result.add(result.engine, compare_with(engine))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
@@ -205,7 +234,7 @@ def peaks_of(
     images: Sequence[str | Path],
     device: str,
     timeout: float | None = None,
-) -> Peaks:
+) -> Peaks | None:
     """The largest values of a half file on training images, or on others where there are none.
 
     Args:
@@ -226,11 +255,12 @@ def peaks_of(
     try:
         return look(training_images(config, count))
     except (UserError, OSError, AssertionError) as error:  # MMSegmentation's, of a missing file
+        where = f'on {len(images)} given image(s) only' if images else 'on NO image'
         result.notes.append(
-            f'What half precision has to hold was looked at on {len(images)} given image(s) only, '
-            f'as the training images of {config.filename} cannot be read: {error}'
+            f'What half precision has to hold was looked at {where}, as the training images of '
+            f'{config.filename} cannot be read: {error}'
         )
-        return look(images)
+        return look(images) if images else None
 
 
 def onnx_session(result: DeployResult, device: str, timeout: float | None = None) -> OnnxSession:
@@ -353,8 +383,13 @@ def export_int8(
 
 
 def verify_on(
-    predictor: Predictor, session: Session, *, images: Sequence[np.ndarray], work_dir: Path
-) -> tuple[list[Difference], list[Path]]:
+    predictor: Predictor,
+    session: Session,
+    *,
+    images: Sequence[np.ndarray],
+    work_dir: Path,
+    least: float | None = None,
+) -> Comparison:
     """Compares a graph with PyTorch, and draws both on the first image.
 
     Args:
@@ -363,9 +398,8 @@ def verify_on(
         images: Images as OpenCV reads them.
         work_dir: Folder for ``output_pytorch.jpg``, ``output_onnxruntime.jpg`` and both side by
             side in ``output.jpg``.
-
-    Returns:
-        The differences, and the files.
+        least: Share of what one side clearly finds that the other must find, in lower precision;
+            None where both must find the same.
     """
     reference, exported = copy.copy(predictor), copy.copy(predictor)
     exported.model = deployed(predictor.model, session)
@@ -384,7 +418,11 @@ def verify_on(
     files['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
     for name, image in files.items():
         write_image(work_dir / name, image)
-    return compare(found, expected), [work_dir / name for name in files]
+    return Comparison(
+        compare(found, expected),
+        None if least is None else agreement(found, expected, least),
+        [work_dir / name for name in files],
+    )
 
 
 def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:

@@ -87,6 +87,14 @@ def test_mmdeploys_static_size_is_width_and_height(tmp_path):
     assert not settings.dynamic_size and settings.with_argmax
 
 
+def test_the_least_agreement(tmp_path):
+    assert read(tmp_path).least_agreement == 0.7
+    assert read(tmp_path, verify_config=dict(least_agreement=0)).least_agreement == 0
+    for value in (1.1, 70, 'much'):
+        with pytest.raises(UserError, match=f'least_agreement is {value!r}, expected a share'):
+            read(tmp_path, verify_config=dict(least_agreement=value))
+
+
 def test_a_size_with_dynamic_axes_is_only_an_example(tmp_path):
     onnx = dict(input_shape=[640, 480], dynamic_axes=dict(input={2: 'height', 3: 'width'}))
     settings = read(tmp_path, onnx_config=onnx)

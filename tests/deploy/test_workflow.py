@@ -18,7 +18,7 @@ from mmtrtvit import media
 from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
-from mmtrtvit.deploy.settings import Calibration, DeploySettings
+from mmtrtvit.deploy.settings import LEAST_AGREEMENT, Calibration, DeploySettings
 from mmtrtvit.deploy.verify import peaks, steps
 from mmtrtvit.deploy.verify.evaluation import evaluate_graph
 from mmtrtvit.deploy.verify.open import open_graph
@@ -131,10 +131,11 @@ def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
     predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
-    differences, _ = verify_on(
-        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path
+    comparison = verify_on(
+        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path, least=1
     )
-    assert all(difference.within for difference in differences)
+    assert all(difference.within for difference in comparison.differences)
+    assert comparison.agreement.enough
 
 
 def test_the_file_has_the_metric_of_the_weights(exported):
@@ -230,9 +231,11 @@ def test_every_tool_takes_the_file_of_lower_precision(lower, tool):
     tool(lower[2].onnx)
 
 
-def test_lower_precision_is_compared_but_not_judged(lower):
+def test_lower_precision_has_to_agree(lower):
     name, precision, result = lower
+    (agreement,) = result.agreements.values()
     assert result.verified and not all(each.within for each in result.differences)
+    assert LEAST_AGREEMENT < agreement.share <= 1 and agreement.count
     if name == 'fpn':
         assert result.differences[0].mean < 0.1
     types = {tensor.data_type for tensor in onnx.load(result.onnx).graph.initializer}
@@ -275,6 +278,47 @@ def test_a_half_file_that_overflows_is_told(monkeypatch, capsys, tmp_path):
         r'Half precision cannot hold \d+ layer\(s\) of .*end2end.onnx, first back', out
     )
     assert 'first backbone.stem.0' in out and 'looked at on 1 given image(s) only' in out
+    assert (tmp_path / 'end2end.onnx').is_file()
+
+
+def test_a_half_file_is_looked_at_without_comparing_it(tmp_path):
+    """And where there is no image to look at, that is told."""
+    for config, seen in (('fpn.py', True), (no_training_images(), False)):
+        result = deploy(
+            DeploySettings(precision='fp16', calibration=Calibration(num_images=1)),
+            read_config('fpn.py'),
+            checkpoint='fpn.pth',
+            images=[],
+            work_dir=tmp_path,
+            verify=False,
+            calib_config=read_config(config),
+        )
+        assert result.verified and (result.peaks is not None) == seen
+        assert any('was looked at on NO image' in note for note in result.notes) != seen
+
+
+def test_a_file_of_lower_precision_that_does_not_agree(monkeypatch, capsys, tmp_path):
+    run_graph = OnnxSession.run
+
+    def wrong(self, inputs):
+        outputs = run_graph(self, inputs)
+        outputs['output'] = np.roll(outputs['output'], 1, axis=1)
+        return outputs
+
+    monkeypatch.setattr(OnnxSession, 'run', wrong)
+    code = run(
+        monkeypatch,
+        PRESET,
+        *('fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path, '--cfg-options'),
+        'backend_config.common_config.int8_mode=True',
+        'calib_config.num_images=1',
+    )
+    out = capsys.readouterr().out
+    assert code == 2
+    message = (
+        r'end2end.onnx does not find what PyTorch finds: \d+\.\d% of \d \(mean IoU of classes\)'
+    )
+    assert re.search(message + ', at least 70% expected. Try another calib_config.method', out)
     assert (tmp_path / 'end2end.onnx').is_file()
 
 
