@@ -30,6 +30,7 @@ from .description import describe, write_description
 from .export import support
 from .export.model import export_model
 from .export.to_onnx import Exported, require_exporter
+from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
@@ -44,7 +45,8 @@ from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
-TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0'}  # the least that takes an exporter's opset
+# The least release that takes an exporter's opset, or FP8.
+TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0', 'fp8': '10.0'}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 
@@ -158,7 +160,7 @@ def deploy(
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
         timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
         verify: Whether to compare.
-        calib_config: Config whose training images calibrate INT8; default: that of the model.
+        calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
     Raises:
         UserError: If the config, the weights or an image cannot be used, or a part of the model
@@ -173,12 +175,15 @@ def deploy(
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
         loaded = [predictor.read(image) for image in images]
-    least = None if settings.precision == 'fp32' else settings.least_agreement
-    compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir, least=least)
+    compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir)
+    least = {
+        name: None if name == 'fp32' else settings.least_agreement
+        for name in (settings.file_precision, settings.precision)
+    }
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
-        if settings.precision == 'int8':
-            result.exported, quantization = export_int8(
+        if settings.precision in FORMATS:
+            result.exported, quantization = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
@@ -187,8 +192,9 @@ def deploy(
                 metadata=about,
             )
             result.notes.append(
-                f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
-                f'were left out; {quantization.batches} images gave the ranges.'
+                f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
+                f'{len(quantization.left_out)} others were left out; '
+                f'{quantization.batches} images gave the ranges.'
             )
         else:
             result.exported = export_model(
@@ -198,7 +204,7 @@ def deploy(
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
             session = onnx_session(result, device, timeout)
-            result.add(result.onnx, compare_with(session))
+            result.add(result.onnx, compare_with(session, least=least[settings.file_precision]))
             steps = compare_steps(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
@@ -220,7 +226,7 @@ def deploy(
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 engine = open_engine(result.engine, device, host_code=True)
-                result.add(result.engine, compare_with(engine))
+                result.add(result.engine, compare_with(engine, least=least[settings.precision]))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
@@ -276,7 +282,7 @@ def onnx_session(result: DeployResult, device: str, timeout: float | None = None
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
     """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
-    release = TENSORRT[settings.exporter]
+    release = TENSORRT['fp8' if settings.precision == 'fp8' else settings.exporter]
     if settings.backend == 'tensorrt':
         require_supported(result.onnx, release)
     elif problems := check_graph(result.onnx, release):
@@ -349,7 +355,7 @@ def read_deploy_config(
     return read_settings(config, scope)
 
 
-def export_int8(
+def export_quantized(
     predictor: Predictor,
     settings: DeploySettings,
     *,
@@ -358,7 +364,7 @@ def export_int8(
     device: str,
     metadata: Mapping[str, Any],
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 file, with ranges from the training images of a config."""
+    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images."""
     files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
@@ -375,7 +381,8 @@ def export_int8(
             batches=inputs,
             calibration=settings.calibration,
             exclude_worst=settings.calibration.exclude_worst,
-            float_weights=settings.backend == 'tensorrt',
+            float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
+            kind=FORMATS[settings.precision],
         )
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
