@@ -32,7 +32,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.arguments import positive
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.tables import format_table
 from mmtrtvit.weights.checkpoints import newest_checkpoint, read_weights

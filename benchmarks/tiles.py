@@ -24,8 +24,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
+from mmtrtvit.arguments import positive
 from mmtrtvit.datasets.shapes import make_shapes
-from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detections, Detector
 from mmtrtvit.runtime.tiles import MERGES

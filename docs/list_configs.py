@@ -94,8 +94,8 @@ def deploy_row(path: Path) -> dict[str, str]:
     backend = Config.fromfile(path).backend_config
     common = backend.common_config
     tensorrt = backend.type == 'tensorrt'
-    names = {'int8_mode': 'INT8', 'fp16_mode': 'FP16'}
-    precision = next((name for key, name in names.items() if common[key]), 'FP32')
+    modes = 'int8', 'fp8', 'fp16', 'bf16'
+    precision = next((mode for mode in modes if common.get(f'{mode}_mode')), 'fp32').upper()
     return {
         'config': f'`{path.relative_to(CONFIGS)}`',
         'backend': 'TensorRT' if tensorrt else 'ONNX Runtime',

@@ -203,8 +203,18 @@ def full_disk():
     return full_disk
 
 
+ENDLESS = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[B, 3, H, W] input) => (float[B, 3, H, W] output) {
+    trips = Constant <value: tensor = int64 {9223372036854775807}> ()
+    more = Constant <value: tensor = bool {1}> ()
+    output = Loop <body = again (int64 trip, bool before, float[B, 3, H, W] old)
+        => (bool after, float[B, 3, H, W] new) { after = Identity (before)  new = Add (old, old) }>
+        (trips, more, input)
+}"""
+
+
 def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=True):
-    """A convolution in a module and a sum behind it, in single precision, half or with QDQ."""
+    """A convolution in a module and a sum behind it, in single precision, half or with Q and DQ."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -218,10 +228,11 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
         weights = [numpy_helper.from_array(weight.astype(np.float16), 'weight')]
         nodes.append(helper.make_node('Cast', ['input'], ['half'], '/Cast', to=TensorProto.FLOAT16))
         source = 'half'
-    if kind == 'int8':
+    if kind in ('int8', 'fp8'):
+        eight = TensorProto.INT8 if kind == 'int8' else TensorProto.FLOAT8E4M3FN
         weights += [
             numpy_helper.from_array(np.array(0.1, np.float32), 'scale'),
-            numpy_helper.from_array(np.array(0, np.int8), 'zero'),
+            helper.make_tensor('zero', eight, [], b'\0', raw=True),
         ]
         nodes += [
             helper.make_node('QuantizeLinear', ['input', 'scale', 'zero'], ['q'], '/Quant'),
@@ -252,7 +263,8 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
         [helper.make_tensor_value_info('output', TensorProto.FLOAT, None)],
         weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    opset = helper.make_opsetid('', 19 if kind == 'fp8' else 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
     onnx.save(model, path)
     return path
 
@@ -261,6 +273,20 @@ def _write_graph(path, kind='fp32', size=(None, None, None), extra=(), names=Tru
 def graph():
     """Writes a small ONNX file."""
     return _write_graph
+
+
+@pytest.fixture(scope='session')
+def endless():
+    """Writes an ONNX file of a segmentor whose runs never end."""
+
+    def write(path):
+        import onnx
+
+        graph = onnx.parser.parse_model(ENDLESS)
+        onnx.save(graph, path)
+        return path
+
+    return write
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ FLOORS = (
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
     ('files', 'images'),
-    ('errors', 'image_header', 'limits', 'signals', 'version'),
+    ('arguments', 'errors', 'image_header', 'limits', 'signals', 'version'),
 )
 RUNTIME_MAY_IMPORT = {
+    'arguments',
     'errors',
     'files',
     'image_header',

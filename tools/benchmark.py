@@ -15,7 +15,8 @@ import argparse
 import json
 from dataclasses import asdict
 
-from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.arguments import add_timeout, positive
+from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 def size(text: str) -> tuple[int, int]:
@@ -69,6 +70,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='threads of one operator on the CPU (default: one per core)',
     )
+    add_timeout(parser)
     parser.add_argument('--layers', action='store_true', help='show where the time of graphs goes')
     parser.add_argument(
         '--modules',
@@ -95,6 +97,7 @@ def main(args: argparse.Namespace) -> None:
         warmup=args.warmup,
         device=args.device,
         threads=args.threads,
+        timeout=args.timeout,
         layers=args.layers,
     )
     print(format_latencies(result))

@@ -11,16 +11,17 @@ Examples:
 Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
 the descriptions deploy.json, pipeline.json and detail.json into the work dir.
 
-Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than rounding, nothing of
-it could be compared, or half precision cannot hold its values (all files stay), 3 a TensorRT deploy
-config, but no TensorRT or no GPU here: the ONNX file is done and verified, and the last lines say
-how to build the engine from it.
+Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
+explains, nothing of it could be compared, or half precision cannot hold its values (all files
+stay), 3 a TensorRT deploy config, but no TensorRT or no GPU here: the ONNX file is done and
+verified, and the last lines say how to build the engine from it.
 """
 
 import argparse
 import logging
 from pathlib import Path
 
+from mmtrtvit.arguments import add_timeout
 from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
 
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
@@ -47,11 +48,12 @@ def parse_args() -> argparse.Namespace:
         '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
+    add_timeout(parser, 'a run of the ONNX file in comparisons; an engine cannot be stopped')
     parser.add_argument(
         '--no-verify',
         dest='verify',
         action='store_false',
-        help='do not compare with PyTorch, nor look for what half precision cannot hold',
+        help='do not compare with PyTorch; what half precision cannot hold is still looked for',
     )
     parser.add_argument(
         '--dump-info',
@@ -71,6 +73,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.report import (
+        format_agreement,
         format_differences,
         format_failure,
         format_peaks,
@@ -90,12 +93,16 @@ def main(args: argparse.Namespace) -> None:
         images=[*filter(None, [args.img]), *args.test_img],
         work_dir=args.work_dir or Path(config.work_dir, 'deploy'),
         device=args.device,
+        timeout=args.timeout,
         verify=args.verify,
         calib_config=read_config(args.calib_dataset_cfg) if args.calib_dataset_cfg else None,
     )
     print(f'\n{format_result(result)}')
     for file, differences in result.comparisons.items():
-        print(f'\n{format_differences(differences, result.judged, f"{file} against PyTorch")}')
+        agreement, what = result.agreements.get(file), f'{file} against PyTorch'
+        print(f'\n{format_differences(differences, agreement is None, what)}')
+        if agreement:
+            print(f'\n{what}: {format_agreement(agreement)}')
     if result.peaks:
         print(f'\n{format_peaks(result.peaks)}')
     for note in result.notes:

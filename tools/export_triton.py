@@ -12,8 +12,9 @@ Then, with the server's gRPC port (pip install "tritonclient[grpc]"):
 
 import argparse
 
+from mmtrtvit.arguments import positive
 from mmtrtvit.deploy.triton_serving import Serving
-from mmtrtvit.engine.command_line import new_parser, positive, run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.runtime import read_work_dir
 from mmtrtvit.runtime.sessions.opening import ENGINES
 

@@ -10,6 +10,7 @@ Examples:
 import argparse
 from pathlib import Path
 
+from mmtrtvit.arguments import add_timeout
 from mmtrtvit.engine.command_line import make_parser, run_tool
 from mmtrtvit.tables import format_table
 
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model',
     )
+    add_timeout(parser)
     return parser.parse_args()
 
 
@@ -38,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.runner import evaluate
     from mmtrtvit.engine.speed import FuseHook
     from mmtrtvit.errors import UserError
-    from mmtrtvit.runtime.sessions.opening import GRAPHS
+    from mmtrtvit.runtime.sessions.opening import GRAPHS, no_timeout
 
     config = read_config(
         args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
@@ -48,8 +50,16 @@ def main(args: argparse.Namespace) -> None:
     if Path(args.checkpoint).suffix in GRAPHS:
         if args.fuse:
             raise UserError('--fuse is for weights; what is exported stays as it is.')
-        metrics = evaluate_graph(config, args.checkpoint, out=args.out, show_dir=args.show_dir)
+        metrics = evaluate_graph(
+            config,
+            args.checkpoint,
+            out=args.out,
+            show_dir=args.show_dir,
+            timeout=args.timeout,
+        )
     else:
+        if args.timeout is not None:
+            raise no_timeout(args.checkpoint, 'PyTorch')
         hooks = [FuseHook()] if args.fuse else []
         metrics = evaluate(
             config, args.checkpoint, out=args.out, show_dir=args.show_dir, hooks=hooks

@@ -12,4 +12,5 @@ onnx_config = dict(
 )
 codebase_config = dict(with_argmax=False)
 backend_config = dict(type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))
+verify_config = dict(least_agreement=0.7)  # of files of lower precision
 calib_config = dict(num_images=100, method='minmax', exclude=[], exclude_worst=0)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
 from .graphs.half import LARGEST
-from .verify.compare import Difference, agree
+from .verify.agreement import Agreement
+from .verify.compare import Difference
 from .verify.peaks import NEAR, Peaks
 from .workflow import DeployResult
 
@@ -36,17 +37,32 @@ def format_failure(result: DeployResult) -> str:
             f'{result.peaks.images} image(s), and its largest number is {LARGEST:.0f}. Export '
             'with fp32, or train with smaller activations.'
         )
-    different = [name for name, rows in result.comparisons.items() if not agree(rows)]
-    for name in different if result.judged else ():
+    for name in result.different:
         file = result.onnx.with_name(name)
         if name in result.not_judged:
             sentences.append(
                 f'Nothing of {file} was compared: neither it nor PyTorch finds anything on these '
                 'images. Name images with objects that the model finds: IMG, --test-img.'
             )
-        else:
+        elif name not in result.agreements:
             sentences.append(f'{file} finds something else than PyTorch.')
+        else:
+            share = format_agreement(result.agreements[name])
+            sentences.append(
+                f'{file} does not find what PyTorch finds: {share}. Try another '
+                'calib_config.method, more calib_config.num_images, calib_config.exclude_worst=8 '
+                'for INT8, or fp32; or set verify_config.least_agreement if tools/test.py says '
+                'that its metrics are good enough.'
+            )
     return ' '.join([*sentences, 'All files were kept.'])
+
+
+def format_agreement(agreement: Agreement) -> str:
+    """Returns how much is alike, and how much has to be, as part of a sentence."""
+    return (
+        f'{agreement.share:.1%} of {agreement.count} ({agreement.of}), at least '
+        f'{agreement.least:.0%} expected'
+    )
 
 
 def format_peaks(peaks: Peaks) -> str:

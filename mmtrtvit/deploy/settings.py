@@ -30,7 +30,9 @@ SCHEMA: dict[str, Any] = {
             'op_block_list': None,
             'node_block_list': None,
             'fp16_mode': None,
+            'bf16_mode': None,
             'int8_mode': None,
+            'fp8_mode': None,
             'max_workspace_size': None,
             'builder_optimization_level': None,
             'hardware_compatibility': None,
@@ -48,6 +50,7 @@ SCHEMA: dict[str, Any] = {
         'exclude': None,
         'exclude_worst': None,
     },
+    'verify_config': {'least_agreement': None},
 }
 IGNORED = {
     '': {'ir_config', 'partition_config', 'use_efficientnms'},
@@ -71,13 +74,14 @@ IGNORED = {
 }
 TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
 BACKENDS = ('onnxruntime', 'tensorrt')
-PRECISIONS = ('fp32', 'fp16', 'int8')
+PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8', 'fp8')
 # Exporters of PyTorch and the opset that each writes.
 TORCHSCRIPT, DYNAMO = 'torchscript', 'dynamo'
 EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
 # Ways to write NMS and RoIAlign in ONNX: the op of that name, or what does without it.
 NMS = GREEDY, MATRIX = 'greedy', 'matrix'
 POOLING = ROI_ALIGN, GRID = 'roi_align', 'grid'
+LEAST_AGREEMENT = 0.7
 METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
@@ -92,13 +96,13 @@ class InputShapes:
 
 @dataclass
 class Calibration:
-    """How INT8 ranges are found.
+    """How ranges of INT8 and FP8 are found.
 
     Attributes:
         num_images: Images of the training data to look at.
         method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
         exclude: Parts of the names of layers that stay as they are.
-        exclude_worst: How many layers stay as they are besides: those that INT8 harms most.
+        exclude_worst: How many layers stay as they are besides: those that are harmed most.
     """
 
     num_images: int = 100
@@ -123,10 +127,13 @@ class DeploySettings:
         pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
         preprocessing: Whether the graph takes uint8 images ``(B, H, W, 3)``, BGR.
         with_argmax: Whether a segmentor returns label maps.
-        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``, that of the ONNX file.
+        precision: ``'fp32'``, ``'fp16'``, ``'int8'`` or ``'fp8'``, that of the ONNX file; or
+            ``'bf16'`` for an engine of a file of single precision.
         half_allowed: Whether TensorRT may compute in half precision what an INT8 file has in single
             precision.
-        calibration: For INT8.
+        calibration: For INT8 and FP8.
+        least_agreement: Share of what the model clearly finds that a file of lower precision must
+            find as well, see :func:`~.verify.agreement.agreement`.
         profiles: For TensorRT.
         common: What else ``backend_config.common_config`` says.
     """
@@ -145,8 +152,14 @@ class DeploySettings:
     precision: str = 'fp32'
     half_allowed: bool = False
     calibration: Calibration = field(default_factory=Calibration)
+    least_agreement: float = LEAST_AGREEMENT
     profiles: list[InputShapes] = field(default_factory=list)
     common: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def file_precision(self) -> str:
+        """The precision of the ONNX file: single for an engine of BF16."""
+        return 'fp32' if self.precision == 'bf16' else self.precision
 
 
 def read_settings(config: Config, scope: str) -> DeploySettings:
@@ -187,6 +200,11 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             '(and sizes). Leave it out.'
         )
     precision, half_allowed = _precision(backend, common)
+    if (kind, precision) == ('onnxruntime', 'bf16'):
+        raise UserError(
+            'backend_config: bf16 is for engines; ONNX Runtime computes no layer in it on a CPU. '
+            "Take type='tensorrt', or fp32."
+        )
     shape = _size(onnx.get('input_shape'))
     axes = (onnx.get('dynamic_axes') or {}).get('input')
     dynamic = set(axes) if axes is not None else {0, 2, 3} - ({2, 3} if shape else set())
@@ -212,6 +230,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         precision=precision,
         half_allowed=half_allowed,
         calibration=_calibration(config.get('calib_config') or {}),
+        least_agreement=_least_agreement(config.get('verify_config') or {}),
         profiles=[
             _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
         ],
@@ -256,7 +275,7 @@ def _precision(backend: dict, common: dict) -> tuple[str, bool]:
 
     Takes what says so out of ``common``.
     """
-    modes = {name for name in ('fp16', 'int8') if common.pop(f'{name}_mode', False)}
+    modes = {name for name in PRECISIONS[1:] if common.pop(f'{name}_mode', False)}
     for key in ('op_block_list', 'node_block_list'):
         if common.pop(key, None):
             raise UserError(
@@ -265,15 +284,26 @@ def _precision(backend: dict, common: dict) -> tuple[str, bool]:
             )
     named = backend.get('precision')
     if named is None:
-        precision = 'int8' if 'int8' in modes else 'fp16' if modes else 'fp32'
-        return precision, modes == {'fp16', 'int8'}
+        return _of_modes(modes)
     _one_of('backend_config.precision', named, PRECISIONS)
     if not modes <= {named, 'fp16' if named == 'int8' else named}:
         raise UserError(
             f'backend_config.precision is {named!r}, but common_config sets '
             f'{", ".join(f"{mode}_mode" for mode in sorted(modes))}. Leave one of them out.'
         )
-    return named, named == 'int8' and 'fp16' in modes
+    return _of_modes({*modes, named})
+
+
+def _of_modes(modes: set[str]) -> tuple[str, bool]:
+    if modes == {'fp16', 'int8'}:
+        return 'int8', True
+    if len(modes) > 1:
+        names = ', '.join(f'{each}_mode' for each in sorted(modes))
+        raise UserError(
+            f'backend_config.common_config sets {names}, which no file has together: leave all but '
+            'one out.'
+        )
+    return next(iter(modes), 'fp32'), False
 
 
 def _one_of(key: str, value: Any, allowed: Any) -> None:
@@ -316,6 +346,15 @@ def _calibration(config: dict) -> Calibration:
             'number of layers.'
         )
     return calibration
+
+
+def _least_agreement(config: dict) -> float:
+    share = config.get('least_agreement', LEAST_AGREEMENT)
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(
+            f'verify_config.least_agreement is {share!r}, expected a share from 0 to 1.'
+        )
+    return float(share)
 
 
 def _profile(index: int, model_input: Any) -> InputShapes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ from .description import describe, write_description
 from .export import support
 from .export.model import export_model
 from .export.to_onnx import Exported, require_exporter
+from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
 from .graphs.quantize import Quantization, quantize
 from .graphs.rules import check_graph, require_supported
 from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
+from .verify.agreement import Agreement, agreement
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
@@ -42,9 +45,26 @@ from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
-TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0'}  # the least that takes an exporter's opset
+# The least release that takes an exporter's opset, or FP8.
+TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0', 'fp8': '10.0'}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A file against PyTorch.
+
+    Attributes:
+        differences: How far each kind of output is apart.
+        agreement: How much of what one side finds the other finds, where more than rounding of
+            single precision lies between them; None where nothing may differ but by that.
+        images: Drawn predictions.
+    """
+
+    differences: Sequence[Difference]
+    agreement: Agreement | None = None
+    images: Sequence[Path] = ()
 
 
 @dataclass
@@ -53,10 +73,11 @@ class DeployResult:
 
     Attributes:
         onnx: The ONNX file.
-        judged: Whether its predictions have to be PyTorch's, as in single precision.
         exported: Its size, before slimming too.
         engine: TensorRT's engine, None if none was asked for or none could be built here.
         comparisons: Each file against PyTorch, by name; empty if not verified.
+        agreements: The same for each file of lower precision; all others have to be PyTorch's but
+            for rounding.
         peaks: The largest values of a file of half precision; None if not looked at.
         images: Drawn predictions.
         seconds: Time of each step.
@@ -65,10 +86,10 @@ class DeployResult:
     """
 
     onnx: Path
-    judged: bool = True
     exported: Exported | None = None
     engine: Path | None = None
     comparisons: dict[str, list[Difference]] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
     peaks: Peaks | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -86,20 +107,34 @@ class DeployResult:
         return [
             name
             for name, rows in self.comparisons.items()
-            if not any(row.count or row.unmatched for row in rows)
+            if not (
+                self.agreements[name].count
+                if name in self.agreements
+                else any(row.count or row.unmatched for row in rows)
+            )
         ]
 
     @property
     def verified(self) -> bool:
-        """Whether each file was compared, agrees within rounding, and holds all its values."""
-        if self.peaks and self.peaks.overflowing:
-            return False
-        return not self.judged or all(map(agree, self.comparisons.values()))
+        """Whether each file was compared, agrees, and holds all its values."""
+        return not self.different and not (self.peaks and self.peaks.overflowing)
 
-    def add(self, file: Path, differences: list[Difference], images: list[Path]) -> None:
+    @property
+    def different(self) -> list[str]:
+        """Files that differ by more than their precision explains, or were not compared."""
+        return [
+            name
+            for name, rows in self.comparisons.items()
+            if not (self.agreements[name].enough if name in self.agreements else agree(rows))
+        ]
+
+    def add(self, file: Path, comparison: Comparison) -> None:
         """Adds a comparison of a file."""
-        self.comparisons[file.name] = self.comparisons.get(file.name, []) + differences
-        self.images += [image for image in images if image not in self.images]
+        rows = self.comparisons.get(file.name, [])
+        self.comparisons[file.name] = [*rows, *comparison.differences]
+        if comparison.agreement:
+            self.agreements[file.name] = comparison.agreement
+        self.images += [image for image in comparison.images if image not in self.images]
 
 
 def deploy(
@@ -110,6 +145,7 @@ def deploy(
     images: Sequence[str | Path],
     work_dir: str | Path,
     device: str = 'cpu',
+    timeout: float | None = None,
     verify: bool = True,
     calib_config: Config | None = None,
 ) -> DeployResult:
@@ -122,26 +158,32 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
+        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
         verify: Whether to compare.
-        calib_config: Config whose training images calibrate INT8; default: that of the model.
+        calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
     Raises:
         UserError: If the config, the weights or an image cannot be used, or a part of the model
-            cannot be exported.
+            cannot be exported, or a run takes longer.
     """
     require_exporter(settings.exporter)
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
-    result = DeployResult(work_dir / settings.save_file, settings.precision == 'fp32')
+    result = DeployResult(work_dir / settings.save_file)
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
         loaded = [predictor.read(image) for image in images]
+    compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir)
+    least = {
+        name: None if name == 'fp32' else settings.least_agreement
+        for name in (settings.file_precision, settings.precision)
+    }
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
-        if settings.precision == 'int8':
-            result.exported, quantization = export_int8(
+        if settings.precision in FORMATS:
+            result.exported, quantization = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
@@ -150,8 +192,9 @@ def deploy(
                 metadata=about,
             )
             result.notes.append(
-                f'{len(quantization.layers)} layers are INT8, {len(quantization.left_out)} others '
-                f'were left out; {quantization.batches} images gave the ranges.'
+                f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
+                f'{len(quantization.left_out)} others were left out; '
+                f'{quantization.batches} images gave the ranges.'
             )
         else:
             result.exported = export_model(
@@ -160,33 +203,30 @@ def deploy(
     check_rules(result, settings)
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
-            session = onnx_session(result, device)
-            result.add(
-                result.onnx,
-                *verify_on(predictor, session, images=loaded, work_dir=work_dir),
+            session = onnx_session(result, device, timeout)
+            result.add(result.onnx, compare_with(session, least=least[settings.file_precision]))
+            steps = compare_steps(
+                predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
-            steps = compare_steps(predictor, result.onnx, images=loaded, device=session.device)
-            result.add(result.onnx, steps, [])
-        if settings.precision == 'fp16':
-            with _step('half precision', 'looking for what half precision cannot hold', result):
-                result.peaks = peaks_of(
-                    result,
-                    predictor,
-                    config=calib_config or config,
-                    count=settings.calibration.num_images,
-                    images=images,
-                    device=session.device,
-                )
+            result.add(result.onnx, Comparison(steps))
+    if settings.precision == 'fp16':
+        with _step('half precision', 'looking for what half precision cannot hold', result):
+            result.peaks = peaks_of(
+                result,
+                predictor,
+                config=calib_config or config,
+                count=settings.calibration.num_images,
+                images=images,
+                device=device if has_cuda() else 'cpu',
+                timeout=timeout,
+            )
     if settings.backend == 'tensorrt':
         with _step('engine', 'building the engine', result):
             add_engine(result, settings)
         if verify and result.engine:
             with _step('verify engine', 'comparing the engine with PyTorch', result):
                 engine = open_engine(result.engine, device, host_code=True)
-                result.add(
-                    result.engine,
-                    *verify_on(predictor, engine, images=loaded, work_dir=work_dir),
-                )
+                result.add(result.engine, compare_with(engine, least=least[settings.precision]))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
@@ -199,7 +239,8 @@ def peaks_of(
     count: int,
     images: Sequence[str | Path],
     device: str,
-) -> Peaks:
+    timeout: float | None = None,
+) -> Peaks | None:
     """The largest values of a half file on training images, or on others where there are none.
 
     Args:
@@ -209,24 +250,26 @@ def peaks_of(
         count: How many of its images.
         images: Files to take otherwise.
         device: Where the file runs.
+        timeout: Most seconds of a run.
     """
     shape = image_input(OnnxSession(result.onnx)).shape
 
     def look(files: Sequence[str | Path]) -> Peaks:
         bar = tqdm(files, 'half precision', leave=False, disable=None)
-        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device)
+        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device, timeout)
 
     try:
         return look(training_images(config, count))
     except (UserError, OSError, AssertionError) as error:  # MMSegmentation's, of a missing file
+        where = f'on {len(images)} given image(s) only' if images else 'on NO image'
         result.notes.append(
-            f'What half precision has to hold was looked at on {len(images)} given image(s) only, '
-            f'as the training images of {config.filename} cannot be read: {error}'
+            f'What half precision has to hold was looked at {where}, as the training images of '
+            f'{config.filename} cannot be read: {error}'
         )
-        return look(images)
+        return look(images) if images else None
 
 
-def onnx_session(result: DeployResult, device: str) -> OnnxSession:
+def onnx_session(result: DeployResult, device: str, timeout: float | None = None) -> OnnxSession:
     """The ONNX file on a device, or on the CPU where ONNX Runtime has no CUDA, which is noted."""
     if device != 'cpu' and not has_cuda():
         result.notes.append(
@@ -234,12 +277,12 @@ def onnx_session(result: DeployResult, device: str) -> OnnxSession:
             '(onnxruntime-gpu has).'
         )
         device = 'cpu'
-    return OnnxSession(result.onnx, device)
+    return OnnxSession(result.onnx, device, timeout=timeout)
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
     """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
-    release = TENSORRT[settings.exporter]
+    release = TENSORRT['fp8' if settings.precision == 'fp8' else settings.exporter]
     if settings.backend == 'tensorrt':
         require_supported(result.onnx, release)
     elif problems := check_graph(result.onnx, release):
@@ -312,7 +355,7 @@ def read_deploy_config(
     return read_settings(config, scope)
 
 
-def export_int8(
+def export_quantized(
     predictor: Predictor,
     settings: DeploySettings,
     *,
@@ -321,7 +364,7 @@ def export_int8(
     device: str,
     metadata: Mapping[str, Any],
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 file, with ranges from the training images of a config."""
+    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images."""
     files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
@@ -338,7 +381,8 @@ def export_int8(
             batches=inputs,
             calibration=settings.calibration,
             exclude_worst=settings.calibration.exclude_worst,
-            float_weights=settings.backend == 'tensorrt',
+            float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
+            kind=FORMATS[settings.precision],
         )
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
@@ -346,8 +390,13 @@ def export_int8(
 
 
 def verify_on(
-    predictor: Predictor, session: Session, *, images: Sequence[np.ndarray], work_dir: Path
-) -> tuple[list[Difference], list[Path]]:
+    predictor: Predictor,
+    session: Session,
+    *,
+    images: Sequence[np.ndarray],
+    work_dir: Path,
+    least: float | None = None,
+) -> Comparison:
     """Compares a graph with PyTorch, and draws both on the first image.
 
     Args:
@@ -356,9 +405,8 @@ def verify_on(
         images: Images as OpenCV reads them.
         work_dir: Folder for ``output_pytorch.jpg``, ``output_onnxruntime.jpg`` and both side by
             side in ``output.jpg``.
-
-    Returns:
-        The differences, and the files.
+        least: Share of what one side clearly finds that the other must find, in lower precision;
+            None where both must find the same.
     """
     reference, exported = copy.copy(predictor), copy.copy(predictor)
     exported.model = deployed(predictor.model, session)
@@ -377,7 +425,11 @@ def verify_on(
     files['output.jpg'] = side_by_side(list(drawn.values()), list(drawn))
     for name, image in files.items():
         write_image(work_dir / name, image)
-    return compare(found, expected), [work_dir / name for name in files]
+    return Comparison(
+        compare(found, expected),
+        None if least is None else agreement(found, expected, least),
+        [work_dir / name for name in files],
+    )
 
 
 def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:

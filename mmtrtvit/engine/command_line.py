@@ -119,13 +119,6 @@ def read_values(texts: Sequence[str]) -> dict[str, Any]:
     return result.values
 
 
-def positive(text: str) -> int:
-    """Returns a number of at least 1, as the type of an argument."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'expected a number of at least 1, not {text!r}')
-    return int(text)
-
-
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs a tool; what its user can mend ends it with a message and exit code 1.
 

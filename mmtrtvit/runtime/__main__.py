@@ -10,14 +10,14 @@ Ends with exit code 1 if there is a result for none of the inputs.
 
 import argparse
 import sys
-import threading
 from pathlib import Path
 
+from ..arguments import add_timeout, positive
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
 from .detector import Detector
 from .model import Model
-from .options import add_run_options, positive, run_options
+from .options import add_run_options, run_options
 from .progress import counted
 from .run import run
 from .segmentor import Segmentor
@@ -73,12 +73,10 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='threads of one operator on the CPU (default: one per core)',
     )
-    parser.add_argument(
-        '--timeout',
-        type=seconds,
-        metavar='SECONDS',
-        help='most time of a run of an ONNX file, or of an answer of the server, 60 there without '
-        'this; an engine cannot be stopped',
+    add_timeout(
+        parser,
+        'a run of an ONNX file, or of an answer of the server, 60 there without this; an engine '
+        'cannot be stopped',
     )
     parser.add_argument(
         '--server',
@@ -91,13 +89,6 @@ def parse_args() -> argparse.Namespace:
         help="the model's name on the server (default: the name of MODEL_DIR)",
     )
     return parser.parse_args()
-
-
-def seconds(text: str) -> float:
-    """Parses a time above 0."""
-    if not 0 < float(text) <= threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError('expected a number of seconds above 0')
-    return float(text)
 
 
 def height_and_width(text: str) -> tuple[int, int]:

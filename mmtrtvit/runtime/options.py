@@ -6,6 +6,7 @@ Their names and meanings are here alone.
 import argparse
 from typing import Any
 
+from ..arguments import positive
 from .annotations import read_annotations
 
 
@@ -71,10 +72,3 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     names = 'score_thr', 'batch_size', 'max_frames', 'images', 'predictions', 'show'
     annotations = read_annotations(args.annotations) if args.annotations else None
     return dict({name: getattr(args, name) for name in names}, annotations=annotations)
-
-
-def positive(text: str) -> int:
-    """Parses a whole number of at least 1."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'expected a number of at least 1, not {text!r}')
-    return int(text)

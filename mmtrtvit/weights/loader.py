@@ -21,6 +21,13 @@ from .checkpoints import read_weights, require_weights, state_dict_of
 from .download import cached_file, sha256_of, split_hash
 from .finite import require_finite
 
+# Where a checkpoint of MMEngine has the code of the config that it was trained with.
+SAVED_CONFIGS = (
+    (('meta',), 'config'),
+    (('meta',), 'cfg'),
+    (('message_hub', 'runtime_info'), 'cfg'),
+)
+
 
 def is_address(source: str | Path) -> bool:
     """Returns whether MMEngine takes ``source`` for an address, and not for a local file."""
@@ -46,12 +53,17 @@ def fetch_weights(source: str | Path) -> dict[str, Any]:
 def _load(file: str | Path, map_location: Any) -> Any:
     """Loads a file as a run may use it: with finite weights, and without anything to execute.
 
-    Of the config that may be saved beside the weights, MMEngine's ``Runner.resume`` runs the code.
+    MMEngine runs the config that is saved beside the weights: ``Runner.resume`` that of ``config``,
+    an inferencer without a model of its own the others.
     """
     checkpoint = safe.load(file, map_location)
     require_finite(state_dict_of(checkpoint), str(file))
-    if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)
+    for places, name in SAVED_CONFIGS:
+        place = checkpoint
+        for key in places:
+            place = place.get(key) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(name, None)
     return checkpoint
 
 

@@ -1,11 +1,13 @@
 """What a deployment says of files that do not agree, or that could not be compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mmtrtvit.deploy.report import format_differences, format_failure
+from mmtrtvit.deploy.verify.agreement import Agreement
 from mmtrtvit.deploy.verify.compare import Difference
 from mmtrtvit.deploy.verify.peaks import Peak, Peaks
-from mmtrtvit.deploy.workflow import DeployResult
+from mmtrtvit.deploy.workflow import Comparison, DeployResult
 
 SAME = Difference('class logits', 1e-6, 1e-7, 100, 0, 1e-3)
 OTHER = Difference('class logits', 1e-2, 1e-3, 100, 0, 1e-3)
@@ -13,10 +15,10 @@ NOTHING = Difference('boxes (pixels)', 0, 0, 0, 0, 1e-2)
 ONE_SIDE = Difference('boxes (pixels)', 0, 0, 0, 3, 1e-2)
 
 
-def result_of(judged=True, **comparisons):
-    result = DeployResult(Path('out/end2end.onnx'), judged)
+def result_of(**comparisons):
+    result = DeployResult(Path('out/end2end.onnx'))
     for name, differences in comparisons.items():
-        result.add(Path(f'out/end2end.{name}'), differences, [])
+        result.add(Path(f'out/end2end.{name}'), Comparison(differences))
     return result
 
 
@@ -40,8 +42,24 @@ def test_not_verified_at_all_is_not_a_failure():
     assert result_of().verified
 
 
-def test_lower_precision_fails_by_what_it_cannot_hold_alone():
-    result = result_of(False, onnx=[OTHER])
+def test_lower_precision_fails_by_what_it_does_not_find():
+    result = DeployResult(Path('out/end2end.onnx'))
+    ours = Agreement('clear detections', 0.5, 8, 0.5)
+    result.add(Path('out/end2end.onnx'), Comparison([OTHER], ours))
+    assert result.verified
+    result.add(Path('out/end2end.engine'), Comparison([OTHER], replace(ours, share=0.25)))
+    assert not result.verified and result.different == ['end2end.engine']
+    assert format_failure(result).startswith(
+        'out/end2end.engine does not find what PyTorch finds: 25.0% of 8 (clear detections), at '
+        'least 50% expected. Try another calib_config.method'
+    )
+    result.add(Path('out/end2end.engine'), Comparison([NOTHING], replace(ours, count=0)))
+    assert result.not_judged == ['end2end.engine']
+    assert format_failure(result).startswith('Nothing of out/end2end.engine was compared')
+
+
+def test_lower_precision_fails_by_what_it_cannot_hold():
+    result = result_of(onnx=[SAME])
     assert result.verified
     result.peaks = Peaks((Peak('neck.conv', 6e4), Peak('head.conv', 7e4)), 3)
     assert not result.verified

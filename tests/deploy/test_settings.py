@@ -87,6 +87,33 @@ def test_mmdeploys_static_size_is_width_and_height(tmp_path):
     assert not settings.dynamic_size and settings.with_argmax
 
 
+@pytest.mark.parametrize('mode', ['bf16', 'fp8'])
+def test_what_mmdeploy_does_not_have(tmp_path, mode):
+    for backend in (
+        dict(type='tensorrt', common_config={f'{mode}_mode': True}),
+        dict(type='tensorrt', precision=mode),
+    ):
+        settings = read(tmp_path, backend_config=backend)
+        assert settings.precision == mode and not settings.half_allowed and not settings.common
+        assert settings.file_precision == ('fp32' if mode == 'bf16' else mode)
+    with pytest.raises(UserError, match=f'sets {min(mode, "fp16")}_mode, .*leave all but one out'):
+        common = {f'{mode}_mode': True, 'fp16_mode': True}
+        read(tmp_path, backend_config=dict(type='tensorrt', common_config=common))
+
+
+def test_onnx_runtime_has_no_bf16(tmp_path):
+    with pytest.raises(UserError, match='bf16 is for engines'):
+        read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
+
+
+def test_the_least_agreement(tmp_path):
+    assert read(tmp_path).least_agreement == 0.7
+    assert read(tmp_path, verify_config=dict(least_agreement=0)).least_agreement == 0
+    for value in (1.1, 70, 'much'):
+        with pytest.raises(UserError, match=f'least_agreement is {value!r}, expected a share'):
+            read(tmp_path, verify_config=dict(least_agreement=value))
+
+
 def test_a_size_with_dynamic_axes_is_only_an_example(tmp_path):
     onnx = dict(input_shape=[640, 480], dynamic_axes=dict(input={2: 'height', 3: 'width'}))
     settings = read(tmp_path, onnx_config=onnx)
@@ -194,8 +221,8 @@ def test_precision_as_mmdeploys_configs_write_it(tmp_path, backend, precision, h
             "backend_config.precision is 'fp32', but common_config sets fp16_mode",
         ),
         (
-            dict(backend_config=dict(precision='fp8')),
-            "backend_config.precision is 'fp8', expected one of: fp32, fp16, int8",
+            dict(backend_config=dict(precision='fp4')),
+            "backend_config.precision is 'fp4', expected one of: fp32, fp16, bf16, int8, fp8.",
         ),
         (
             dict(backend_config=dict(precision='fp16', common_config=dict(op_block_list=['Add']))),

@@ -18,7 +18,8 @@ from mmtrtvit import media
 from mmtrtvit.deploy import workflow
 from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
-from mmtrtvit.deploy.settings import Calibration, DeploySettings
+from mmtrtvit.deploy.settings import LEAST_AGREEMENT, Calibration, DeploySettings
+from mmtrtvit.deploy.verify import peaks, steps
 from mmtrtvit.deploy.verify.evaluation import evaluate_graph
 from mmtrtvit.deploy.verify.open import open_graph
 from mmtrtvit.deploy.workflow import deploy, verify_on
@@ -130,10 +131,11 @@ def test_a_gpu_without_onnx_runtime_for_it(exported, monkeypatch):
 def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
     predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
-    differences, _ = verify_on(
-        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path
+    comparison = verify_on(
+        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path, least=1
     )
-    assert all(difference.within for difference in differences)
+    assert all(difference.within for difference in comparison.differences)
+    assert comparison.agreement.enough
 
 
 def test_the_file_has_the_metric_of_the_weights(exported):
@@ -229,9 +231,11 @@ def test_every_tool_takes_the_file_of_lower_precision(lower, tool):
     tool(lower[2].onnx)
 
 
-def test_lower_precision_is_compared_but_not_judged(lower):
+def test_lower_precision_has_to_agree(lower):
     name, precision, result = lower
+    (agreement,) = result.agreements.values()
     assert result.verified and not all(each.within for each in result.differences)
+    assert LEAST_AGREEMENT < agreement.share <= 1 and agreement.count
     if name == 'fpn':
         assert result.differences[0].mean < 0.1
     types = {tensor.data_type for tensor in onnx.load(result.onnx).graph.initializer}
@@ -274,6 +278,47 @@ def test_a_half_file_that_overflows_is_told(monkeypatch, capsys, tmp_path):
         r'Half precision cannot hold \d+ layer\(s\) of .*end2end.onnx, first back', out
     )
     assert 'first backbone.stem.0' in out and 'looked at on 1 given image(s) only' in out
+    assert (tmp_path / 'end2end.onnx').is_file()
+
+
+def test_a_half_file_is_looked_at_without_comparing_it(tmp_path):
+    """And where there is no image to look at, that is told."""
+    for config, seen in (('fpn.py', True), (no_training_images(), False)):
+        result = deploy(
+            DeploySettings(precision='fp16', calibration=Calibration(num_images=1)),
+            read_config('fpn.py'),
+            checkpoint='fpn.pth',
+            images=[],
+            work_dir=tmp_path,
+            verify=False,
+            calib_config=read_config(config),
+        )
+        assert result.verified and (result.peaks is not None) == seen
+        assert any('was looked at on NO image' in note for note in result.notes) != seen
+
+
+def test_a_file_of_lower_precision_that_does_not_agree(monkeypatch, capsys, tmp_path):
+    run_graph = OnnxSession.run
+
+    def wrong(self, inputs):
+        outputs = run_graph(self, inputs)
+        outputs['output'] = np.roll(outputs['output'], 1, axis=1)
+        return outputs
+
+    monkeypatch.setattr(OnnxSession, 'run', wrong)
+    code = run(
+        monkeypatch,
+        PRESET,
+        *('fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path, '--cfg-options'),
+        'backend_config.common_config.int8_mode=True',
+        'calib_config.num_images=1',
+    )
+    out = capsys.readouterr().out
+    assert code == 2
+    message = (
+        r'end2end.onnx does not find what PyTorch finds: \d+\.\d% of \d \(mean IoU of classes\)'
+    )
+    assert re.search(message + ', at least 70% expected. Try another calib_config.method', out)
     assert (tmp_path / 'end2end.onnx').is_file()
 
 
@@ -325,12 +370,12 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert result.differences[0].count > 0
 
 
-def run(monkeypatch, *arguments):
-    """Runs the tool in this process and returns its exit code."""
-    monkeypatch.setattr(sys, 'argv', ['deploy.py', *map(str, arguments)])
+def run(monkeypatch, *arguments, tool='deploy'):
+    """Runs a tool in this process and returns its exit code."""
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
     monkeypatch.setenv('LOCAL_RANK', '0')
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / 'tools/deploy.py'), run_name='__main__')
+        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
         raise SystemExit(0)
     return stop.value.code
 
@@ -432,6 +477,51 @@ def test_a_file_that_differs_is_kept_and_told(monkeypatch, capsys, tmp_path):
     assert code == 2
     assert 'DIFFERS' in out and f'{tmp_path / "out/end2end.onnx"} finds something else' in out
     assert (tmp_path / 'out/end2end.onnx').stat().st_size > 1000
+
+
+def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
+    """By the tool that exports and compares, and by the one that evaluates."""
+
+    def export(model, settings, *, path, **_):
+        return exporting.Exported(endless(path), 0, 0, 0, 0)
+
+    monkeypatch.setattr(workflow, 'export_model', export)
+    file, stop = tmp_path / 'end2end.onnx', ('--timeout', '0.2')
+    message = f'error: {file}: a run took more than 0.2 seconds and was stopped'
+    given = 'fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path
+    assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
+    assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
+
+
+def test_every_run_of_a_comparison_has_an_end(monkeypatch, tmp_path):
+    limits = []
+
+    class Noted(OnnxSession):
+        def run(self, inputs):
+            limits.append(self._timeout)
+            return super().run(inputs)
+
+    for module in (workflow, peaks, steps):
+        monkeypatch.setattr(module, 'OnnxSession', Noted)
+    settings = DeploySettings(precision='fp16', calibration=Calibration(num_images=1))
+    config = read_config('fpn.py')
+    deploy(
+        settings,
+        config,
+        checkpoint='fpn.pth',
+        images=images()[:1],
+        work_dir=tmp_path,
+        timeout=60,
+    )
+    assert limits == [60, 60, 60]
+
+
+@pytest.mark.parametrize('file', ['end2end.engine', 'fpn.pth'])
+def test_what_cannot_be_stopped_takes_no_timeout(monkeypatch, tmp_path, file):
+    (tmp_path / 'end2end.engine').touch()
+    model = tmp_path / file if file.endswith('engine') else file
+    code = run(monkeypatch, 'fpn.py', model, '--timeout', 1, tool='test')
+    assert re.match(rf'error: .*{file}: \w+ cannot stop a run. Leave the timeout out', code)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,19 @@ def test_the_config_in_a_checkpoint_is_not_executed(toy, marker):
     assert Path('run/epoch_2.pth').is_file() and not marker.exists()
 
 
+@pytest.mark.parametrize('place', ['meta', 'runtime_info'])
+def test_an_inferencer_does_not_execute_the_config_in_a_checkpoint(tmp_path, marker, place):
+    from mmdet.apis import DetInferencer
+
+    runtime_info = {}
+    checkpoint = dict(state_dict={}, meta={}, message_hub=dict(runtime_info=runtime_info))
+    saved = checkpoint['meta'] if place == 'meta' else runtime_info
+    saved['cfg'] = f'open({str(marker)!r}, "w").write("executed")'
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='Cannot find the config in the checkpoint'):
+        DetInferencer(weights=str(tmp_path / 'x.pth'), device='cpu')
+
+
 def test_looking_for_the_newest_checkpoint_runs_no_code(tmp_path, marker):
     file, _ = write_payload('zip.pth', tmp_path, marker)
     shutil.copy(file, tmp_path / 'epoch_1.pth')

@@ -20,6 +20,7 @@ NUMPY = {
     'BOOL': np.bool_,
     'UINT8': np.uint8,
     'INT8': np.int8,
+    'FP8': onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.FLOAT8E4M3FN),
 }
 LAYERS = dict(
     Constant='CONSTANT',
@@ -124,7 +125,7 @@ def _build_error(trt, network, options):
     model = network._state['model']
     half = any(each.data_type == onnx.TensorProto.FLOAT16 for each in model.graph.initializer)
     quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)
-    if typed and on & {'FP16', 'INT8', 'OBEY_PRECISION_CONSTRAINTS'}:
+    if typed and on & {'FP16', 'BF16', 'INT8', 'FP8', 'OBEY_PRECISION_CONSTRAINTS'}:
         return 'Error Code 4: API Usage Error (a strongly typed network takes no precision flags)'
     if not typed and (half and 'FP16' not in on or quantized and 'INT8' not in on):
         return (

@@ -31,7 +31,7 @@ def export_model(
 ) -> Exported:
     """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
 
-    INT8 is not for here: it needs the file of single precision.
+    INT8 and FP8 are not for here: they need the file of single precision.
     """
     fused = fuse(model)
     if settings.backend == 'onnxruntime' and settings.precision == 'fp32':

@@ -122,3 +122,14 @@ def subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
             if attribute.HasField('g'):
                 yield attribute.g
                 yield from subgraphs(attribute.g)
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Removes, in place, stored tensors that nothing takes any more."""
+    used = {
+        name for each in [graph, *subgraphs(graph)] for node in each.node for name in node.input
+    }
+    used |= {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

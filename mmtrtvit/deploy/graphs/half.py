@@ -7,7 +7,7 @@ neither their sums nor their small differences.
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .graph import Graph, subgraphs
+from .graph import Graph, drop_unused, subgraphs
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 LARGEST = 65504.0  # the largest number of half precision
@@ -58,7 +58,7 @@ def sum_in_float(model: onnx.ModelProto) -> None:
         nodes += [node, _cast(node.output[0], output, HALF, f'{node.name}/Cast_1')]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
 
 
 def half_tensors(model: onnx.ModelProto) -> dict[str, str]:
@@ -90,17 +90,6 @@ def without_half(model: onnx.ModelProto) -> None:
 
 def _cast(source: str, target: str, kind: int, name: str) -> onnx.NodeProto:
     return helper.make_node('Cast', [source], [target], name=name, to=kind)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Removes stored tensors that nothing takes any more."""
-    used = {
-        name for each in [graph, *subgraphs(graph)] for node in each.node for name in node.input
-    }
-    used |= {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _widen(tensor: TensorProto) -> None:

@@ -1,9 +1,9 @@
-"""Quantization to INT8: QuantizeLinear and DequantizeLinear, by ONNX Runtime's quantizer.
+"""Quantization to INT8 or FP8: QuantizeLinear and DequantizeLinear, ranges by ONNX Runtime.
 
 Only layers with stored weights are quantized: convolutions and linear layers of the backbone, the
-neck and the heads. Their inputs get one range for a tensor, their weights one for each channel, all
-symmetric, as TensorRT requires. The rest of the graph does not change, so post-processing stays as
-exact as it was.
+neck and the heads. Their inputs get one range for a tensor, their weights one for each channel in
+INT8, all symmetric, as TensorRT requires. The rest of the graph does not change, so post-processing
+stays as exact as it was.
 """
 
 import tempfile
@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
-from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
     CalibrationDataReader,
@@ -26,13 +25,12 @@ from onnxruntime.quantization.calibrate import (
     PercentileCalibrater,
     TensorsData,
 )
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from ...errors import UserError, did_you_mean
 from ...files import whole_file
 from ..settings import ENTROPY, MINMAX, PERCENTILE, Calibration
-from .graph import load_onnx
+from .formats import INT8, NumberFormat
+from .graph import drop_unused, load_onnx
 from .slim import add_metadata
 
 OPERATORS = 'Conv', 'Gemm', 'MatMul'
@@ -48,7 +46,7 @@ Batch = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LayerError:
-    """What INT8 does to a layer alone.
+    """What eight bits do to a layer alone.
 
     Attributes:
         layer: Name of its node.
@@ -88,8 +86,9 @@ def quantize(
     calibration: Calibration,
     exclude_worst: int = 0,
     float_weights: bool = False,
+    kind: NumberFormat = INT8,
 ) -> Quantization:
-    """Writes an INT8 copy of a float32 graph; the file appears when it is whole.
+    """Writes a copy of a float32 graph in eight bits; the file appears when it is whole.
 
     One batch after the other goes through the graph, so memory does not grow with their number.
 
@@ -101,7 +100,9 @@ def quantize(
         calibration: Method, and the layers to leave out by parts of their names.
         exclude_worst: How many layers to leave out besides, the noisiest by :func:`sensitivity`.
         float_weights: Store weights as float32, followed by QuantizeLinear and DequantizeLinear, as
-            TensorRT before 10 needs them. Otherwise they are int8 and take a quarter of the space.
+            TensorRT before 10 needs them. Otherwise they are of eight bits and take a quarter of
+            the space.
+        kind: The format of eight bits.
 
     Raises:
         UserError: If the graph has no layer to quantize or is not float32, a batch does not fit it,
@@ -111,14 +112,15 @@ def quantize(
     model = _read(source)
     layers = quantizable_layers(model)
     chosen = _without(layers, calibration.exclude, source)
+    chosen = _taken(model, chosen, kind, source)
     with tempfile.TemporaryDirectory() as folder, whole_file(target) as part:
         ranges, kept, count = _ranges(model, chosen, batches, calibration.method, Path(folder))
         if exclude_worst:
-            quantized = _quantized(model, chosen, ranges, Path(folder), float_weights=False)
+            quantized = _quantized(model, chosen, ranges, kind, float_weights=False)
             errors = _layer_errors(model, quantized, chosen, kept)
             worst = {error.layer for error in errors[:exclude_worst]}
             chosen = [node for node in chosen if node.name not in worst]
-        quantized = _quantized(model, chosen, ranges, Path(folder), float_weights)
+        quantized = _quantized(model, chosen, ranges, kind, float_weights)
         add_metadata(quantized, {each.key: each.value for each in model.metadata_props})
         onnx.save(quantized, part)
     names = tuple(node.name for node in chosen)
@@ -127,14 +129,18 @@ def quantize(
 
 
 def sensitivity(
-    source: str | Path, batches: Iterable[Batch], calibration: Calibration
+    source: str | Path,
+    batches: Iterable[Batch],
+    calibration: Calibration,
+    kind: NumberFormat = INT8,
 ) -> list[LayerError]:
-    """Measures how much noise INT8 adds to each layer's output, if its input has none.
+    """Measures how much noise eight bits add to each layer's output, if its input has none.
 
     Args:
         source: The float32 graph.
         batches: Inputs of the graph; all show the ranges, the first 8 the noise.
         calibration: As for :func:`quantize`.
+        kind: The format of eight bits.
 
     Returns:
         One row per layer, the noisiest first.
@@ -144,9 +150,10 @@ def sensitivity(
     """
     model = _read(source)
     chosen = _without(quantizable_layers(model), calibration.exclude, source)
+    chosen = _taken(model, chosen, kind, source)
     with tempfile.TemporaryDirectory() as folder:
         ranges, kept, _ = _ranges(model, chosen, batches, calibration.method, Path(folder))
-        quantized = _quantized(model, chosen, ranges, Path(folder), float_weights=False)
+        quantized = _quantized(model, chosen, ranges, kind, float_weights=False)
     return _layer_errors(model, quantized, chosen, kept)
 
 
@@ -199,6 +206,22 @@ def _without(
     return chosen
 
 
+def _taken(
+    model: onnx.ModelProto,
+    layers: Sequence[onnx.NodeProto],
+    kind: NumberFormat,
+    source: str | Path,
+) -> list[onnx.NodeProto]:
+    """Those of the layers that the format is good for."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    chosen = [node for node in layers if kind.takes(node, shapes[node.input[1]])]
+    if not chosen:
+        raise UserError(
+            f'{source} has no layer that TensorRT would compute in {kind.precision}: take int8.'
+        )
+    return chosen
+
+
 def _ranges(
     model: onnx.ModelProto,
     layers: Sequence[onnx.NodeProto],
@@ -239,7 +262,7 @@ def _ranges(
         with _named(f'calibration batch {count}'):
             calibrater.collect_data(_OneBatch(feeds))
     if not count:
-        raise UserError('there is no image to calibrate INT8 with.')
+        raise UserError('there is no image to calibrate with.')
     ranges = calibrater.compute_data()
     for name, data in ranges.items():
         if not np.isfinite(data.range_value).all():
@@ -272,55 +295,124 @@ def _quantized(
     model: onnx.ModelProto,
     layers: Sequence[onnx.NodeProto],
     ranges: TensorsData,
-    folder: Path,
+    kind: NumberFormat,
     float_weights: bool,
 ) -> onnx.ModelProto:
-    path = folder / 'model.onnx'
-    onnx.save(model, path)
-    quantizer = QDQQuantizer(
-        load_model_with_shape_infer(path),
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=ranges,
-        nodes_to_quantize=[node.name for node in layers],
-        nodes_to_exclude=[],
-        op_types_to_quantize=list(OPERATORS),
-        extra_options=dict(
-            ActivationSymmetric=True,
-            WeightSymmetric=True,
-            QuantizeBias=False,
-            AddQDQPairToWeight=float_weights,
-            DedicatedQDQPair=float_weights,
-            OpTypesToExcludeOutputQuantization=list(OPERATORS),
-        ),
-    )
-    quantizer.quantize_model()
-    quantized = quantizer.model.model
-    del quantized.graph.value_info[:]
-    _restore_other_inputs(quantized.graph, {node.name for node in layers})
-    quantizer.model.topological_sort()  # the pairs were put behind the layers that they feed
-    return quantized
+    """A copy with QuantizeLinear and DequantizeLinear in front of the layers, and nowhere else."""
+    chosen = {node.name for node in layers}
+    copy = _of_opset(model, kind)
+    graph = copy.graph
+    del graph.value_info[:]
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    pairs = _Pairs(graph, kind)
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.name in chosen:
+            source, weight = node.input[:2]
+            # TensorRT 8.6 wants a pair for each layer, later releases merge them.
+            end = f'/{node.name}' if float_weights else ''
+            least, most = ranges[source].range_value
+            node.input[0] = pairs.of_tensor(source, max(abs(least), abs(most)), nodes, end)
+            node.input[1] = pairs.of_weight(node, stored[weight], nodes, float_weights)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    drop_unused(graph)
+    return copy
 
 
-def _restore_other_inputs(graph: onnx.GraphProto, layers: set[str]) -> None:
-    """Gives float tensors back to nodes that take the same tensors as quantized layers.
+def _of_opset(model: onnx.ModelProto, kind: NumberFormat) -> onnx.ModelProto:
+    """A copy of the opset that has the format, or of its own if that is later."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if next(each.version for each in model.opset_import if not each.domain) < kind.opset:
+        copy = onnx.version_converter.convert_version(copy, kind.opset)
+    copy.ir_version = max(copy.ir_version, kind.ir_version)
+    return copy
 
-    ONNX Runtime sends rounded values to all of them: to residual sums and to post-processing.
+
+class _Pairs:
+    """Writes QuantizeLinear and DequantizeLinear of a graph, each only once.
+
+    Args:
+        graph: Gets scales and weights.
+        kind: What to quantize to.
     """
-    origins = {}
-    quantized_from = {
-        node.output[0]: node.input[0] for node in graph.node if node.op_type == 'QuantizeLinear'
-    }
-    for node in graph.node:
-        if node.op_type == 'DequantizeLinear':
-            origins[node.output[0]] = quantized_from.get(node.input[0])
-    for node in graph.node:
-        if node.name not in layers:
-            for index, name in enumerate(node.input):
-                if origins.get(name):
-                    node.input[index] = origins[name]
+
+    def __init__(self, graph: onnx.GraphProto, kind: NumberFormat) -> None:
+        self._stored = graph.initializer
+        self._kind = kind
+        self._done: set[str] = set()
+
+    def of_tensor(self, source: str, largest: float, nodes: list[onnx.NodeProto], end: str) -> str:
+        """Returns the name of the rounded tensor; what rounds it goes to ``nodes``."""
+        name = source + end
+        if name not in self._done:
+            scale = self._scale(name, np.array(largest, np.float32))
+            self._add('QuantizeLinear', source, name, scale, nodes)
+            self._add('DequantizeLinear', f'{name}_QuantizeLinear_Output', name, scale, nodes)
+        return f'{name}_DequantizeLinear_Output'
+
+    def of_weight(
+        self,
+        layer: onnx.NodeProto,
+        weight: TensorProto,
+        nodes: list[onnx.NodeProto],
+        stays_float: bool,
+    ) -> str:
+        """Returns the name of a layer's rounded weights; what makes them goes to ``nodes``."""
+        name = weight.name
+        if name not in self._done:
+            values = numpy_helper.to_array(weight)
+            axis = _output_axis(layer) if self._kind.per_channel else None
+            others = tuple(each for each in range(values.ndim) if each != axis)
+            scale = self._scale(name, np.abs(values).max(axis=others, keepdims=True), axis)
+            if stays_float:
+                self._add('QuantizeLinear', name, name, scale, nodes)
+                source = f'{name}_QuantizeLinear_Output'
+            else:
+                source = f'{name}_quantized'
+                rounded = self._kind.round(values / scale.values)
+                self._stored.append(self._kind.tensor(source, rounded))
+            self._add('DequantizeLinear', source, name, scale, nodes)
+        return f'{name}_DequantizeLinear_Output'
+
+    def _scale(self, name: str, largest: np.ndarray, axis: int | None = None) -> '_Scale':
+        """Stores the scale and the zero point of a tensor, for each place along an axis."""
+        self._done.add(name)
+        values = np.asarray(largest / np.float32(self._kind.largest), np.float32)
+        values = np.where(values > 0, values, np.float32(1))  # of nothing but zeros
+        shape = () if axis is None else (-1,)
+        scale = _Scale(values, (f'{name}_scale', f'{name}_zero_point'), axis)
+        zeros = np.zeros_like(values, np.int8).reshape(shape)
+        self._stored.append(numpy_helper.from_array(values.reshape(shape), scale.names[0]))
+        self._stored.append(self._kind.tensor(scale.names[1], zeros))
+        return scale
+
+    def _add(
+        self, op: str, source: str, name: str, scale: '_Scale', nodes: list[onnx.NodeProto]
+    ) -> None:
+        along = {} if scale.axis is None else dict(axis=scale.axis)
+        output = f'{name}_{op}_Output'
+        nodes.append(
+            helper.make_node(op, [source, *scale.names], [output], f'{name}_{op}', **along)
+        )
+
+
+class _Scale(NamedTuple):
+    """The scale of a tensor: its values, the names of it and of the zero point, and its axis."""
+
+    values: np.ndarray
+    names: tuple[str, str]
+    axis: int | None
+
+
+def _output_axis(layer: onnx.NodeProto) -> int:
+    """The axis of a layer's weights that its output channels lie along."""
+    if layer.op_type == 'Conv':
+        return 0
+    transposed = any(each.name == 'transB' and each.i for each in layer.attribute)
+    return 0 if transposed else 1
 
 
 def _layer_errors(

@@ -91,15 +91,20 @@ FIRST_OUTPUT_ONLY = 'BatchNormalization', 'LayerNormalization', 'MaxPool'
 
 INT32 = np.iinfo(np.int32)
 
-TYPES = (
-    TensorProto.FLOAT,
-    TensorProto.FLOAT16,
-    TensorProto.INT32,
-    TensorProto.INT64,
-    TensorProto.BOOL,
-    TensorProto.INT8,
-    TensorProto.UINT8,
-)
+# Types of tensors by the first release that is known to take them.
+TYPES = {
+    TensorProto.FLOAT: (8, 6),
+    TensorProto.FLOAT16: (8, 6),
+    TensorProto.INT32: (8, 6),
+    TensorProto.INT64: (8, 6),
+    TensorProto.BOOL: (8, 6),
+    TensorProto.INT8: (8, 6),
+    TensorProto.UINT8: (8, 6),
+    TensorProto.BFLOAT16: (9, 0),
+    TensorProto.FLOAT8E4M3FN: (10, 0),
+}
+NEVER = (99, 0)
+QUANTIZED = {TensorProto.INT8: 'int8', TensorProto.FLOAT8E4M3FN: 'float8e4m3fn'}
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[BrokenRule]:
     for name in graph.tensors.keys() & (graph.used | made.keys()):
         kind = graph.type(name)
         where = made.get(name, (name, 'tensor'))
-        if kind and kind not in TYPES and not (kind == TensorProto.BFLOAT16 and release >= (9, 0)):
+        if kind and release < TYPES.get(kind, NEVER):
             yield BrokenRule(*where, f'{name} is of type {_type_name(kind)}', 'Cast to float32.')
     for name, tensor in graph.initializers.items():
         if tensor.data_type == TensorProto.INT64 and release < (9, 0):
@@ -226,15 +231,15 @@ def _check_tensors(graph: Graph, release: Release) -> Iterator[BrokenRule]:
     for node in graph.nodes:
         for name in node.input:
             kind = graph.type(name)
-            if kind == TensorProto.INT8 and node.op_type not in (
+            if kind in QUANTIZED and node.op_type not in (
                 'QuantizeLinear',
                 'DequantizeLinear',
             ):
                 yield BrokenRule(
                     node.name,
                     node.op_type,
-                    f'{name} is of type int8',
-                    'Only QuantizeLinear and DequantizeLinear take int8.',
+                    f'{name} is of type {QUANTIZED[kind]}',
+                    f'Only QuantizeLinear and DequantizeLinear take {QUANTIZED[kind]}.',
                 )
             if kind == TensorProto.UINT8 and node.op_type not in ('Cast', 'Identity'):
                 yield BrokenRule(
@@ -362,8 +367,9 @@ def _roi_align(node: NodeProto, graph: Graph, release: Release) -> Iterator[tupl
 def _quantization(node: NodeProto, graph: Graph, release: Release) -> Iterator[tuple[str, str]]:
     quantized = node.output[0] if node.op_type == 'QuantizeLinear' else node.input[0]
     kind = graph.type(quantized)
-    if kind not in (0, TensorProto.INT8):
-        yield f'its integers are {_type_name(kind)}, expected int8', 'Do not quantize biases.'
+    if kind not in (0, *QUANTIZED):
+        expected = ' or '.join(QUANTIZED.values())
+        yield f'its integers are {_type_name(kind)}, expected {expected}', 'Do not quantize biases.'
     zero = graph.constant(node.input[2]) if _has(node, 2) else None
     if zero is not None and zero.any():
         yield 'its zero point is not 0', 'Quantize symmetrically.'

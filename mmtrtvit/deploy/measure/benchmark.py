@@ -9,7 +9,7 @@ from ...analysis.timing import threads as torch_threads
 from ...errors import UserError
 from ...runtime.sessions.base import Session
 from ...runtime.sessions.onnx import OnnxSession
-from ...runtime.sessions.opening import GRAPHS
+from ...runtime.sessions.opening import GRAPHS, no_timeout
 from ...runtime.sessions.tensorrt import TensorRTSession
 from ...tables import format_rows
 from ..verify.open import open_checkpoint, open_graph
@@ -42,6 +42,7 @@ def benchmark(
     warmup: int = 5,
     device: str = 'cpu',
     threads: int = 0,
+    timeout: float | None = None,
     layers: bool = False,
 ) -> BenchmarkResult:
     """Times models on noise, in turn.
@@ -55,12 +56,13 @@ def benchmark(
         warmup: Rounds before them.
         device: Where weights and ONNX files run; engines run on a GPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
+        timeout: Most seconds of a run; only ONNX files can be stopped.
         layers: Whether to measure the layers of graphs as well.
 
     Raises:
         UserError: If a model cannot be opened or does not take images of that size.
     """
-    sessions = {str(path): _open(path, config, device, threads) for path in models}
+    sessions = {str(path): _open(path, config, device, threads, timeout) for path in models}
     result = BenchmarkResult()
     for batch in batches:
         calls = {
@@ -73,7 +75,12 @@ def benchmark(
         inputs = random_inputs(session, batches[0], size=size)
         if isinstance(session, OnnxSession):
             result.layers[name] = onnx_layers(
-                name, inputs, rounds=PROFILED_ROUNDS, warmup=warmup, threads=threads
+                name,
+                inputs,
+                rounds=PROFILED_ROUNDS,
+                warmup=warmup,
+                threads=threads,
+                timeout=timeout,
             )
         elif isinstance(session, TensorRTSession):
             times = session.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
@@ -81,14 +88,22 @@ def benchmark(
     return result
 
 
-def _open(path: str | Path, config: str | Path | None, device: str, threads: int) -> Session:
+def _open(
+    path: str | Path,
+    config: str | Path | None,
+    device: str,
+    threads: int,
+    timeout: float | None,
+) -> Session:
     if Path(path).suffix in GRAPHS:
-        return open_graph(path, device, threads)
+        return open_graph(path, device, threads, timeout)
     if config is None:
         raise UserError(
             f'{path}: expected {", ".join(f"*{end}" for end in GRAPHS)}; weights '
             'need the --config of their model.'
         )
+    if timeout is not None:
+        raise no_timeout(path, 'PyTorch')
     return open_checkpoint(config, path, device)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.sessions.onnx import OnnxSession
 from ..graphs.nodes import module_of, nodes_of_layer
 
 POST_PROCESSING = 'post-processing'  # nodes of no module
@@ -94,6 +95,7 @@ def onnx_layers(
     rounds: int = 10,
     warmup: int = 2,
     threads: int = 0,
+    timeout: float | None = None,
 ) -> list[LayerTime]:
     """Layers of an ONNX file in ONNX Runtime on the CPU, by its own profiler.
 
@@ -103,21 +105,15 @@ def onnx_layers(
         rounds: Runs that count.
         warmup: Runs before them.
         threads: Threads of one operator; 0 for one per core.
+        timeout: Most seconds of a run; None for no limit.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder, 'profile'))
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=['CPUExecutionProvider']
+        session = OnnxSession(
+            path, threads=threads, timeout=timeout, profile=Path(folder, 'profile')
         )
         for _ in range(warmup + rounds):
-            session.run(None, dict(inputs))
-        events = json.loads(Path(session.end_profiling()).read_text())
+            session.run(inputs)
+        events = json.loads(session.end_profile().read_text())
     times: dict[str, list[float]] = {}
     for event in events:
         if event.get('cat') == 'Node' and event['name'].endswith('_kernel_time'):

@@ -1,4 +1,4 @@
-"""Calibration images: images of a data set as inputs of a graph, for the ranges of INT8."""
+"""Calibration images: images of a data set as inputs of a graph, for the ranges of INT8 and FP8."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -32,7 +32,7 @@ def training_images(config: Config, count: int) -> list[str]:
         files += [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
     if not files:
         raise UserError(
-            f'{config.filename}: its train_dataloader has no image to calibrate INT8 '
+            f'{config.filename}: its train_dataloader has no image to calibrate '
             'with. Name a config that has some: --calib-dataset-cfg CONFIG'
         )
     places = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)

@@ -266,6 +266,7 @@ def evaluate_graph(
     *,
     out: str | Path | None = None,
     show_dir: str | Path | None = None,
+    timeout: float | None = None,
 ) -> dict[str, float]:
     """Evaluates an exported file on the test data of a config; see :func:`~.runner.evaluate`.
 
@@ -274,9 +275,10 @@ def evaluate_graph(
         path: The ONNX file or the engine.
         out: Pickle file to write the predictions to.
         show_dir: Folder for images of the predictions.
+        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
 
     Raises:
-        UserError: If the config, the data or the file cannot be used.
+        UserError: If the config, the data or the file cannot be used, or a run takes longer.
     """
-    hook = DeployHook(open_graph(path))
+    hook = DeployHook(open_graph(path, timeout=timeout))
     return evaluate(config, None, out=out, show_dir=show_dir, hooks=[hook])

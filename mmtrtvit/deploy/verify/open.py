@@ -6,14 +6,19 @@ import torch
 
 from ...runtime.sessions.base import Session
 from ...runtime.sessions.onnx import has_cuda
-from ...runtime.sessions.opening import ENGINES, open_session
+from ...runtime.sessions.opening import open_session
 from ...runtime.sessions.tensorrt import TensorRTSession
 from ..settings import DeploySettings
 from .torch_memory import TorchMemory
 from .torch_session import TorchSession
 
 
-def open_graph(path: str | Path, device: str | None = None, threads: int = 0) -> Session:
+def open_graph(
+    path: str | Path,
+    device: str | None = None,
+    threads: int = 0,
+    timeout: float | None = None,
+) -> Session:
     """Opens an ONNX file or an engine, the latter with PyTorch's memory.
 
     Args:
@@ -21,15 +26,14 @@ def open_graph(path: str | Path, device: str | None = None, threads: int = 0) ->
         device: ``'cpu'`` or ``'cuda:0'``; default: the first GPU, or the CPU where there is none or
             ONNX Runtime has no CUDA. An engine runs on the first GPU where it says cpu.
         threads: Threads of one operator on the CPU; 0 for one per core.
+        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
 
     Raises:
         UserError: If the file or the device cannot be used.
     """
-    if Path(path).suffix in ENGINES and Path(path).is_file():
-        return open_engine(path, device)
     if device is None:
         device = 'cuda:0' if torch.cuda.is_available() and has_cuda() else 'cpu'
-    return open_session(path, device, threads)
+    return open_session(path, device, threads, timeout, engines=open_engine)
 
 
 def open_engine(

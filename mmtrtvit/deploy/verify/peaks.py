@@ -74,16 +74,22 @@ class Peaks:
         return sorted(self.layers, key=lambda peak: -peak.value)[:count]
 
 
-def half_peaks(path: str | Path, batches: Iterable[Arrays], device: str = 'cpu') -> Peaks:
+def half_peaks(
+    path: str | Path,
+    batches: Iterable[Arrays],
+    device: str = 'cpu',
+    timeout: float | None = None,
+) -> Peaks:
     """Runs a file of half precision in single precision, and looks at all that would be half.
 
     Args:
         path: The ONNX file.
         batches: Inputs of the graph, one image each.
         device: Where to run.
+        timeout: Most seconds of a run.
 
     Raises:
-        UserError: If the file cannot be run, or does not take the inputs.
+        UserError: If the file cannot be run, does not take the inputs, or takes longer.
     """
     model = load_onnx(path)
     tensors = half_tensors(model)
@@ -92,7 +98,7 @@ def half_peaks(path: str | Path, batches: Iterable[Arrays], device: str = 'cpu')
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, 'peaks.onnx')
         onnx.save(model, copy)
-        session = OnnxSession(copy, device)
+        session = OnnxSession(copy, device, timeout=timeout)
     values: np.ndarray = np.zeros(len(names))
     images = 0
     for batch in batches:

@@ -45,7 +45,12 @@ SPARE = 0.05
 
 
 def compare_steps(
-    predictor: Predictor, path: str | Path, *, images: Sequence[np.ndarray], device: str = 'cpu'
+    predictor: Predictor,
+    path: str | Path,
+    *,
+    images: Sequence[np.ndarray],
+    device: str = 'cpu',
+    timeout: float | None = None,
 ) -> list[Difference]:
     """Compares the steps of an exported file with those of the model.
 
@@ -54,20 +59,21 @@ def compare_steps(
         path: The ONNX file.
         images: Images as OpenCV reads them.
         device: Where the file runs.
+        timeout: Most seconds of a run of it.
 
     Returns:
         A difference for each step. Of a detector NMS and all behind it are run on the best
         :data:`CANDIDATES` pairs of box and class, whatever the score threshold.
 
     Raises:
-        UserError: If the file does not show its steps.
+        UserError: If the file does not show its steps, or a run takes longer.
     """
     with tempfile.TemporaryDirectory() as folder:
         graph = load_onnx(path)
         show(graph)
         copy = Path(folder, 'steps.onnx')
         onnx.save(graph, copy)
-        session = OnnxSession(copy, device)
+        session = OnnxSession(copy, device, timeout=timeout)
     model = predictor.model
     parts: list[Part] = []
     for image in images:

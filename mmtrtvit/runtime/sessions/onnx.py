@@ -23,6 +23,8 @@ class OnnxSession:
         device: ``'cpu'``, or ``'cuda:0'`` with onnxruntime-gpu.
         threads: Threads of one operator; 0 for one per core.
         timeout: Most seconds of a run, which is stopped between two operators; None for no limit.
+        profile: Beginning of the path of a file for the times of all operators, see
+            :meth:`end_profile`; None to measure none.
 
     Raises:
         UserError: If ONNX Runtime or the device is not there, or the file cannot be run.
@@ -36,6 +38,8 @@ class OnnxSession:
         device: str = 'cpu',
         threads: int = 0,
         timeout: float | None = None,
+        *,
+        profile: str | Path | None = None,
     ) -> None:
         try:
             import onnxruntime
@@ -56,6 +60,8 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime has one class for each kind
@@ -99,6 +105,10 @@ class OnnxSession:
         finally:
             timer.cancel()
         return dict(zip((each.name for each in self.outputs), values))
+
+    def end_profile(self) -> Path:
+        """Returns the file with the times of all operators of all runs, in Chrome's format."""
+        return Path(self._session.end_profiling())
 
 
 def has_cuda() -> bool:

@@ -1,5 +1,6 @@
 """Opening of a graph by the suffix of its file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UserError
@@ -10,11 +11,34 @@ ENGINES = '.engine', '.plan', '.trt'
 GRAPHS = '.onnx', *ENGINES
 
 
+def no_timeout(path: str | Path, runner: str) -> UserError:
+    """What to tell where a timeout is asked for and nothing can keep it."""
+    return UserError(f'{path}: {runner} cannot stop a run. Leave the timeout out.')
+
+
+def open_engine(path: Path, device: str | None = None) -> Session:
+    """Opens a TensorRT engine with cuda-python's memory.
+
+    Args:
+        path: The file.
+        device: ``'cuda:0'``, ...; default: the first GPU.
+
+    Raises:
+        UserError: If it cannot be loaded.
+    """
+    from .cuda_memory import CudaMemory
+    from .tensorrt import TensorRTSession
+
+    return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
+
+
 def open_session(
     path: str | Path,
     device: str | None = None,
     threads: int = 0,
     timeout: float | None = None,
+    *,
+    engines: Callable[[Path, str | None], Session] = open_engine,
 ) -> Session:
     """Loads a graph by the suffix of its file.
 
@@ -24,6 +48,7 @@ def open_session(
             engines, which run on no CPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
         timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
+        engines: Opens an engine on a device, as :func:`open_engine` does.
 
     Raises:
         UserError: If it cannot be loaded.
@@ -35,11 +60,8 @@ def open_session(
         )
     if path.suffix in ENGINES:
         if timeout is not None:
-            raise UserError(f'{path}: TensorRT cannot stop a run. Leave the timeout out.')
-        from .cuda_memory import CudaMemory
-        from .tensorrt import TensorRTSession
-
-        return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
+            raise no_timeout(path, 'TensorRT')
+        return engines(path, device)
     if path.suffix != '.onnx':
         raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
     return OnnxSession(path, device or 'cpu', threads, timeout)

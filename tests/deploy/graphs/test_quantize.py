@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from mmtrtvit.deploy.graphs.formats import FP8
 from mmtrtvit.deploy.graphs.quantize import quantizable_layers, quantize, sensitivity
 from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.deploy.settings import Calibration
@@ -102,6 +103,55 @@ def test_weights_may_stay_float_for_older_releases(source, images, tmp_path):
     np.testing.assert_allclose(
         run(result.path, batch)[0], run(other.path, batch)[0], rtol=0, atol=1e-3
     )
+
+
+@pytest.fixture(scope='module')
+def fp8(source, images, tmp_path_factory):
+    target = tmp_path_factory.mktemp('fp8') / 'end2end.onnx'
+    calibration = Calibration(exclude=['conv_seg'])
+    return quantize(source, target, batches=batches(images), calibration=calibration, kind=FP8)
+
+
+def test_a_graph_in_fp8(fp8, source, images):
+    graph = onnx.load(fp8.path)
+    onnx.checker.check_model(graph, full_check=True)
+    assert check_graph(graph, '10') == check_graph(graph, '11') == []
+    assert any('opset is 19' in problem.message for problem in check_graph(graph, '8.6'))
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    makers = {node.output[0]: node for node in graph.graph.node}
+    before = stored(onnx.load(source).graph)
+    for node in graph.graph.node:
+        if node.name not in fp8.layers:
+            assert not any('DequantizeLinear' in name for name in node.input)
+            continue
+        for name in node.input[:2]:
+            assert makers[name].op_type == 'DequantizeLinear'
+        rounded, scale, _ = makers[node.input[1]].input
+        assert tensors[rounded].data_type == TensorProto.FLOAT8E4M3FN
+        weight = before[rounded.removesuffix('_quantized')]
+        assert tuple(tensors[scale].dims) == () and onnx.numpy_helper.to_array(
+            tensors[scale]
+        ) == pytest.approx(np.abs(weight).max() / 448)
+    assert fp8.layers and fp8.left_out and any('conv_seg' in name for name in fp8.left_out)
+    assert fp8.path.stat().st_size < 0.5 * source.stat().st_size
+
+
+def test_fp8_stays_near_single_precision(fp8, source, images):
+    (batch,) = batches(images, 1)
+    error = relative_error(run(fp8.path, batch)[0], run(source, batch)[0])
+    assert 1e-4 < error < 0.15
+
+
+def test_no_layer_for_fp8(source, images, tmp_path, graph):
+    narrow = graph(tmp_path / 'narrow.onnx')
+    with pytest.raises(UserError, match='no layer that TensorRT would compute in fp8: take int8'):
+        quantize(
+            narrow,
+            tmp_path / 'out.onnx',
+            batches=batches(images),
+            calibration=Calibration(),
+            kind=FP8,
+        )
 
 
 def test_scores_stay_near(pair, images):

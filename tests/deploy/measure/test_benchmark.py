@@ -5,11 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmtrtvit.deploy.backends.tensorrt.build import build_engine
 from mmtrtvit.deploy.measure.benchmark import benchmark, format_latencies, format_shares
+from mmtrtvit.deploy.measure.layer_times import onnx_layers
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.sessions.base import TimedOut
 
 TOOL = Path(__file__).parents[3] / 'tools/benchmark.py'
 
@@ -93,6 +96,26 @@ def test_the_tool_times_weights_as_well(models, small_models, monkeypatch, capsy
 def test_the_batch_is_more_than_the_engine_takes(models):
     with pytest.raises(UserError, match='but got input 3x3x32x48'):
         benchmark(models, size=(32, 48), batches=(3,), rounds=1)
+
+
+def test_a_graph_without_an_end_is_stopped(endless, monkeypatch, tmp_path):
+    path = endless(tmp_path / 'endless.onnx')
+    words = path, '--shape', '8x8', '--timeout', '0.2'
+    with pytest.raises(SystemExit, match='endless.onnx: a run took more than 0.2 seconds'):
+        run_tool(monkeypatch, *words)
+
+
+def test_layers_of_a_graph_without_an_end(endless, tmp_path):
+    inputs = dict(input=np.ones((1, 3, 8, 8), np.float32))
+    with pytest.raises(TimedOut, match='endless.onnx: a run took more than 0.2 seconds'):
+        onnx_layers(endless(tmp_path / 'endless.onnx'), inputs, timeout=0.2)
+
+
+def test_what_cannot_be_stopped_takes_no_timeout(models, tmp_path):
+    with pytest.raises(UserError, match='end2end.engine: TensorRT cannot stop a run'):
+        benchmark(models[1:], timeout=1)
+    with pytest.raises(UserError, match='x.pth: PyTorch cannot stop a run'):
+        benchmark([tmp_path / 'x.pth'], 'config.py', timeout=1)
 
 
 def test_weights_need_a_config(models, tmp_path):

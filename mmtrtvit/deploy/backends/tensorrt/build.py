@@ -31,6 +31,7 @@ from .options import (
     ShapeRange,
     check_dla,
     check_precision,
+    chosen_by_tensorrt,
     complete_profiles,
     read_graph,
     tool_command,
@@ -56,7 +57,7 @@ class EngineReport:
     Attributes:
         path: The engine.
         tensorrt: Version of TensorRT.
-        precision: ``'fp32'``, ``'tf32'``, ``'fp16'``, ``'int8'`` or ``'int8_fp16'``.
+        precision: One of :data:`~.options.PRECISIONS`.
         strongly_typed: Whether every layer has the type that the file says.
         profiles: Ranges of the inputs' shapes.
         megabytes: Size of the engine.
@@ -129,7 +130,10 @@ def build_engine(
     _set_weights(trt, config, options)
     _set_dla(trt, builder, config, options)
     _set_precision(trt, config, precision, graph, strongly_typed)
-    if not strongly_typed and config.flags & 1 << int(trt.BuilderFlag.FP16):
+    halves = [each for each in ('FP16', 'BF16') if hasattr(trt.BuilderFlag, each)]
+    if not strongly_typed and any(
+        config.flags & 1 << int(getattr(trt.BuilderFlag, each)) for each in halves
+    ):
         _hold_single_precision(trt, config, network, graph, notes)
     for profile in profiles:
         _add_profile(builder, config, profile)
@@ -188,7 +192,7 @@ def _is_strongly_typed(
     """Decides, or says why what was asked for cannot be."""
     possible = hasattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
     optional = hasattr(trt.BuilderFlag, 'FP16')
-    chosen_by_tensorrt = precision == INT8_FP16 or precision == 'fp16' and not graph.half
+    chosen = chosen_by_tensorrt(precision, graph.half)
     version = f'TensorRT {trt.__version__}'
     if options.strongly_typed and not possible:
         raise UserError(f'{version} has no strongly typed networks: leave strongly_typed out.')
@@ -199,14 +203,21 @@ def _is_strongly_typed(
             f'precision is {INT8_FP16}, but a strongly typed network has only the half layers that '
             'the file has: leave strongly_typed out, or take precision int8.'
         )
-    if chosen_by_tensorrt and (options.strongly_typed or not optional):
+    if precision == 'fp8' and (options.strongly_typed is False or not possible):
         raise UserError(
-            f'precision is fp16, but {graph.path} has single precision, and a strongly typed '
-            f'network of {version} is what the file is: export it with '
+            f'precision is fp8, which only strongly typed networks compute, from TensorRT 10 on: '
+            f'take {"int8" if not possible else "no --no-strongly-typed"}.'
+        )
+    if precision == 'bf16' and optional and not hasattr(trt.BuilderFlag, 'BF16'):
+        raise UserError(f'{version} has no BF16: take fp16.')
+    if chosen and (options.strongly_typed or not optional):
+        raise UserError(
+            f'precision is {precision}, but {graph.path} has single precision, and a strongly '
+            f'typed network of {version} is what the file is: export it with '
             'backend_config.common_config.fp16_mode=True.'
         )
     if options.strongly_typed is None:
-        return possible and not chosen_by_tensorrt
+        return possible and not chosen
     return options.strongly_typed
 
 
@@ -310,6 +321,8 @@ def _set_precision(
         config.set_flag(trt.BuilderFlag.TF32)
     if strongly_typed:
         return
+    if precision == 'bf16':
+        config.set_flag(trt.BuilderFlag.BF16)
     if 'fp16' in precision or graph.half:
         config.set_flag(trt.BuilderFlag.FP16)
     if 'int8' in precision:

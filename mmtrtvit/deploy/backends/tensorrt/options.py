@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ...settings import DeploySettings
 
 INT8_FP16 = 'int8_fp16'  # INT8, and the rest in half precision where TensorRT finds that faster
-PRECISIONS = ('fp32', 'tf32', 'fp16', 'int8', INT8_FP16)
+PRECISIONS = ('fp32', 'tf32', 'fp16', 'bf16', 'int8', INT8_FP16, 'fp8')
+QUANTIZED = ('int8', 'fp8')  # files with QuantizeLinear
+ON_DLA = ('fp16', 'int8', INT8_FP16)
 HARDWARE = ('none', 'ampere_plus', 'same_compute_capability')
 LEVELS = range(6)
 WEIGHTS = FIXED, REFITTABLE, STRIPPED = 'fixed', 'refittable', 'stripped'
@@ -34,10 +36,10 @@ class EngineOptions:
     """How to build an engine.
 
     Attributes:
-        precision: ``'fp32'``, ``'tf32'``, ``'fp16'``, ``'int8'`` or ``'int8_fp16'``; None for what
-            the ONNX file has. INT8 needs a file with QuantizeLinear; FP16 one with half weights,
-            except that TensorRT up to 10 can choose half layers of a single precision file itself,
-            as it does for ``'int8_fp16'`` with the layers that are not INT8.
+        precision: One of :data:`PRECISIONS`; None for what the ONNX file has. INT8 and FP8 need a
+            file with QuantizeLinear; FP16 one with half weights, except that TensorRT up to 10 can
+            choose half layers of a single precision file itself, as it does for ``'int8_fp16'``
+            with the layers that are not INT8. BF16 is chosen in no other way (TensorRT 10).
         strongly_typed: Whether every layer has the type that the file says; None for yes wherever
             TensorRT and the file allow it.
         workspace: Most bytes of a layer's scratch memory; None for all of the GPU's.
@@ -121,7 +123,8 @@ class OnnxGraph:
         inputs: Shape of each input, None for an axis of any size.
         nodes: Name and op of each node.
         opset: Version of the standard ops.
-        precision: ``'int8'`` with QuantizeLinear, else ``'fp16'`` with half weights, or ``'fp32'``.
+        precision: ``'int8'`` or ``'fp8'`` with QuantizeLinear, else ``'fp16'`` with half weights,
+            or ``'fp32'``.
         half: Whether there are half weights.
     """
 
@@ -149,8 +152,10 @@ def read_graph(path: str | Path) -> OnnxGraph:
     model = load_onnx(path, weights=False)
     external_files(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
-    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    half = onnx.TensorProto.FLOAT16 in types
     quantized = any(node.op_type == 'QuantizeLinear' for node in model.graph.node)
+    eight = 'fp8' if onnx.TensorProto.FLOAT8E4M3FN in types else 'int8'
     return OnnxGraph(
         path,
         {
@@ -160,7 +165,7 @@ def read_graph(path: str | Path) -> OnnxGraph:
         },
         [(node.name, node.op_type) for node in model.graph.node],
         next(each.version for each in model.opset_import if each.domain in ('', 'ai.onnx')),
-        'int8' if quantized else 'fp16' if half else 'fp32',
+        eight if quantized else 'fp16' if half else 'fp32',
         half,
     )
 
@@ -176,10 +181,11 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
         UserError: If the file is of another precision.
     """
     asked = options.precision or graph.precision
-    if asked in ('int8', INT8_FP16) and graph.precision != 'int8':
+    needed = 'int8' if asked == INT8_FP16 else asked
+    if needed in QUANTIZED and graph.precision != needed:
         raise UserError(
-            f'precision is {asked}, but {graph.path} has no QuantizeLinear: export it '
-            'with backend_config.common_config.int8_mode=True.'
+            f'precision is {asked}, but {graph.path} has no QuantizeLinear of {needed}: export it '
+            f'with backend_config.common_config.{needed}_mode=True.'
         )
     if asked != graph.precision and graph.precision != 'fp32' and asked != INT8_FP16:
         raise UserError(
@@ -187,6 +193,16 @@ def check_precision(options: EngineOptions, graph: OnnxGraph) -> str:
             'export it anew, or leave the precision out.'
         )
     return asked
+
+
+def chosen_by_tensorrt(precision: str | None, half: bool) -> bool:
+    """Whether TensorRT up to 10 chooses the layers of a precision itself: the file has none.
+
+    Args:
+        precision: That of the engine.
+        half: Whether the file has half weights.
+    """
+    return precision in (INT8_FP16, 'bf16') or precision == 'fp16' and not half
 
 
 def check_dla(options: EngineOptions, precision: str, profiles: Sequence[Profile]) -> None:
@@ -197,7 +213,7 @@ def check_dla(options: EngineOptions, precision: str, profiles: Sequence[Profile
     """
     if options.dla_core is None:
         return
-    if precision in ('fp32', 'tf32'):
+    if precision not in ON_DLA:
         raise UserError(
             f'dla_core is {options.dla_core}, but a DLA has no {precision}: take fp16 or int8_fp16.'
         )
@@ -341,11 +357,10 @@ def trtexec_command(
     ]
     if options.precision == 'fp32':
         words.append('--noTF32')
-    chosen_by_tensorrt = options.precision == INT8_FP16 or options.precision == 'fp16' and not half
-    if chosen_by_tensorrt or options.strongly_typed is False:
+    if chosen_by_tensorrt(options.precision, half) or options.strongly_typed is False:
         words += [
             f'--{name}'
-            for name in ('fp16', 'int8')
+            for name in ('bf16', 'fp16', 'int8')
             if name in options.precision or name == 'fp16' and half
         ]
     else:

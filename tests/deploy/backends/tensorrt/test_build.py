@@ -82,6 +82,24 @@ def test_half_layers_of_a_single_precision_file_end_behind_the_heads(stand_in, p
     assert report.notes == ['Post-processing is held at single precision.']
 
 
+@pytest.mark.parametrize('version', VERSIONS[1:])
+def test_fp8_is_in_the_file(stand_in, graph, tmp_path, version):
+    stand_in(version)
+    path = graph(tmp_path / 'end2end.onnx', 'fp8')
+    report = build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=RANGE)])
+    plan = plan_of(report.path)
+    assert report.precision == 'fp8' and plan['typed'] and plan['flags'] == {'TF32'}
+
+
+@pytest.mark.parametrize('version', ['10.0.1', '10.16.1.11'])
+def test_bf16_is_chosen_by_tensorrt_in_front_of_post_processing(stand_in, paths, version):
+    stand_in(version)
+    report = build_engine(*paths, options=EngineOptions('bf16'), profiles=[dict(input=RANGE)])
+    plan = plan_of(paths[1])
+    assert plan['flags'] == {'BF16', 'TF32', 'OBEY_PRECISION_CONSTRAINTS'} and not plan['typed']
+    assert plan['held'] == ['/Sum', '/Add'] and report.precision == 'bf16'
+
+
 @pytest.mark.parametrize('version', VERSIONS)
 def test_what_is_not_int8_may_be_half(stand_in, graph, tmp_path, version):
     stand_in(version)
@@ -220,6 +238,14 @@ def test_a_dla_computes_what_it_can(stand_in, paths, version):
             'only the half layers that the file has',
         ),
         ('10.0.1', 'int8', dict(precision='fp16'), 'is a graph of int8'),
+        ('10.0.1', 'int8', dict(precision='fp8'), 'no QuantizeLinear of fp8: .*[.]fp8_mode=True'),
+        ('10.0.1', 'fp8', dict(precision='int8'), 'no QuantizeLinear of int8: .*[.]int8_mode=True'),
+        ('10.0.1', 'fp8', dict(strongly_typed=False), 'only strongly typed networks compute'),
+        ('8.6.1', 'fp8', {}, 'from TensorRT 10 on: take int8'),
+        ('8.6.1', 'fp32', dict(precision='bf16'), '8.6.1 has no BF16: take fp16'),
+        ('11.4.0.106', 'fp32', dict(precision='bf16'), 'precision is bf16, .*fp16_mode=True'),
+        ('10.0.1', 'int8', dict(precision='bf16'), 'is a graph of int8'),
+        ('10.0.1', 'fp32', dict(precision='bf16', dla_core=0), 'a DLA has no bf16'),
         ('10.0.1', 'fp16', dict(precision='fp32'), 'is a graph of fp16'),
         (
             '10.0.1',

@@ -1,0 +1,3 @@
+_base_ = 'tensorrt_fp32.py'
+
+backend_config = dict(common_config=dict(fp8_mode=True))
