@@ -16,8 +16,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from ..errors import UserError
-from ..runtime import Detections
+from ..errors import UserError, listed
 from ..runtime.batches import batches
 from ..runtime.drawing import draw
 from ..runtime.legend import Legend
@@ -29,7 +28,7 @@ from .mistakes import explaining
 from .parts import class_counts, leaf_datasets
 from .results import result_of
 
-SCOPES = 'mmdet', 'mmseg'
+SCOPES = 'mmdet', 'mmseg', 'mmpretrain'
 
 
 def load(
@@ -38,10 +37,10 @@ def load(
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> 'Predictor':
-    """Loads a detector or segmentor for prediction.
+    """Loads a detector, segmentor or classifier for prediction.
 
     Args:
-        config: Config file of MMDetection or MMSegmentation, or what was read from one.
+        config: Config file of one of :data:`SCOPES`, or what was read from one.
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
@@ -55,7 +54,7 @@ def load(
     if scope not in SCOPES:
         raise UserError(
             f'{config.filename} has default_scope={scope!r}; the scopes that can predict are '
-            f'{" and ".join(SCOPES)}.'
+            f'{listed(SCOPES)}.'
         )
     device = _usable_device(device)
     checkpoint = checkpoint_file(checkpoint)
@@ -83,7 +82,8 @@ class Predictor:
     """A model with what comes before and after it; :func:`load` makes one.
 
     Args:
-        model: A detector of MMDetection or a segmentor of MMSegmentation, in evaluation mode.
+        model: A detector of MMDetection, a segmentor of MMSegmentation or a classifier of
+            MMPretrain, in evaluation mode.
         loader: The first transform of its test pipeline, for a file or an array.
         transforms: The other ones.
         legend: Names and colours of its classes.
@@ -114,8 +114,8 @@ class Predictor:
                 that no prediction depends on the others.
 
         Returns:
-            ``DetDataSample`` with ``pred_instances``, or ``SegDataSample`` with ``pred_sem_seg``,
-            one per image, on the CPU.
+            One per image, on the CPU: a ``DetDataSample`` with ``pred_instances``, a
+            ``SegDataSample`` with ``pred_sem_seg``, or a ``DataSample`` with ``pred_score``.
 
         Raises:
             UserError: If a file cannot be read, or an image is too small for the model.
@@ -174,9 +174,7 @@ class Predictor:
         Returns:
             An image of the same shape, uint8, BGR.
         """
-        found = result_of(sample)
-        found = found.above(score_thr) if isinstance(found, Detections) else found
-        return draw(image, found, self.legend)
+        return draw(image, result_of(sample).above(score_thr), self.legend)
 
 
 def input_shape(data: Mapping[str, Any]) -> tuple[int, ...]:
@@ -210,8 +208,14 @@ def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
             f'{config.filename} has no test_dataloader whose pipeline starts with '
             'LoadImageFromFile, which says how to read and resize images.'
         )
-    steps[0]['type'] = 'InferencerLoader'  # of both hosts: a file or an array
-    return TRANSFORMS.build(steps[0]), Compose(steps[1:])
+    read = TRANSFORMS.build(steps[0])
+
+    def load_image(image: str | np.ndarray) -> dict[str, Any]:
+        if isinstance(image, str):
+            return read(dict(img_path=image))
+        return dict(img_path=None, img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+
+    return load_image, Compose(steps[1:])
 
 
 def _legend(config: Config, state: Mapping[str, Any]) -> Legend:
