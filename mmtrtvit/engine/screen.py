@@ -43,6 +43,8 @@ IDLE_PYTHON_WARNINGS = (
     'Detected call of `lr_scheduler.step()` before',
     'The given NumPy array is not writable',
     'Please consider using `MSDeformAttn`',
+    'Warning: The bbox is out of bounds',
+    'Warning: The polygon is out of bounds',
 )
 # What MMEngine and pycocotools print, by its first words; the metrics are in a line of their own.
 IDLE_PRINTS = (
