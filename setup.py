@@ -28,6 +28,8 @@ EXTRAS = {
         'regex',
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
     ],
+    # classifiers; beside OpenMMLab's own releases mmpretrain>=1.2 in its place
+    'pretrain': ['onedl-mmpretrain>=1.3.6', 'timm>=1.0.31'],
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
     # mmtrtvit.runtime; for a device without PyTorch see docs/runtime.md
     'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime>=1.20'],

@@ -23,6 +23,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from ..classification.stream import SeededSamples
 from ..tables import format_table
 from .hosts import without_lines
 
@@ -244,6 +245,7 @@ def _model(model: torch.nn.Module, config: Config) -> str:
 
 def _data(loader: Any) -> str:
     data = loader.dataset
+    data = data.dataset if isinstance(data, SeededSamples) else data
     classes = (getattr(data, 'metainfo', None) or {}).get('classes') or ()
     return f'{len(data)} images, {len(classes)} classes ({type(data).__name__})'
 
