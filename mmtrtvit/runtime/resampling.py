@@ -1,8 +1,8 @@
 """Pillow's resizing in NumPy, for models that were trained on images which Pillow made smaller.
 
 OpenCV has no counterpart: Pillow widens its filters when it shrinks an image, so that no pixel is
-left out. As in Pillow, rows come before columns and weights are whole numbers, so that the result
-is Pillow's to the bit.
+left out. Weights are whole numbers as in Pillow, and the axes come in the order of Pillow 13, so
+that the result is its to the bit. Older releases always resize rows first, which rounds otherwise.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,8 @@ def resample(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np
     Returns:
         ``(height, width, C)``, uint8.
     """
-    for axis in (1, 0):
+    fewer_rows, fewer_columns = (old - new for old, new in zip(image.shape, size))
+    for axis in (0, 1) if fewer_rows > 2 * max(fewer_columns, 0) else (1, 0):
         if image.shape[axis] != size[axis]:
             image = _along(image, axis, size[axis], interpolation)
     return image
