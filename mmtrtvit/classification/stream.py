@@ -35,6 +35,9 @@ class Position(int):
         place: In the stream.
     """
 
+    seed: int
+    place: int
+
     def __new__(cls, index: int, seed: int, place: int) -> 'Position':
         """Makes an integer with two more attributes."""
         self = super().__new__(cls, index)
