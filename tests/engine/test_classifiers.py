@@ -2,16 +2,19 @@
 
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope
 
 from mmtrtvit.datasets import make_shape_folders
 from mmtrtvit.engine import evaluate, infer, load, read_config, train
 from mmtrtvit.engine.hosts import import_host
+from mmtrtvit.engine.speed import FuseHook
 from mmtrtvit.errors import UserError
 from mmtrtvit.weights.checkpoints import read_weights
 
@@ -31,6 +34,18 @@ DETECTOR = f"""
 _base_ = '{ROOT}/configs/demo/retinanet_trtvit_b.py'
 model = dict(backbone=dict(arch={ARCH}), neck=dict(in_channels=[32, 64, 64]))
 """
+
+
+class Watch(Hook):
+    """Remembers the shapes of the images that reach the backbone."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def before_test(self, runner):
+        runner.model.backbone.register_forward_pre_hook(
+            lambda module, args: self.seen.append(args[0].shape)
+        )
 
 
 @pytest.fixture(scope='module')
@@ -78,12 +93,37 @@ def test_an_evaluation_at_two_resolutions(folder):
     larger = named('larger')
     larger.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=96))
     seen = []
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(
-        lambda module, args: seen.append(args[0].shape) if 'TRTViT' in type(module).__name__ else 0
-    )
-    evaluate(larger, 'run')
-    handle.remove()
+    evaluate(larger, 'run', hooks=[Watch(seen)])
     assert {tuple(shape[2:]) for shape in seen} == {(96, 96)}
+
+
+def test_a_fused_and_a_compiled_copy_predict_the_same(folder, monkeypatch):
+    compiled = []
+
+    def compile_eagerly(module, **options):
+        compiled.append((type(module).__name__, options))
+        module._compiled_call_impl = torch.compile(
+            module._call_impl, **{**options, 'backend': 'eager'}
+        )
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', compile_eagerly)
+    speed = {'default_hooks.speed.compile': ['backbone', 'head']}
+    plain, fused, faster = (
+        evaluate(named(name, **options), 'run', hooks=hooks, out=f'{name}.pkl')
+        for name, options, hooks in (
+            ('plain', {}, []),
+            ('fused', {}, [FuseHook()]),
+            ('compiled', speed, []),
+        )
+    )
+    assert plain == fused == faster
+    assert [kind for kind, _ in compiled] == ['TRTViT', 'LinearClsHead']
+    scores = [
+        torch.stack([each['pred_score'] for each in pickle.loads(Path(f'{name}.pkl').read_bytes())])
+        for name in ('plain', 'fused', 'compiled')
+    ]
+    assert torch.allclose(scores[0], scores[1], atol=1e-5)
+    assert torch.allclose(scores[0], scores[2], atol=1e-5)
 
 
 def test_what_is_seen_in_images(folder):
