@@ -35,7 +35,10 @@ MODULES = {
     ),
     'mmdet.datasets': ('mmtrtvit.annotations.by_name',),
     'mmdet.evaluation': ('mmtrtvit.annotations.metric_by_name',),
-    'mmpretrain.datasets': ('mmtrtvit.engine.loading_pretrain',),
+    'mmpretrain.datasets': (
+        'mmtrtvit.classification.readers',
+        'mmtrtvit.engine.loading_pretrain',
+    ),
     'mmcv.transforms.loading': ('mmtrtvit.engine.loading',),  # in place of MMCV's loader
 }
 

@@ -30,8 +30,9 @@ def read_image_labels(dataset: Any, data: DataSet, use: Use) -> None:
 
 def _samples(dataset: Any, root: Path) -> Iterator[tuple[str, str]]:
     if not dataset.ann_file:
-        for label, folder in enumerate(class_folders(root)):
-            yield from ((name, str(label)) for name in images_in(root, folder, dataset.extensions))
+        for number, folder in enumerate(class_folders(root)):
+            names = images_in(root, folder, dataset.extensions)
+            yield from ((name, str(number)) for name in names)
         return
     try:
         lines = Path(dataset.ann_file).read_text(encoding='utf-8').splitlines()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_dist_info, get_rank, sync_random_seed
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.utils import set_random_seed
@@ -34,6 +34,9 @@ class Position(int):
         seed: Of the stream.
         place: In the stream.
     """
+
+    seed: int
+    place: int
 
     def __new__(cls, index: int, seed: int, place: int) -> 'Position':
         """Makes an integer with two more attributes."""
@@ -233,6 +236,22 @@ class StreamHook(Hook):
     """Draws random numbers anew in each iteration, and refuses to go on in another stream."""
 
     priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuses checkpoints between two updates, which lack the gradients so far.
+
+        Raises:
+            UserError: If their interval is no multiple of the accumulated iterations.
+        """
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval % counts:
+                raise UserError(
+                    f'default_hooks.checkpoint.interval={hook.interval} is no multiple of '
+                    f'optim_wrapper.accumulative_counts={counts}: a checkpoint between two updates '
+                    f'would lack gradients. Set --cfg-options default_hooks.checkpoint.interval='
+                    f'{-(-hook.interval // counts) * counts}'
+                )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds the random numbers by the seed of the run, the iteration and the process."""

@@ -25,7 +25,7 @@ def folder_problems(config: Config, split: str) -> Iterator[str]:
         return
     for key, dataset in leaf_datasets(config, split):
         kind = _kind(dataset)
-        root = kind and _folder(dataset)
+        root = _folder(dataset) if kind else None
         if root is not None:
             yield from _problems(key, dataset, root, split, own=kind == 'CustomDataset')
 

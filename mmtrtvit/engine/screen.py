@@ -126,7 +126,7 @@ def shortened(line: str) -> str:
 
     Of a training those in ``SHOWN``, of an evaluation all but the times.
     """
-    head, *_ = re.split(r'\s{2,}', line, maxsplit=1)
+    head, *_ = re.split(r'(?<![\[\s])\s{2,}', line, maxsplit=1)  # but not those of [  10/1480]
     training = '(train)' in head
     pairs = re.findall(r'([\w/@.-]+): (\d+ days?, [\d:]+|\S+)', line[len(head) :])
     pairs = [

@@ -1,6 +1,7 @@
 """Trainings by a stream of samples that are killed and go on."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,27 +67,22 @@ def assert_same(one, other):
     assert len({*groups}) == 1
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_a_killed_training_goes_on_bit_for_bit(streamed, train_in_child, workers):
-    killed = streamed('killed', workers, kill_at=11)
-    if workers:
-        del killed.custom_hooks[-1]
-        train_until_killed = train  # the newest checkpoint of a training that is cut short
-        killed.train_cfg = dict(type='StreamLoop', max_iters=6)
-        train_until_killed(killed)
-    else:
-        assert train_in_child(killed) == -signal.SIGKILL
+def test_a_killed_training_goes_on_bit_for_bit(streamed, train_in_child):
+    assert train_in_child(streamed('killed', kill_at=11)) == -signal.SIGKILL
     assert [path.name for path in Path('killed').glob('*.pth')] == ['iter_6.pth']
-    train(streamed('killed', workers), resume='auto')
+    shutil.copytree('killed', 'workers')
+    train(streamed('killed'), resume='auto')
     whole = streamed('whole')
     train(whole)
     assert whole.train_dataloader.dataset.type == 'SeededSamples'
     assert_same('killed/iter_24.pth', 'whole/iter_24.pth')
+    train(streamed('workers', workers=2), resume='auto')
+    assert_same('workers/iter_24.pth', 'whole/iter_24.pth')
 
 
 def test_what_would_change_the_stream_is_refused(streamed):
     config = streamed('run')
-    config.train_cfg.max_epochs = 1
+    config.train_cfg.max_epochs = 2
     train(config)
     other = streamed('run')
     other.train_dataloader.batch_size = 4
@@ -110,6 +106,13 @@ def test_a_loop_that_cannot_be(streamed, change, message):
     config.train_cfg = change.pop('loop', config.train_cfg)
     config.train_dataloader.update(change)
     with pytest.raises(UserError, match=message):
+        train(config)
+
+
+def test_a_checkpoint_between_two_updates_is_refused(streamed):
+    config = streamed('run')
+    config.default_hooks.checkpoint.interval = 5
+    with pytest.raises(UserError, match=r'interval=5 is no multiple .*_counts=2.*interval=6'):
         train(config)
 
 

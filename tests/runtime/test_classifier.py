@@ -7,6 +7,7 @@ import pytest
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Classification, Classifier
+from mmtrtvit.runtime.coco import CocoFile
 from mmtrtvit.runtime.drawing import draw
 from mmtrtvit.runtime.legend import Legend
 from mmtrtvit.runtime.pipeline import Pipeline
@@ -140,6 +141,20 @@ def test_results_in_files(mean, tmp_path, images):
     ]  # fmt: skip
     assert [each['name'] for each in written['categories']] == ['blue', 'green', 'red']
     assert (tmp_path / 'out/images/a.png').is_file()
+
+
+def test_five_classes_of_an_image_are_written(tmp_path):
+    scores = np.array([0.1, 0.3, 0.05, 0.2, 0.3, 0.03, 0.02], np.float32)
+    with CocoFile.open(tmp_path / 'predictions.json', Legend(tuple('abcdefg'))) as file:
+        for name in ('one.jpg', 'two.jpg'):
+            file.add(name, Classification(scores, (30, 40)))
+    content = json.loads((tmp_path / 'predictions.json').read_text())
+    assert [image['file_name'] for image in content['images']] == ['one.jpg', 'two.jpg']
+    assert (content['images'][0]['width'], content['images'][0]['height']) == (40, 30)
+    assert [each['category_id'] for each in content['annotations'][:5]] == [2, 5, 4, 1, 3]
+    assert {each['image_id'] for each in content['annotations'][:5]} == {1}
+    assert len(content['annotations']) == 10 and 'bbox' not in content['annotations'][0]
+    assert content['annotations'][0]['score'] == pytest.approx(0.3)
 
 
 def test_the_best_classes():
