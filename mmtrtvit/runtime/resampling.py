@@ -63,7 +63,7 @@ def _along(image: np.ndarray, axis: int, size: int, interpolation: str) -> np.nd
     last = image.shape[axis] - 1
     shape = [1, 1, 1]
     shape[axis] = size
-    total: np.ndarray | int = 1 << (BITS - 1)
+    total = np.int32(1 << (BITS - 1))
     for index, column in enumerate(weights.T):
         pixels = image.take(np.minimum(first + index, last), axis).astype(np.int32)
         total = total + pixels * column.reshape(shape)
