@@ -53,6 +53,20 @@ model = dict(
 _base_ = '{ROOT}/configs/demo/fpn_efficientvit_m4.py'
 model = dict(backbone=dict(arch='m0'), neck=dict(in_channels=[64, 128, 192]))
 """,
+    'classifier': f"""
+_base_ = '{ROOT}/configs/classification/demo_trtvit_a.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
+    head=dict(in_channels=64))
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=80, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs')]
+val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+""",
 }
 
 
@@ -147,9 +161,10 @@ def small_models(tmp_path_factory):
 
     Copy it before you write to it.
     """
-    from mmtrtvit.datasets import make_shapes
+    from mmtrtvit.datasets import make_shape_folders, make_shapes
 
     folder = tmp_path_factory.mktemp('small_models')
+    make_shape_folders(folder / 'data/shape_folders', 6, val=6)
     make_shapes(folder / 'data/shapes', 1, val=3, size=(64, 96))
     for name, text in SMALL_MODELS.items():
         (folder / f'{name}.py').write_text(text)
@@ -172,8 +187,9 @@ def write_checkpoint(config, path):
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build(config.model)
     for name, module in model.named_modules():
-        if name.endswith(('retina_cls', 'fc_cls', 'conv_seg', 'conv_logits')):
-            torch.nn.init.normal_(module.weight, std=0.05 if name.endswith('retina_cls') else 1)
+        if name.endswith(('retina_cls', 'fc_cls', 'conv_seg', 'conv_logits', 'head.fc')):
+            wide = name.endswith(('fc_cls', 'conv_seg', 'conv_logits'))
+            torch.nn.init.normal_(module.weight, std=1 if wide else 0.05)
             module.weight.data -= module.weight.data.mean(1, keepdim=True)
             torch.nn.init.zeros_(module.bias)
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):

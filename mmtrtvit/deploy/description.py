@@ -25,7 +25,8 @@ from ..weights.checkpoints import checkpoint_file
 from .settings import DeploySettings
 
 Description = dict[str, dict[str, Any]]
-PREPROCESSORS = 'DetDataPreprocessor', 'SegDataPreProcessor'
+PREPROCESSORS = 'DetDataPreprocessor', 'SegDataPreProcessor', 'ClsDataPreprocessor'
+PACKING = 'PackDetInputs', 'PackSegInputs', 'PackInputs'
 TOOLS = 'numpy', 'opencv-python', 'opencv-python-headless', 'onnx', 'onnxruntime', 'tensorrt'
 
 
@@ -56,8 +57,7 @@ def describe(
     """
     transforms = transforms_of(config)
     Pipeline(transforms, config.filename)  # refuses what it does not know
-    segments = 'decode_head' in config.model
-    component, params = _segmentation(config.model) if segments else _detection(config.model)
+    task, component, params = _postprocessing(config)
     tasks = [
         dict(
             type='Task',
@@ -97,7 +97,7 @@ def describe(
     return {
         'deploy.json': dict(
             version=__version__,
-            task='Segmentor' if segments else 'Detector',
+            task=task,
             models=[model],
             customs=[],
         ),
@@ -129,10 +129,10 @@ def transforms_of(config: Config) -> list[dict[str, Any]]:
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
     steps = [_plain(step) for step in dataset.get('pipeline') or ()]
     steps = [step for step in steps if 'Annotation' not in step['type']]
-    if not steps or steps[-1]['type'] not in ('PackDetInputs', 'PackSegInputs'):
+    if not steps or steps[-1]['type'] not in PACKING:
         raise UserError(
-            f'{config.filename} has no test_dataloader whose pipeline ends with '
-            'PackDetInputs or PackSegInputs.'
+            f'{config.filename} has no test_dataloader whose pipeline ends with one of: '
+            f'{", ".join(PACKING)}.'
         )
     *steps, pack = steps
     for step in steps:
@@ -164,7 +164,7 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
             f'{config.filename}: model.data_preprocessor is a {settings["type"]}, which the '
             f'runtime does not know. It knows: {", ".join(PREPROCESSORS)}.'
         )
-    swaps = settings.get('bgr_to_rgb', False) or settings.get('rgb_to_bgr', False)
+    swaps = any(settings.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb'))
     steps = [
         dict(
             type='Normalize',
@@ -173,7 +173,7 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
             to_rgb=swaps,
         )
     ]
-    if settings['type'] == 'DetDataPreprocessor':
+    if settings['type'] != 'SegDataPreProcessor':
         padding = dict(size_divisor=settings.get('pad_size_divisor', 1))
         value = settings.get('pad_value', 0)
     else:  # pads images of the training to `size`, but those of the test by `test_cfg` only
@@ -183,6 +183,17 @@ def _preprocessing(config: Config) -> list[dict[str, Any]]:
             padding['size'] = list(reversed(padding['size']))  # height, width
         value = settings.get('pad_val', 0)
     return [*steps, *([dict(type='Pad', **padding, pad_val=dict(img=value))] if padding else [])]
+
+
+def _postprocessing(config: Config) -> tuple[str, str, dict[str, Any]]:
+    """MMDeploy's task, and the component and the parameters of its post-processing."""
+    model = config.model
+    if config.default_scope == 'mmpretrain':
+        head = model['head']
+        return 'Classifier', 'LinearCls', dict(type=head['type'], num_classes=head['num_classes'])
+    if 'decode_head' in model:
+        return 'Segmentor', *_segmentation(model)
+    return 'Detector', *_detection(model)
 
 
 def _detection(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

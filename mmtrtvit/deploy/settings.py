@@ -72,7 +72,11 @@ IGNORED = {
     },
     'calib_config': {'create_calib', 'calib_file'},
 }
-TASKS = {'mmdet': ('ObjectDetection', 'InstanceSegmentation'), 'mmseg': ('Segmentation',)}
+TASKS = {
+    'mmdet': ('ObjectDetection', 'InstanceSegmentation'),
+    'mmseg': ('Segmentation',),
+    'mmpretrain': ('Classification',),
+}
 BACKENDS = ('onnxruntime', 'tensorrt')
 PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8', 'fp8')
 # Exporters of PyTorch and the opset that each writes.
@@ -167,7 +171,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
 
     Args:
         config: In MMDeploy's schema.
-        scope: ``default_scope`` of the model's config, mmdet or mmseg.
+        scope: ``default_scope`` of the model's config, one of :data:`TASKS`.
 
     Raises:
         UserError: If a key is unknown, a value is not allowed, or two contradict.

@@ -343,7 +343,7 @@ def read_deploy_config(
 
     Args:
         path: The file.
-        scope: ``default_scope`` of the model's config, mmdet or mmseg.
+        scope: ``default_scope`` of the model's config.
         options: Values by dotted key.
 
     Raises:

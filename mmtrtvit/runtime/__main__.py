@@ -15,12 +15,11 @@ from pathlib import Path
 from ..arguments import add_timeout, positive
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
-from .detector import Detector
+from . import KINDS
 from .model import Model
 from .options import add_run_options, run_options
 from .progress import counted
 from .run import run
-from .segmentor import Segmentor
 from .tiles import MERGES, Tiling
 from .work_dir import read_work_dir
 
@@ -98,8 +97,8 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 
 def open_model(args: argparse.Namespace) -> Model:
-    """Opens the detector or segmentor of a work dir, or its client for a Triton server."""
-    kind = {each.task: each for each in (Detector, Segmentor)}[read_work_dir(args.model_dir).task]
+    """Opens the model of a work dir, or its client for a Triton server."""
+    kind = KINDS[read_work_dir(args.model_dir).task]
     session = None
     if args.server:
         from .sessions.triton_server import TritonSession

@@ -1,7 +1,7 @@
 """``predictions.json``: results in COCO's format, of images, categories and annotations."""
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,7 +13,7 @@ from ..files import whole_file
 from ..signals import put_off
 from .legend import Legend
 from .masks import label_run_lengths, run_lengths
-from .results import Detections, LabelMap
+from .results import Classification, Detections, LabelMap, Result
 
 
 class CocoFile:
@@ -21,6 +21,7 @@ class CocoFile:
 
     Nothing stays in memory. The list ``annotations`` is what ``pycocotools.coco.COCO.loadRes``
     takes: boxes with scores, and masks if there are any, or one mask for each class of a label map.
+    Of a classifier it has the five most likely classes with their scores.
 
     Args:
         lines: Where to write.
@@ -83,7 +84,7 @@ class CocoFile:
     def add(
         self,
         name: str,
-        result: Detections | LabelMap,
+        result: Result,
         *,
         image_id: Hashable = None,
         **extra: Any,
@@ -101,14 +102,19 @@ class CocoFile:
         """
         height, width = result.size
         image_id = self._images + 1 if image_id is None else image_id
-        found = self._classes(result) if isinstance(result, LabelMap) else self._objects(result)
+        found = [*FOUND[type(result)](result)]
         annotations = [
-            dict(id=self._annotations + index, image_id=image_id, **annotation)
-            for index, annotation in enumerate(found, 1)
+            dict(
+                id=self._annotations + index,
+                image_id=image_id,
+                category_id=self._category(label),
+                **annotation,
+            )
+            for index, (label, annotation) in enumerate(found, 1)
         ]
-        labels = result.shares() if isinstance(result, LabelMap) else result.labels.tolist()
         image = dict(id=image_id, file_name=name, width=width, height=height, **extra)
-        self._write(categories=self._new(labels), images=[image], annotations=annotations)
+        categories = self._new(label for label, _ in found)
+        self._write(categories=categories, images=[image], annotations=annotations)
         self._images += 1
         self._annotations += len(annotations)
 
@@ -127,31 +133,6 @@ class CocoFile:
         self._labels.update(new)
         return [dict(id=self._category(label), name=self._legend.name(label)) for label in new]
 
-    def _objects(self, result: Detections) -> Iterator[dict[str, Any]]:
-        for index, (left, top, right, bottom) in enumerate(result.boxes.tolist()):
-            width, height = right - left, bottom - top
-            annotation = dict(
-                category_id=self._category(int(result.labels[index])),
-                bbox=[left, top, width, height],
-                area=width * height,
-                iscrowd=0,
-                score=float(result.scores[index]),
-            )
-            if result.has_masks:
-                mask = result.mask(index)
-                annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))
-            yield annotation
-
-    def _classes(self, result: LabelMap) -> Iterator[dict[str, Any]]:
-        codes, areas = label_run_lengths(result.labels), np.bincount(result.labels.ravel())
-        for label in result.shares():
-            yield dict(
-                category_id=self._category(label),
-                segmentation=codes[label],
-                area=int(areas[label]),
-                iscrowd=0,
-            )
-
     def _category(self, label: int) -> Hashable:
         if self._category_ids is None:
             return label + 1
@@ -161,6 +142,40 @@ class CocoFile:
                 'classes only, so it has no category in the annotations.'
             )
         return self._category_ids[label]
+
+
+def _objects(result: Detections) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, (left, top, right, bottom) in enumerate(result.boxes.tolist()):
+        width, height = right - left, bottom - top
+        annotation = dict(
+            bbox=[left, top, width, height],
+            area=width * height,
+            iscrowd=0,
+            score=float(result.scores[index]),
+        )
+        if result.has_masks:
+            mask = result.mask(index)
+            annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))
+        yield int(result.labels[index]), annotation
+
+
+def _classes(result: LabelMap) -> Iterator[tuple[int, dict[str, Any]]]:
+    codes, areas = label_run_lengths(result.labels), np.bincount(result.labels.ravel())
+    for label in result.shares():
+        yield label, dict(segmentation=codes[label], area=int(areas[label]), iscrowd=0)
+
+
+def _ranking(result: Classification) -> Iterator[tuple[int, dict[str, Any]]]:
+    for label, score in result.best():
+        yield label, dict(score=score)
+
+
+# A label and what else an annotation says, for each thing that a result holds.
+FOUND: dict[type, Callable[[Any], Iterator[tuple[int, dict[str, Any]]]]] = {
+    Detections: _objects,
+    LabelMap: _classes,
+    Classification: _ranking,
+}
 
 
 def finish(lines_path: str | Path) -> Path:

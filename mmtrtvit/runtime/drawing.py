@@ -8,20 +8,18 @@ import numpy as np
 
 from ..limits import MAX_COORDINATE
 from .legend import Legend
-from .results import Detections, LabelMap
+from .results import Classification, Detections, LabelMap, Result
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
-def draw(
-    image: np.ndarray, result: Detections | LabelMap, legend: Legend, *, opacity: float = 0.5
-) -> np.ndarray:
+def draw(image: np.ndarray, result: Result, legend: Legend, *, opacity: float = 0.5) -> np.ndarray:
     """Draws a result onto its image.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR; stays as it is.
-        result: Detections or a label map.
+        result: Detections, a label map or a classification.
         legend: Names and colours of the classes.
         opacity: Of masks and label maps.
 
@@ -31,6 +29,8 @@ def draw(
     """
     if isinstance(result, LabelMap):
         return _draw_label_map(image, result, legend, opacity)
+    if isinstance(result, Classification):
+        return _draw_ranking(image, result, legend)
     return _draw_detections(image, result, legend, opacity)
 
 
@@ -80,6 +80,18 @@ def _draw_label_map(
     return image
 
 
+def _draw_ranking(image: np.ndarray, result: Classification, legend: Legend) -> np.ndarray:
+    """Writes the most likely classes below each other, as many as fit into half of the image."""
+    image = image.copy()
+    bottom = 0
+    for label, score in result.best():
+        line = f'{_letters(legend, label)} {score:.2f}'
+        bottom = _write(image, line, (0, bottom), legend.color(label), below=True)
+        if bottom > image.shape[0] / 2:
+            break
+    return image
+
+
 def _blended(image: np.ndarray, color: Sequence[int] | np.ndarray, opacity: float) -> np.ndarray:
     return (image * (1 - opacity) + np.asarray(color) * opacity).astype(np.uint8)
 
@@ -105,16 +117,23 @@ def _write(
     color: tuple[int, int, int],
     *,
     centred: bool = False,
-) -> None:
-    """Writes on a plate whose lower left corner, or centre, is given, as far as there is room."""
+    below: bool = False,
+) -> int:
+    """Writes on a plate whose lower left corner, or centre, is given, as far as there is room.
+
+    Returns:
+        The lower edge of the plate, whose upper left corner is given if it is to lie below.
+    """
     scale = max(sum(image.shape[:2]) / 2400, 0.4)
     (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     x, y = place
     if centred:
         x, y = x - width // 2, y + (height + base) // 2
+    y += (height + base) * below
     x = min(max(x, 0), max(image.shape[1] - width, 0))
     y = min(max(y, height + base), image.shape[0])
     cv2.rectangle(image, (x, y - height - base), (x + width, y), color, cv2.FILLED)
     bright = sum(color) > 3 * 128
     ink = (0, 0, 0) if bright else (255, 255, 255)
     cv2.putText(image, text, (x, y - base // 2 - 1), FONT, scale, ink, 1, cv2.LINE_AA)
+    return y

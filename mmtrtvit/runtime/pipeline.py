@@ -5,7 +5,7 @@ the same OpenCV.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UserError, did_you_mean
 from ..limits import MAX_SIDE
+from .resampling import FILTERS, resample
 from .schema import parse
 
 INTERPOLATIONS = {
@@ -24,6 +25,8 @@ INTERPOLATIONS = {
     'area': cv2.INTER_AREA,
     'lanczos': cv2.INTER_LANCZOS4,
 }
+BACKENDS = {'cv2': INTERPOLATIONS, 'pillow': FILTERS}  # what resizes, and the ways that it knows
+EDGES = 'short', 'long', 'width', 'height'
 ANY = object()
 # The keys of each transform, with the one value that is understood or any. Transforms without a
 # meaning here tell MMDeploy's SDK how to hand over arrays.
@@ -40,10 +43,12 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
         size=ANY,
         keep_ratio=ANY,
         interpolation=ANY,
-        backend='cv2',
+        backend=ANY,
         clip_object_border=ANY,
         scale_factor=None,
     ),
+    'ResizeEdge': dict(scale=ANY, edge=ANY, interpolation=ANY, backend=ANY),
+    'CenterCrop': dict(crop_size=ANY, auto_pad=False, pad_cfg=ANY, clip_object_border=ANY),
     'Pad': dict(
         size=ANY, size_divisor=ANY, pad_to_square=ANY, pad_val=ANY, padding_mode='constant'
     ),
@@ -87,6 +92,7 @@ class Resize:
     size: tuple[int, int]
     keep_ratio: bool = False
     interpolation: str = 'bilinear'
+    backend: str = 'cv2'
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of this height and width gets."""
@@ -94,6 +100,43 @@ class Resize:
             return self.size[1], self.size[0]
         scale = min(max(self.size) / max(height, width), min(self.size) / min(height, width))
         return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+@dataclass(frozen=True)
+class ResizeEdge:
+    """MMPretrain's ``ResizeEdge``: one edge gets a length, the other follows."""
+
+    scale: int
+    edge: str = 'short'
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image of this height and width gets."""
+        by_width = dict(short=width < height, long=width > height, width=True, height=False)[
+            self.edge
+        ]
+        if by_width:
+            return int(self.scale * height / width), self.scale
+        return self.scale, int(self.scale * width / height)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """mmcv's ``CenterCrop``: a width and height from the middle, or what there is of it."""
+
+    size: tuple[int, int]
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image of this height and width gets."""
+        return min(self.size[1], height), min(self.size[0], width)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The middle of an image, ``(H, W, 3)``."""
+        height, width = image.shape[:2]
+        rows, columns = self.target(height, width)
+        top, left = round((height - rows) / 2), round((width - columns) / 2)
+        return image[top : top + rows, left : left + columns]
 
 
 @dataclass(frozen=True)
@@ -136,7 +179,8 @@ class Pipeline:
         normalise: bool = True,
     ) -> None:
         self.normalise = normalise
-        self.resize = None
+        self.resize: Resize | ResizeEdge | None = None
+        self.crop: CenterCrop | None = None
         self.pads: list[Pad] = []  # before the normalisation
         self.padding: Pad | None = None  # after normalisation
         self.mean, self.std, self.to_rgb = np.zeros(3), np.ones(3), False
@@ -144,10 +188,15 @@ class Pipeline:
         for transform in transforms:
             kind = transform.get('type')
             _check(transform, source)
-            if kind == 'Resize':
-                if self.resize or self.pads or normalised:
-                    raise UserError(f'{source}: Resize must be the first and only change.')
-                self.resize = _resize(transform, source)
+            if kind in ('Resize', 'ResizeEdge'):
+                if self.resize or self.crop or self.pads or normalised:
+                    raise UserError(f'{source}: {kind} must be the first and only change.')
+                read = _resize if kind == 'Resize' else _resize_edge
+                self.resize = read(transform, source)
+            elif kind == 'CenterCrop':
+                if self.crop or self.pads or normalised:
+                    raise UserError(f'{source}: CenterCrop must follow the resizing, and once.')
+                self.crop = _crop(transform, source)
             elif kind == 'Pad':
                 pad = _pad(transform, source)
                 if not normalised:
@@ -181,7 +230,9 @@ class Pipeline:
                 f'{wanted[0]}, as the pipeline says: one side would vanish.'
             )
         note = ''
-        if limits:
+        if limits and self.crop:
+            self._require_room(wanted, limits)
+        elif limits:
             resized = max((self._fitted(wanted, most) for most in limits), key=math.prod)
         if resized != wanted:
             note = (
@@ -190,11 +241,29 @@ class Pipeline:
                 f'{" or ".join(f"{width} x {height}" for height, width in limits)}'
             )
         if resized != original:
-            interpolation = self.resize.interpolation if self.resize else 'bilinear'
-            image = cv2.resize(image, resized[::-1], interpolation=INTERPOLATIONS[interpolation])
+            image = self._resized(image, resized)
+        if self.crop:
+            image = self.crop(image)
         for pad in self.pads:
             image = _padded(image, pad)
         return Prepared(self._normalised(image), image.shape[:2], resized, original, note)
+
+    def _resized(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """``(H, W, 3)`` in another height and width."""
+        interpolation = self.resize.interpolation if self.resize else 'bilinear'
+        if self.resize and self.resize.backend == 'pillow':
+            return resample(image, size, interpolation)
+        return cv2.resize(image, size[::-1], interpolation=INTERPOLATIONS[interpolation])
+
+    def _require_room(self, resized: tuple[int, int], limits: Sequence[tuple[int, int]]) -> None:
+        """Refuses a graph that takes less than what is cut out: it would see something else."""
+        pads = [*self.pads, *filter(None, [self.padding])]
+        height, width = _through(self.crop.target(*resized), pads)
+        if not any(_fits((height, width), most) for most in limits):
+            raise UserError(
+                f'the pipeline cuts out {width} x {height} pixels, but the model takes at most '
+                f'{" or ".join(f"{columns} x {rows}" for rows, columns in limits)}.'
+            )
 
     def _normalised(self, image: np.ndarray) -> np.ndarray:
         """``(3, H, W)``, float32, with the padding; or as it is, for a graph of uint8 images."""
@@ -278,6 +347,24 @@ class ResizeSettings:
     size: int | tuple[int, int]
     keep_ratio: bool = False
     interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+
+@dataclass(frozen=True)
+class ResizeEdgeSettings:
+    """What ``ResizeEdge`` says of itself."""
+
+    scale: int
+    edge: str = 'short'
+    interpolation: str = 'bilinear'
+    backend: str = 'cv2'
+
+
+@dataclass(frozen=True)
+class CenterCropSettings:
+    """What ``CenterCrop`` says of itself."""
+
+    crop_size: int | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -308,13 +395,35 @@ class NormalizeSettings:
 
 def _resize(transform: Mapping[str, Any], source: str | Path) -> Resize:
     settings = parse(transform, ResizeSettings, source=f'{source}:', key='Resize')
-    if settings.interpolation not in INTERPOLATIONS:
-        raise UserError(
-            f'{source}: Resize.interpolation is {settings.interpolation!r}, expected one of: '
-            f'{", ".join(INTERPOLATIONS)}.'
-        )
+    _check_resizing(settings, 'Resize', source)
     size = _size(settings.size, 'Resize.size', source)
-    return Resize(size, settings.keep_ratio, settings.interpolation)
+    return Resize(size, settings.keep_ratio, settings.interpolation, settings.backend)
+
+
+def _resize_edge(transform: Mapping[str, Any], source: str | Path) -> ResizeEdge:
+    settings = parse(transform, ResizeEdgeSettings, source=f'{source}:', key='ResizeEdge')
+    _check_resizing(settings, 'ResizeEdge', source)
+    _one_of(settings.edge, EDGES, 'ResizeEdge.edge', source)
+    _size(settings.scale, 'ResizeEdge.scale', source)
+    return ResizeEdge(settings.scale, settings.edge, settings.interpolation, settings.backend)
+
+
+def _crop(transform: Mapping[str, Any], source: str | Path) -> CenterCrop:
+    settings = parse(transform, CenterCropSettings, source=f'{source}:', key='CenterCrop')
+    return CenterCrop(_size(settings.crop_size, 'CenterCrop.crop_size', source))
+
+
+def _check_resizing(
+    settings: ResizeSettings | ResizeEdgeSettings, kind: str, source: str | Path
+) -> None:
+    """Refuses a library, or a way of interpolating, that is not known."""
+    _one_of(settings.backend, BACKENDS, f'{kind}.backend', source)
+    _one_of(settings.interpolation, BACKENDS[settings.backend], f'{kind}.interpolation', source)
+
+
+def _one_of(value: str, known: Iterable[str], key: str, source: str | Path) -> None:
+    if value not in known:
+        raise UserError(f'{source}: {key} is {value!r}, expected one of: {", ".join(known)}.')
 
 
 def _pad(transform: Mapping[str, Any], source: str | Path) -> Pad:

@@ -60,6 +60,15 @@ class Detections:
         return self[self.scores > score]
 
     @property
+    def best_score(self) -> float:
+        """The highest score; 0 if there is none."""
+        return float(self.scores.max(initial=0))
+
+    def classes(self) -> list[int]:
+        """The label of each detection."""
+        return self.labels.tolist()
+
+    @property
     def has_masks(self) -> bool:
         """Whether the model finds masks, too."""
         return self.cells is not None or self.whole_masks is not None
@@ -98,8 +107,59 @@ class LabelMap:
         """Height and width of the image."""
         return self.labels.shape
 
+    best_score = 1.0  # a label map has no scores
+
+    def above(self, score: float) -> 'LabelMap':
+        """All of it."""
+        return self
+
+    def classes(self) -> list[int]:
+        """The labels that it has, that of the largest part first."""
+        return [*self.shares()]
+
     def shares(self) -> dict[int, float]:
         """Share of the image of each label that it has, the largest first."""
         counts = np.bincount(self.labels.ravel())
         order = np.argsort(-counts, kind='stable')
         return {int(label): counts[label] / self.labels.size for label in order if counts[label]}
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """How likely an image is of each class.
+
+    Attributes:
+        scores: Probabilities by label, ``(C,)``, float32.
+        size: Height and width of the image.
+        note: What was done to the image that the pipeline does not say, or nothing.
+    """
+
+    scores: np.ndarray
+    size: tuple[int, int]
+    note: str = ''
+
+    @property
+    def label(self) -> int:
+        """The most likely class."""
+        return int(self.scores.argmax())
+
+    @property
+    def best_score(self) -> float:
+        """The probability of the most likely class."""
+        return float(self.scores.max())
+
+    def best(self, count: int = 5) -> list[tuple[int, float]]:
+        """Labels and probabilities of the most likely classes, the most likely one first."""
+        order = np.argsort(-self.scores, kind='stable')[:count]
+        return [(int(label), float(self.scores[label])) for label in order]
+
+    def above(self, score: float) -> 'Classification':
+        """All of it: an image has a most likely class, however unlikely."""
+        return self
+
+    def classes(self) -> list[int]:
+        """The label of the most likely class."""
+        return [self.label]
+
+
+Result = Detections | LabelMap | Classification

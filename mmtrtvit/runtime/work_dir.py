@@ -8,7 +8,7 @@ from ..errors import UserError
 from .legend import Legend
 from .schema import read_json
 
-TASKS = 'Detector', 'Segmentor'
+TASKS = 'Classifier', 'Detector', 'Segmentor'
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class WorkDir:
 
     Attributes:
         path: The folder.
-        task: ``'Detector'`` or ``'Segmentor'``.
+        task: ``'Classifier'``, ``'Detector'`` or ``'Segmentor'``.
         net: The ONNX file or the TensorRT engine.
         transforms: What happens to an image before the graph, in MMDeploy's words.
         params: What it takes to understand the graph's outputs.

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...models import fuse
 from ...models.fast.onnxruntime import for_onnxruntime
-from ..graphs.steps import MAPS
+from ..graphs.steps import CLASS_LOGITS, MAPS
 from ..settings import DYNAMO, TORCHSCRIPT, DeploySettings
 from . import support
 from .precision import half
@@ -82,7 +82,7 @@ def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[
         axes[name] = batch
         if name.startswith(MAPS) and settings.dynamic_size:
             axes[name] = {**batch, 2: f'{name} rows', 3: f'{name} columns'}
-        if name == 'output' and settings.dynamic_size:
+        if name == 'output' and settings.dynamic_size and CLASS_LOGITS not in module.output_names:
             first = 1 if settings.with_argmax else 2
             axes[name] = {**batch, first: 'rows', first + 1: 'columns'}
     return axes

@@ -30,7 +30,7 @@ class WithPreprocessing(nn.Module):
         super().__init__()
         self.model = module
         self.output_names = module.output_names
-        self.swaps_channels = preprocessor._channel_conversion
+        self.swaps_channels = swaps_channels(preprocessor)
         self.normalises = preprocessor._enable_normalize
         if self.normalises:
             self.register_buffer('mean', preprocessor.mean.clone())  # (3, 1, 1)
@@ -58,6 +58,12 @@ class WithPreprocessing(nn.Module):
         return self.model(x) if sizes is None else self.model(x, sizes)
 
 
+def swaps_channels(preprocessor: nn.Module) -> bool:
+    """Whether a host's data preprocessor makes RGB of BGR."""
+    own = 'to_rgb' if hasattr(preprocessor, 'to_rgb') else '_channel_conversion'
+    return getattr(preprocessor, own)
+
+
 def _inside(x: Tensor, sizes: Tensor) -> Tensor:
     """Which pixels of ``(B, C, H, W)`` belong to the images: ``(B, 1, H, W)``, bool."""
     rows = torch.arange(x.shape[2], device=x.device).to(sizes.dtype).reshape(1, 1, -1, 1)
@@ -68,7 +74,7 @@ def _inside(x: Tensor, sizes: Tensor) -> Tensor:
 
 def _size_divisor(preprocessor: nn.Module) -> int:
     """What height and width are padded to a multiple of when the model is tested."""
-    if not hasattr(preprocessor, 'test_cfg'):  # MMDetection's
+    if not hasattr(preprocessor, 'test_cfg'):  # not MMSegmentation's
         return preprocessor.pad_size_divisor
     test_cfg = preprocessor.test_cfg or {}
     if test_cfg.get('size') is not None:

@@ -21,7 +21,9 @@ def check(model: nn.Module, settings: DeploySettings) -> None:
     Raises:
         UserError: With the part, its class and the classes that would do.
     """
-    if hasattr(model, 'decode_head'):
+    if is_classifier(model):
+        _check_classifier(model)
+    elif is_segmentor(model):
         _check_segmentor(model, settings)
     elif hasattr(model, 'roi_head'):
         _check_two_stages(model)
@@ -29,9 +31,23 @@ def check(model: nn.Module, settings: DeploySettings) -> None:
         _check_one_stage(model)
 
 
+def is_classifier(model: nn.Module) -> bool:
+    """Whether it is one of MMPretrain, which alone call their head just that."""
+    return hasattr(model, 'head')
+
+
+def is_segmentor(model: nn.Module) -> bool:
+    """Whether it is one of MMSegmentation."""
+    return hasattr(model, 'decode_head')
+
+
 def module_to_export(model: nn.Module, settings: DeploySettings) -> nn.Module:
     """Returns the module to export, in eval mode; :func:`check` the model first."""
-    if hasattr(model, 'decode_head'):
+    if is_classifier(model):
+        from .classifiers import ExportedClassifier
+
+        return ExportedClassifier(model).eval()
+    if is_segmentor(model):
         from .segmentors import ExportedSegmentor
 
         return ExportedSegmentor(model, settings.with_argmax).eval()
@@ -40,6 +56,13 @@ def module_to_export(model: nn.Module, settings: DeploySettings) -> nn.Module:
     if hasattr(model, 'roi_head'):
         return ExportedTwoStageDetector(model, settings.nms, settings.pooling).eval()
     return ExportedOneStageDetector(model, settings.nms).eval()
+
+
+def _check_classifier(model: nn.Module) -> None:
+    _expect(model, 'model', 'ImageClassifier', 'DistilledClassifier')
+    if model.neck is not None:
+        _expect(model.neck, 'model.neck', 'GlobalAveragePooling')
+    _expect(model.head, 'model.head', 'LinearClsHead', 'NormedClsHead')
 
 
 def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:

@@ -15,6 +15,7 @@ STEP = 'step/'
 MAPS = f'{STEP}maps/'  # those of the shape (B, C, H, W), a number for each level behind
 LOGITS, DELTAS = f'{MAPS}logits', f'{MAPS}deltas'  # of the dense head, or of a segmentor
 PROPOSALS, VALID = f'{STEP}proposals', f'{STEP}valid'  # (B, P, 4), (B, P)
+CLASS_LOGITS = f'{STEP}class_logits'  # (B, C), of a classifier
 BOX_LOGITS, BOX_DELTAS = f'{STEP}box_logits', f'{STEP}box_deltas'  # (B, P, C + 1), (B, N, 4)
 SCORES = f'{STEP}scores'  # (B, N), what is compared with the score threshold
 THRESHOLD = 'score_threshold'

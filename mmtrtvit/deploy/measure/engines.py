@@ -14,7 +14,8 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ...environment import environment
 from ...errors import UserError
-from ...runtime import Detections, Detector, LabelMap, Model, Segmentor, read_work_dir
+from ...runtime import KINDS, Model, read_work_dir
+from ...runtime.results import Classification, Detections, LabelMap, Result
 from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.tensorrt import TensorRTSession
 from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
@@ -125,9 +126,8 @@ def onnx_file(work_dir: str | Path) -> Path:
 
 
 def open_model(work_dir: str | Path, session: Any) -> Model:
-    """The runtime's detector or segmentor around a session."""
-    kinds = {kind.task: kind for kind in (Detector, Segmentor)}
-    return kinds[read_work_dir(work_dir).task](work_dir, session=session)
+    """The runtime's model around a session."""
+    return KINDS[read_work_dir(work_dir).task](work_dir, session=session)
 
 
 def compare_and_time(
@@ -136,7 +136,7 @@ def compare_and_time(
     *,
     reference: Model,
     prepared: Sequence[Any],
-    expected: Sequence[Detections | LabelMap],
+    expected: Sequence[Result],
     rounds: int,
 ) -> dict[str, Any]:
     """Differences, latencies and time of each stage of an engine, as plain data."""
@@ -156,7 +156,7 @@ def compare_and_time(
     times = session.time_layers(inputs, WARMUP + PROFILED_ROUNDS)[WARMUP:]
     layers = engine_layers(times, session.layers())
     return dict(
-        found=[len(each) if isinstance(each, Detections) else each.shares() for each in found],
+        found=[outline(each) for each in found],
         differences=[{**asdict(each), 'within': each.within} for each in differences],
         agree=agree(differences),
         latencies={name: asdict(each) for name, each in latencies.items()},
@@ -164,11 +164,20 @@ def compare_and_time(
     )
 
 
-def as_sample(result: Detections | LabelMap) -> BaseDataElement:
+def outline(result: Result) -> Any:
+    """The number of detections, the shares of classes, or the most likely class."""
+    if isinstance(result, Detections):
+        return len(result)
+    return result.shares() if isinstance(result, LabelMap) else result.label
+
+
+def as_sample(result: Result) -> BaseDataElement:
     """A result of the runtime in the classes of MMEngine."""
     if isinstance(result, LabelMap):
         labels = torch.from_numpy(result.labels.astype(np.int64))[None]
         return BaseDataElement(pred_sem_seg=PixelData(data=labels))
+    if isinstance(result, Classification):
+        return BaseDataElement(pred_score=torch.from_numpy(result.scores))
     instances = InstanceData(
         bboxes=torch.from_numpy(result.boxes),
         scores=torch.from_numpy(result.scores),

@@ -50,7 +50,8 @@ def agreement(
     Of detectors, detections count that have at least half the score of the best one of their image,
     of either side. They are alike if the other side has a box of the same class, whatever its
     score, with an IoU of at least 0.5, also of the masks where there are some. Of segmentors, it is
-    the mean IoU of the classes that have at least a hundredth of all pixels on either side.
+    the mean IoU of the classes that have at least a hundredth of all pixels on either side. Of
+    classifiers, it is the probability that both sides give to the same classes.
 
     Args:
         ours: Predictions, one for each image.
@@ -64,6 +65,9 @@ def agreement(
         )
         values = _class_ious(*labels)
         return Agreement('mean IoU of classes', values.mean().item(), len(values), least)
+    if 'pred_score' in pairs[0][0]:
+        shared = torch.stack([torch.minimum(a.pred_score, b.pred_score).sum() for a, b in pairs])
+        return Agreement('shared probability', shared.mean().item(), len(pairs), least)
     found = [torch.empty(0, dtype=torch.bool)]
     for a, b in ((a.pred_instances, b.pred_instances) for a, b in pairs):
         found += [_clear_in(a, b), _clear_in(b, a)]

@@ -99,6 +99,11 @@ def compare(ours: Iterable[BaseDataElement], theirs: Iterable[BaseDataElement]) 
     pairs = list(zip(ours, theirs, strict=True))
     if 'pred_sem_seg' in pairs[0][0]:
         return [_label_maps(pairs)]
+    if 'pred_score' in pairs[0][0]:
+        return merged(
+            Part('probabilities', (a.pred_score - b.pred_score).abs(), SCORE_TOLERANCE)
+            for a, b in pairs
+        )
     return _detections([(a.pred_instances, b.pred_instances) for a, b in pairs])
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a graph as a model of MMDetection or MMSegmentation.
+"""Evaluation of a graph as a model of its host.
 
 The graph gets the interface of a model, so everything that takes a model (evaluators, visualizers,
 inferencers) takes the graph as well.
@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from ...engine.runner import evaluate
 from ...errors import UserError
 from ...runtime.sessions.base import Session, image_input, max_batch
+from ..export.support import is_classifier, is_segmentor
 from .open import open_graph
 
 
@@ -31,21 +32,25 @@ class HostPreprocessor(nn.Module):
     normalises them itself.
 
     Args:
-        preprocessor: MMDetection's or MMSegmentation's.
+        preprocessor: That of the host's model.
         input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for images,
             ``(B, H, W, 3)``; None where any size will do.
+        pads: Whether a smaller image is padded, rather than refused.
 
     Attributes:
         takes_images: Whether the graph takes uint8 images.
     """
 
-    def __init__(self, preprocessor: nn.Module, input_shape: Sequence[int | None]) -> None:
+    def __init__(
+        self, preprocessor: nn.Module, input_shape: Sequence[int | None], pads: bool = True
+    ) -> None:
         super().__init__()
+        self.pads = pads
         self.takes_images = input_shape[1] != 3
         self.preprocessor = preprocessor
         if self.takes_images:
             self.preprocessor = copy.deepcopy(preprocessor)
-            self.preprocessor._channel_conversion = False
+            self.preprocessor._channel_conversion = self.preprocessor.to_rgb = False
             self.preprocessor._enable_normalize = False
         self.size = tuple(input_shape[1:3] if self.takes_images else input_shape[2:])
 
@@ -53,7 +58,7 @@ class HostPreprocessor(nn.Module):
         """Pads at the right and at the bottom.
 
         Raises:
-            UserError: If an image is larger than the graph takes.
+            UserError: If an image is larger than the graph takes, or smaller and not to be padded.
         """
         data = self.preprocessor(data, training)
         height, width = data['inputs'].shape[2:]
@@ -65,6 +70,12 @@ class HostPreprocessor(nn.Module):
                 f'the graph takes images of {self.size[0]} x {self.size[1]} (H x W); one '
                 f'has {height} x {width} after the test pipeline. Resize to no more in the '
                 'config, or export for any size.'
+            )
+        if rows + columns and not self.pads:
+            raise UserError(
+                f'the graph takes images of {self.size[0]} x {self.size[1]} (H x W), those of the '
+                f'test pipeline have {height} x {width}, and a classifier would take padding for '
+                f'part of the image. Export for {height} x {width} or for any size.'
             )
         data['inputs'] = pad(data['inputs'], (0, columns, 0, rows))
         size = tuple(data['inputs'].shape[2:])
@@ -95,15 +106,18 @@ class HostPreprocessor(nn.Module):
 
 
 class DeployedModel(BaseModel):
-    """What deployed detectors and segmentors share.
+    """What deployed models share.
 
     Args:
         model: The model that the graph was made of; its network is not used.
         session: Runs the graph.
     """
 
+    pads = True  # images that are smaller than the graph takes
+
     def __init__(self, model: nn.Module, session: Session) -> None:
-        super().__init__(HostPreprocessor(model.data_preprocessor, image_input(session).shape))
+        shape = image_input(session).shape
+        super().__init__(HostPreprocessor(model.data_preprocessor, shape, self.pads))
         self.session = session
 
     def forward(
@@ -238,9 +252,24 @@ class DeployedSegmentor(DeployedModel):
         return BaseSegmentor.postprocess_result(self, logits, data_samples)
 
 
+class DeployedClassifier(DeployedModel):
+    """A graph of probabilities."""
+
+    pads = False
+
+    def predict(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
+        """Adds ``pred_score`` and ``pred_label`` to the samples."""
+        scores = self.infer(inputs, [tuple(inputs.shape[2:])] * len(inputs))['output']
+        for sample, score in zip(data_samples, scores.float(), strict=True):
+            sample.set_pred_score(score).set_pred_label(score.argmax(dim=0, keepdim=True))
+        return data_samples
+
+
 def deployed(model: nn.Module, session: Session) -> DeployedModel:
     """Returns a graph as the model that it was made of."""
-    kind = DeployedSegmentor if hasattr(model, 'decode_head') else DeployedDetector
+    if is_classifier(model):
+        return DeployedClassifier(model, session).eval()
+    kind = DeployedSegmentor if is_segmentor(model) else DeployedDetector
     return kind(model, session).eval()
 
 

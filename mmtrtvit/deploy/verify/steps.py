@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from ...engine.predictor import Predictor
 from ...runtime.sessions.onnx import OnnxSession
+from ..export.support import is_classifier, is_segmentor
 from ..graphs.graph import load_onnx
 from ..graphs.steps import (
     BOX_DELTAS,
     BOX_LOGITS,
+    CLASS_LOGITS,
     DELTAS,
     LOGITS,
     PROPOSALS,
@@ -80,7 +82,9 @@ def compare_steps(
         found, inputs, meta = _run(predictor, session, image)
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             maps = model.extract_feat(inputs)
-            if hasattr(model, 'decode_head'):
+            if is_classifier(model):
+                parts.append(_maps('logits', [found[CLASS_LOGITS]], [model.head(maps)]))
+            elif is_segmentor(model):
                 logits = found.get(LOGITS, found['output'])
                 parts.append(_maps('logits', [logits], [model.decode_head(maps)]))
             elif hasattr(model, 'roi_head'):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ...runtime.sessions.base import Arrays, Tensor, any_shape, checked
+from ..graphs.steps import CLASS_LOGITS
 
 FLOAT, INT = np.dtype('float32'), np.dtype('int32')
 TENSORS = {
@@ -38,6 +39,8 @@ class TorchSession:
         names = ('input', 'sizes') if 'dets' in module.output_names else ('input',)
         self.inputs = tuple(TENSORS[name] for name in names)
         self.outputs = tuple(TENSORS[name] for name in module.output_names)
+        if CLASS_LOGITS in module.step_names:
+            self.outputs = (Tensor('output', (None, None), FLOAT),)
         self.profiles = any_shape(self.inputs)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
