@@ -70,3 +70,12 @@ def test_label_maps():
     result = agreement([maps(other)], [maps(labels)], 0.6)
     assert result.share == pytest.approx((499 / 750 + 0.5) / 2) and result.count == 2
     assert not result.enough and agreement([maps(labels)], [maps(labels)], 1).enough
+
+
+def test_classifiers_share_probability():
+    ours, theirs = (
+        BaseDataElement(pred_score=torch.tensor(scores)) for scores in ([0.7, 0.3], [0.5, 0.5])
+    )
+    result = agreement([ours, ours], [theirs, ours], 0.9)
+    assert (result.share, result.count) == (pytest.approx(0.9), 2) and result.enough
+    assert not agreement([ours], [theirs], 0.9).enough
