@@ -115,6 +115,21 @@ def test_another_order(data):
     refused('data/train has 2 folders, but metainfo.classes 3 names', classes=('a', 'b', 'c'))
 
 
+def test_a_part_of_imagenet(data):
+    part = dict(type='ImageNet', data_prefix='', split='train')
+    refused(
+        'data/train has 2 folders, and ImageNet 1000', 'CustomDataset', classes=None, train=part
+    )
+
+
+def test_shapes_that_were_not_generated(data):
+    refused(
+        'no folder',
+        'python tools/make_shapes.py data/shape_folders --folders --size 64',
+        train=dict(data_root='data/shape_folders/'),
+    )
+
+
 def test_a_head_of_another_size(data):
     refused('model.head.num_classes is 5', 'has 2 classes: cat, dog', num_classes=5)
 
