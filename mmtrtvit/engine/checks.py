@@ -92,9 +92,9 @@ def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -
     leaves = [leaf for split in splits for leaf in leaf_datasets(config, split)]
     for key, dataset in leaves:
         root = (dataset.get('data_root') or '').rstrip('/')
-        options = GENERATED.get(Path(root).name)
-        if options is not None and any(problem.startswith(key) for problem in problems):
-            return f'Generate the shapes with: python tools/make_shapes.py {root}{options}'
+        extra = GENERATED.get(Path(root).name)
+        if extra is not None and any(problem.startswith(key) for problem in problems):
+            return f'Generate the shapes with: python tools/make_shapes.py {root}{extra}'
     options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
         f'{key}.ann_file=FILE'
         for split in splits

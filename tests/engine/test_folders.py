@@ -37,8 +37,8 @@ def check(classes=CLASSES, **changes):
     def loader(split):
         return dict(
             dataset=dict(
-                type='CustomDataset',
-                **{'data_root': 'data', 'data_prefix': split, **changes.get(split, {})},
+                {'type': 'CustomDataset', 'data_root': 'data', 'data_prefix': split},
+                **changes.get(split, {}),
             )
         )
 
