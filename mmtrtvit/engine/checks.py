@@ -21,7 +21,7 @@ from .parts import class_counts, leaf_datasets, metrics
 SHOWN = 20  # names in a message, at most
 BY_NAME_SUFFIX = 'ByName'  # of the types that find classes by name
 IGNORED = 255  # what MMSegmentation leaves out unless told otherwise
-GENERATED = {'shapes': '', 'shape_folders': ' --folders --size 64'}  # options of make_shapes.py
+GENERATED = {'shapes': '', 'shape_folders': ' --folders --size 96'}  # options of make_shapes.py
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
     **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},

@@ -52,7 +52,7 @@ class Watch(Hook):
 def folder(tmp_path_factory):
     """A user's folder with data, configs and a trained classifier in ``run``."""
     folder = tmp_path_factory.mktemp('user')
-    make_shape_folders(folder / 'data/shape_folders', 12, val=6)
+    make_shape_folders(folder / 'data/shape_folders', 12, val=6, size=64)
     (folder / 'classifier.py').write_text(CLASSIFIER)
     (folder / 'detector.py').write_text(DETECTOR)
     before = os.getcwd()

@@ -125,7 +125,7 @@ def test_a_part_of_imagenet(data):
 def test_shapes_that_were_not_generated(data):
     refused(
         'no folder',
-        'python tools/make_shapes.py data/shape_folders --folders --size 64',
+        'python tools/make_shapes.py data/shape_folders --folders --size 96',
         train=dict(data_root='data/shape_folders/'),
     )
 
