@@ -2,7 +2,7 @@
 
 Examples:
   python tools/make_shapes.py data/shapes --train 2000 --val 400 --size 192
-  python tools/make_shapes.py data/shape_folders --folders --size 64    # for classifiers
+  python tools/make_shapes.py data/shape_folders --folders --size 96    # for classifiers
 
 A finished data set of the same arguments is left alone, so that the command may be repeated.
 """

@@ -29,6 +29,8 @@ def read_image_labels(dataset: Any, data: DataSet, use: Use) -> None:
 
 
 def _samples(dataset: Any, root: Path) -> Iterator[tuple[str, str]]:
+    if not dataset.ann_file and not root.is_dir():
+        raise UserError(f'no folder {root.absolute()}, which should hold one for each class')
     if not dataset.ann_file:
         for number, folder in enumerate(class_folders(root)):
             names = images_in(root, folder, dataset.extensions)

@@ -21,6 +21,7 @@ from .parts import class_counts, leaf_datasets, metrics
 SHOWN = 20  # names in a message, at most
 BY_NAME_SUFFIX = 'ByName'  # of the types that find classes by name
 IGNORED = 255  # what MMSegmentation leaves out unless told otherwise
+GENERATED = {'shapes': '', 'shape_folders': ' --folders --size 96'}  # options of make_shapes.py
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 NUMBERS = {  # what must be one, of which kind, and how much at least
     **{f'{loader}.batch_size': ('whole number', 1) for loader in LOADERS},
@@ -91,8 +92,9 @@ def _data_hint(config: Config, splits: Sequence[str], problems: Sequence[str]) -
     leaves = [leaf for split in splits for leaf in leaf_datasets(config, split)]
     for key, dataset in leaves:
         root = (dataset.get('data_root') or '').rstrip('/')
-        if root.endswith('shapes') and any(problem.startswith(key) for problem in problems):
-            return f'Generate the shapes with: python tools/make_shapes.py {root}'
+        extra = GENERATED.get(Path(root).name)
+        if extra is not None and any(problem.startswith(key) for problem in problems):
+            return f'Generate the shapes with: python tools/make_shapes.py {root}{extra}'
     options = [f'{key}.data_root=FOLDER' for key, _ in leaves] + [
         f'{key}.ann_file=FILE'
         for split in splits

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
@@ -27,16 +28,15 @@ def folder_problems(config: Config, split: str) -> Iterator[str]:
         kind = _kind(dataset)
         root = _folder(dataset) if kind else None
         if root is not None:
-            yield from _problems(key, dataset, root, split, own=kind == 'CustomDataset')
+            yield from _problems(key, dataset, root, split, kind=kind)
 
 
-def _kind(dataset: dict) -> str | None:
+def _kind(dataset: dict) -> Any:
     """Returns which of the two types that take a folder per class a data set has."""
     with DATASETS.switch_scope_and_registry('mmpretrain') as registry:
         kind = dataset.get('type')
         kind = registry.get(kind) if isinstance(kind, str) else kind
-    name = getattr(kind, '__name__', None)
-    return name if name in ('CustomDataset', 'ImageNet') else None
+    return kind if getattr(kind, '__name__', None) in ('CustomDataset', 'ImageNet') else None
 
 
 def _folder(dataset: dict) -> Path | None:
@@ -49,7 +49,7 @@ def _folder(dataset: dict) -> Path | None:
     return None if '://' in root or listed_in or not labelled else Path(root, prefix).expanduser()
 
 
-def _problems(key: str, dataset: dict, root: Path, split: str, *, own: bool) -> Iterator[str]:
+def _problems(key: str, dataset: dict, root: Path, split: str, *, kind: Any) -> Iterator[str]:
     if not root.is_dir():
         yield f'{key}: no folder {root.absolute()}, which should hold one folder for each class'
         return
@@ -62,8 +62,15 @@ def _problems(key: str, dataset: dict, root: Path, split: str, *, own: bool) -> 
         return
     classes = (dataset.get('metainfo') or {}).get('classes') or ()
     classes = () if isinstance(classes, str) else tuple(classes)
-    if own:
+    known = kind.METAINFO.get('classes') or ()
+    if not known:
         yield from _name_problems(key, root, folders, classes)
+    elif len(folders) != len(classes or known):
+        yield (
+            f'{key}: {root} has {len(folders)} folders, and {kind.__name__} '
+            f"{len(classes or known)} classes. For a part of it take type='CustomDataset' and "
+            'metainfo = dict(classes=(...)) with the names of the folders'
+        )
     suffixes = tuple(dataset.get('extensions') or SUFFIXES)
     empty = [name for name in folders if next(images_in(root, name, suffixes), None) is None]
     if empty and (split == 'train' or len(empty) == len(folders)):

@@ -7,8 +7,16 @@ import pytest
 from mmtrtvit.annotations.data import Use
 from mmtrtvit.annotations.reading import read_annotations
 from mmtrtvit.engine.hosts import import_host
+from mmtrtvit.errors import UserError
 
 pytest.importorskip('mmpretrain')
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    import_host('mmpretrain')
+    config = dict(type='CustomDataset', data_root=f'{tmp_path}/none', metainfo=dict(classes=('a',)))
+    with pytest.raises(UserError, match='no folder .*/none, which should hold one for each class'):
+        read_annotations('data', config, scope='mmpretrain', use=Use())
 
 
 @pytest.mark.parametrize('listed', [False, True])

@@ -27,7 +27,7 @@ def root(tmp_path_factory):
     """Ten images in folders, in two tar files and, where that is installed, in parquet."""
     import_host('mmpretrain')
     root = tmp_path_factory.mktemp('data')
-    make_shape_folders(root / 'folders', 10, val=1)
+    make_shape_folders(root / 'folders', 10, val=1, size=32)
     files = sorted((root / 'folders/training').rglob('*.png'))
     (root / 'tars').mkdir()
     for number, part in enumerate((files[:4], files[4:])):

@@ -37,8 +37,8 @@ def check(classes=CLASSES, **changes):
     def loader(split):
         return dict(
             dataset=dict(
-                type='CustomDataset',
-                **{'data_root': 'data', 'data_prefix': split, **changes.get(split, {})},
+                {'type': 'CustomDataset', 'data_root': 'data', 'data_prefix': split},
+                **changes.get(split, {}),
             )
         )
 
@@ -113,6 +113,21 @@ def test_another_order(data):
         classes=('dog', 'cat'),
     )
     refused('data/train has 2 folders, but metainfo.classes 3 names', classes=('a', 'b', 'c'))
+
+
+def test_a_part_of_imagenet(data):
+    part = dict(type='ImageNet', data_prefix='', split='train')
+    refused(
+        'data/train has 2 folders, and ImageNet 1000', 'CustomDataset', classes=None, train=part
+    )
+
+
+def test_shapes_that_were_not_generated(data):
+    refused(
+        'no folder',
+        'python tools/make_shapes.py data/shape_folders --folders --size 96',
+        train=dict(data_root='data/shape_folders/'),
+    )
 
 
 def test_a_head_of_another_size(data):

@@ -286,8 +286,8 @@ def test_a_wrong_device_is_named(device):
 
 
 def test_other_scopes_are_refused(folder):
-    (folder / 'other.py').write_text("default_scope = 'mmpretrain'")
-    with pytest.raises(UserError, match='mmpretrain.*mmdet and mmseg'):
+    (folder / 'other.py').write_text("default_scope = 'mmpose'")
+    with pytest.raises(UserError, match='mmpose.*mmdet, mmseg, mmpretrain'):
         load('other.py', 'retinanet.pth')
 
 

@@ -15,6 +15,7 @@ CALLS = """
 import contextlib, io, runpy, sys
 
 HEAVY = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'matplotlib', 'onnx'}
+HEAVY |= {'mmpretrain', 'datasets'}
 for line in sys.argv[1].splitlines():
     module, *words = line.split()
     sys.argv = [module, *words]

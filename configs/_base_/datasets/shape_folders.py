@@ -1,4 +1,4 @@
-# Generated shapes (tools/make_shapes.py --folders), one in each image, small enough for a CPU.
+# Generated shapes (tools/make_shapes.py --folders --size 96), one in each image, for a CPU.
 data_root = 'data/shape_folders/'
 metainfo = dict(classes=('disc', 'ring', 'triangle'))  # as the folders, by the alphabet
 

@@ -1,5 +1,5 @@
 # From scratch in minutes: a warm-up of half an epoch, cosine decay and clipped gradients.
-train_cfg = dict(type='StreamLoop', max_epochs=8, val_interval=2)
+train_cfg = dict(type='StreamLoop', max_epochs=6, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
