@@ -9,7 +9,7 @@ import pytest
 FLOORS = (
     ('__main__',),
     ('datasets', 'deploy'),
-    ('analysis', 'engine'),
+    ('analysis', 'engine', 'timm_models'),
     ('annotations', 'models'),
     ('runtime', 'weights'),
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),

@@ -85,7 +85,7 @@ class Backbone(BaseModule):
         outputs = []
         for index, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
             for block in stage:
-                x = _recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
+                x = recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
             if index in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
@@ -175,7 +175,8 @@ def _check_size(x: Tensor) -> None:
         )
 
 
-def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """Runs a block that is recomputed in the backward pass; BatchNorm's statistics move once."""
     return checkpoint(
         block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
     )
