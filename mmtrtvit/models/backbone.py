@@ -1,18 +1,29 @@
 """The base class of both backbones: what MMDetection and MMSegmentation expect of one."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
+from ..weights.download import Unavailable
 from ..weights.pretrained import adapt_weights
 
 MIN_SIZE = 32
+FROM_SCRATCH = (
+    '\nOr start without weights: --cfg-options model.backbone.init_cfg=None '
+    'model.backbone.norm_eval=False model.backbone.frozen_stages=-1'
+)
+NO_STATISTICS = (
+    'norm_eval=True without init_cfg: BatchNorm keeps the statistics that it starts with. Unless '
+    'load_from brings weights, set model.backbone.norm_eval=False.'
+)
 
 
 class Backbone(BaseModule):
@@ -98,10 +109,13 @@ class Backbone(BaseModule):
                 the latter.
         """
         self._initialising = True
+        if self.norm_eval and not self.init_cfg:
+            print_log(NO_STATISTICS, 'current', logging.WARNING)
         try:
             super().init_weights()
         except (UserError, OSError) as error:
-            raise UserError(f'init_cfg={self.init_cfg}: {error}') from error
+            advice = FROM_SCRATCH if isinstance(error, Unavailable) else ''
+            raise UserError(f'init_cfg={self.init_cfg}: {error}{advice}') from error
         finally:
             self._initialising = False
 

@@ -18,7 +18,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from ..errors import UserError, did_you_mean
 from . import hub, safe
 from .checkpoints import read_weights, require_weights, state_dict_of
-from .download import cached_file, sha256_of, split_hash
+from .download import cached_file, require_hash, split_hash
 from .finite import require_finite
 
 
@@ -48,8 +48,11 @@ def _load(file: str | Path, map_location: Any) -> Any:
 
     Of the config that may be saved beside the weights, MMEngine's ``Runner.resume`` runs the code.
     """
-    checkpoint = safe.load(file, map_location)
-    require_finite(state_dict_of(checkpoint), str(file))
+    return _usable(safe.load(file, map_location), file)
+
+
+def _usable(checkpoint: Any, source: str | Path) -> Any:
+    require_finite(state_dict_of(checkpoint), str(source))
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
         checkpoint['meta'].pop('config', None)
     return checkpoint
@@ -105,8 +108,7 @@ def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petr
 
 
 def _load_checked(file: Path, digest: str | None, map_location: Any, address: str) -> Any:
-    if digest and not sha256_of(file).startswith(digest):
-        raise UserError(f'{address} is not the file that its hash belongs to: {sha256_of(file)}')
+    require_hash(file, digest, address)
     return _load(file, map_location)
 
 
@@ -152,4 +154,7 @@ def _named(address: str, models: dict[str, str]) -> str:
     return models[name]
 
 
-_register(hub.SCHEME)(hub.load_from_timm)
+@_register(*hub.SCHEMES)
+def load_from_hub(filename: str, map_location: Any = None) -> Any:
+    """Loads what :func:`~.hub.load_from_hub` does, as a run may use it."""
+    return _usable(hub.load_from_hub(filename), filename)
