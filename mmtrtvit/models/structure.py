@@ -1,5 +1,6 @@
 """What a TRT-ViT is made of, told from the names and shapes of its weights."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import UserError
 from .trt_vit import TRTViT
 
 _KINDS = {'branch': 'C', 'norm1': 'T', 'merge': 'M'}  # by a part that only this block has
+HEAD_DIM = 32  # the default
 _DEFAULTS = dict(pattern='C-C-C-M', mix_ratio=0.5, mlp_ratio=3.0)
 
 
@@ -44,15 +46,15 @@ def trt_vit_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         if arch == settings:
             arch = name
     options: dict[str, Any] = dict(_DEFAULTS, pattern='-'.join(stage['kind'] for stage in stages))
-    for stage in stages:
-        width = stage['transformer']
-        if not width:
-            continue
-        options['mlp_ratio'] = _ratio(stage['hidden'], width)
+    mixed = [stage for stage in stages if stage['transformer']]
+    for stage in mixed:
         if stage['kind'] != 'T':
-            options['mix_ratio'] = width / stage['channels']
-        if width % 32:  # the default of head_dim
-            options['head_dim'] = width
+            options['mix_ratio'] = stage['transformer'] / stage['channels']
+    if mixed:
+        options['mlp_ratio'] = max(_ratio(stage['hidden'], stage['transformer']) for stage in mixed)
+        head_dim = math.gcd(*(stage['transformer'] for stage in mixed))
+        if head_dim % HEAD_DIM:
+            options['head_dim'] = head_dim
     changed = {key: value for key, value in options.items() if value != _DEFAULTS.get(key)}
     return dict(arch=arch, **changed)
 
