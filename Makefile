@@ -25,7 +25,7 @@ setup: $(READY)
 $(READY): setup.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("mmtrtvit needs Python 3.10 or newer; name one with: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	MMCV_WITH_OPS=0 $(BIN)/python -m pip install --disable-pip-version-check -e '.[onedl,test,lint]'
+	MMCV_WITH_OPS=0 $(BIN)/python -m pip install --disable-pip-version-check -e '.[onedl,pretrain,test,lint]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(BIN)/python -m pip install --no-deps --force-reinstall \
 	  "opencv-python-headless==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python-headless"))')"
 	@touch $@

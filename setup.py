@@ -28,6 +28,9 @@ EXTRAS = {
         'regex',
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
     ],
+    # classifiers; beside OpenMMLab's own releases mmpretrain>=1.2 in its place
+    'pretrain': ['onedl-mmpretrain>=1.3.6', 'timm>=1.0.31'],
+    'parquet': ['datasets>=4'],  # ParquetDataset
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
     # mmtrtvit.runtime; for a device without PyTorch see docs/runtime.md
     'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime>=1.20'],
@@ -38,7 +41,7 @@ EXTRAS = {
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
-        'mmtrtvit[completion,data,deploy,server,timm]',
+        'mmtrtvit[completion,data,deploy,parquet,server,timm]',
         'grimp',
         'hypothesis',
         'onnx-graphsurgeon',  # polygraphy's linter needs it

@@ -23,6 +23,7 @@ names ([weights](../docs/weights.md)). What to put into `data/` is told in
 """
 TITLES = {
     '.': '## Models on COCO and ADE20K',
+    'classification': '## Classifiers',
     'demo': '## Demos: generated data, in minutes on a CPU',
     'distributed': '## Models that are too large for one GPU',
     'deploy': '## Deployment, for `tools/deploy.py`',
@@ -31,8 +32,15 @@ DATA = {
     'data/coco/': 'COCO 2017',
     'data/ade/ADEChallengeData2016/': 'ADE20K',
     'data/shapes/': 'generated shapes',
+    'data/imagenet/': 'ImageNet-1k',
+    'data/my_images/': 'own folders',
+    'data/shape_folders/': 'generated shapes',
 }
-HOSTS = {'mmdet': 'MMDetection', 'mmseg': 'MMSegmentation'}
+HOSTS = {'mmdet': 'MMDetection', 'mmseg': 'MMSegmentation', 'mmpretrain': 'MMPretrain'}
+GENERATED = {
+    'data/shapes/': '`make_shapes.py`',
+    'data/shape_folders/': '`make_shapes.py --folders`',
+}
 STRATEGIES = {'DeepSpeedStrategy': 'DeepSpeed, several GPUs', 'ShardedStrategy': 'several GPUs'}
 
 
@@ -51,7 +59,7 @@ def model_row(path: Path) -> dict[str, str]:
     config = Config.fromfile(path, import_custom_modules=False)
     root = config.data_root
     needs = [HOSTS[config.default_scope]]
-    needs.append('`make_shapes.py`' if 'shapes' in root else f'`{root}`')
+    needs.append(GENERATED.get(root, f'`{root}`'))
     if 'strategy' in config:
         needs.append(STRATEGIES[config.strategy.type])
     return {
@@ -66,6 +74,11 @@ def model_row(path: Path) -> dict[str, str]:
 def image_size(config: Config) -> str:
     """Returns the width and the height of training images: of crops, if there are any."""
     steps = {step['type']: step for step in config.train_dataloader.dataset.pipeline}
+    if 'RandomResizedCrop' in steps:
+        side = steps['RandomResizedCrop']['scale']
+        return f'{side}x{side}'
+    if not any('Resize' in name or 'Crop' in name for name in steps):
+        return 'as they are'
     if 'RandomCrop' in steps:
         height, width = steps['RandomCrop']['crop_size']
         return f'crops of {width}x{height}'

@@ -21,6 +21,8 @@ from types import ModuleType
 MODULES = {
     'mmengine': (
         'mmtrtvit.models',
+        'mmtrtvit.classification.agc',
+        'mmtrtvit.classification.stream',
         'mmtrtvit.engine.distributed',
         'mmtrtvit.engine.finite',
         'mmtrtvit.engine.hooks',
@@ -33,6 +35,10 @@ MODULES = {
     ),
     'mmdet.datasets': ('mmtrtvit.annotations.by_name',),
     'mmdet.evaluation': ('mmtrtvit.annotations.metric_by_name',),
+    'mmpretrain.datasets': (
+        'mmtrtvit.classification.readers',
+        'mmtrtvit.engine.loading_pretrain',
+    ),
     'mmcv.transforms.loading': ('mmtrtvit.engine.loading',),  # in place of MMCV's loader
 }
 

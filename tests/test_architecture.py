@@ -10,7 +10,7 @@ FLOORS = (
     ('__main__',),
     ('datasets', 'deploy', 'publish'),
     ('analysis', 'engine', 'timm_models'),
-    ('annotations', 'models'),
+    ('annotations', 'classification', 'models'),
     ('runtime', 'weights'),
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
@@ -28,7 +28,7 @@ RUNTIME_MAY_IMPORT = {
     'signals',
     'tables',
 }
-NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
+NEVER_IN_RUNTIME = {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg'}
 BESIDE_THE_PACKAGE = {'tools', 'benchmarks', 'tests', 'configs'}
 
 

@@ -18,8 +18,10 @@ from mmtrtvit.engine.parts import class_counts
 from mmtrtvit.models import EfficientViT, TRTViT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-PATHS = sorted(  # of models; tests/deploy reads those of deploy
-    path for path in CONFIGS.rglob('*.py') if not {'_base_', 'deploy'} & {*path.parts}
+PATHS = sorted(  # of detectors and segmentors; other tests read the others
+    path
+    for path in CONFIGS.rglob('*.py')
+    if not {'_base_', 'classification', 'deploy'} & {*path.parts}
 )
 BACKBONES = [
     f'{family}_{arch}'

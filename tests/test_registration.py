@@ -25,6 +25,8 @@ def names():
 
 EXPECTED = {
     ('MODELS', 'TRTViT'), ('MODELS', 'EfficientViT'), ('MODELS', 'EfficientViTFPN'),
+    ('HOOKS', 'AGCHook'), ('HOOKS', 'StreamHook'), ('LOOPS', 'StreamLoop'),
+    ('DATA_SAMPLERS', 'StreamSampler'), ('DATASETS', 'SeededSamples'),
     ('HOOKS', 'CheckWeightsHook'), ('HOOKS', 'EpochSeedHook'), ('HOOKS', 'FiniteHook'),
     ('HOOKS', 'FuseHook'), ('HOOKS', 'InterruptionHook'), ('LOOPS', 'EpochLoop'),
     ('HOOKS', 'MeanLossHook'), ('HOOKS', 'SafeCheckpointHook'), ('HOOKS', 'SpeedHook'),
@@ -53,7 +55,7 @@ def check(code):
 """
 
 
-MM = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmtrtvit')
+MM = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'mmtrtvit')
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,8 @@
 """Generates the shapes data set, for detection, instance and semantic segmentation alike.
 
-Example:
-    python tools/make_shapes.py data/shapes --train 2000 --val 400 --size 192
+Examples:
+  python tools/make_shapes.py data/shapes --train 2000 --val 400 --size 192
+  python tools/make_shapes.py data/shape_folders --folders --size 64    # for classifiers
 
 A finished data set of the same arguments is left alone, so that the command may be repeated.
 """
@@ -45,6 +46,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
     parser.add_argument(
+        '--folders',
+        action='store_true',
+        help='one shape in each image, in a folder for its class: data for classifiers',
+    )
+    parser.add_argument(
         '--overwrite',
         action='store_true',
         help='replace shapes of other arguments in ROOT; files of other origin stay',
@@ -64,20 +70,18 @@ def print_summary(summary: dict) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.datasets import make_shapes
+    from mmtrtvit.datasets import make_shape_folders, make_shapes
 
     size = args.size[0] if len(args.size) == 1 else args.size
     try:
         with tqdm(total=args.train + args.val, unit='image', leave=False, disable=None) as bar:
+            common = dict(val=args.val, size=size, seed=args.seed, progress=bar.update)
+            if args.folders:
+                root = make_shape_folders(args.root, args.train, **common)
+                print(f'complete in {root}')
+                return
             summary = make_shapes(
-                args.root,
-                args.train,
-                val=args.val,
-                size=size,
-                seed=args.seed,
-                objects=args.objects,
-                overwrite=args.overwrite,
-                progress=bar.update,
+                args.root, args.train, objects=args.objects, overwrite=args.overwrite, **common
             )
     except (ValueError, FileExistsError) as error:
         raise SystemExit(f'error: {error}') from error

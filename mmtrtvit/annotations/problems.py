@@ -38,6 +38,7 @@ class Problem(Enum):
     LABEL_MAP_SIZE = 'error', 'label map of another size than its image'
     LABEL_VALUE = 'error', 'label map with values that stand for no class'
     BINARY = 'error', 'label maps of 0 and 255, where 255 is ignored'
+    LABEL = 'error', 'image without a label that stands for a class'
     OTHER_SUFFIX = 'error', 'image with a label map that is not read, for its suffix'
 
     EMPTY_IMAGE = 'warning', 'image without annotations'

@@ -12,12 +12,14 @@ from mmengine.registry import DATASETS
 from ..errors import UserError
 from .coco import read_coco_set
 from .data import DataSet, Use
+from .image_labels import read_image_labels
 from .label_maps import read_label_maps
 from .voc import read_xml
 
 READERS = {
     'mmdet.datasets.coco.CocoDataset': read_coco_set,
     'mmdet.datasets.xml_style.XMLDataset': read_xml,
+    'mmpretrain.datasets.custom.CustomDataset': read_image_labels,
     'mmseg.datasets.basesegdataset.BaseSegDataset': read_label_maps,
 }
 
@@ -48,8 +50,8 @@ def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) 
         if reader is None:
             raise NotReadError(
                 f'{key}.type is {getattr(kind, "__name__", config.get("type"))}. What can be '
-                'inspected are data sets that are read like CocoDataset and XMLDataset of mmdet '
-                'and BaseSegDataset of mmseg.'
+                'inspected are data sets that are read like CocoDataset and XMLDataset of mmdet, '
+                'BaseSegDataset of mmseg and CustomDataset of mmpretrain.'
             )
         try:
             dataset = registry.build(dict(config, lazy_init=True, pipeline=[]))

@@ -52,7 +52,7 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
         drawn, captions = [], []
         for data, image in chosen:
             drawn.append(target / image.name.replace('/', '_'))
-            captions.append(_caption(image))
+            captions.append(_caption(data, image))
             draw_image(data, image, drawn[-1])
         sheets.append(
             draw_sheet(
@@ -89,6 +89,9 @@ def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
         out: The image file to write.
     """
     pixels = np.ascontiguousarray(read_image(image.path)[..., ::-1])  # to RGB
+    if image.labels and not image.boxes:  # a class for all of it
+        Image.fromarray(pixels).save(out)
+        return
     visualizer, sample = (
         _boxes(image, pixels) if image.label_map is None else _label_map(data, image)
     )
@@ -162,9 +165,10 @@ def _label_map(data: DataSet, image: AnnotatedImage) -> tuple[Any, Any]:
     return visualizer, SegDataSample(gt_sem_seg=PixelData(data=labels))
 
 
-def _caption(image: AnnotatedImage) -> str:
+def _caption(data: DataSet, image: AnnotatedImage) -> str:
     texts = dict.fromkeys(problem.text for problem, _ in image.problems)
-    return '\n'.join([image.name, *(textwrap.fill(text, 60) for text in texts)])
+    whole = [] if image.boxes else [data.classes[label] for label in image.labels]
+    return '\n'.join([image.name, *whole, *(textwrap.fill(text, 60) for text in texts)])
 
 
 def _spread(items: Sequence, count: int) -> list:

@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 from ..annotations.coco_file import decode_json
 from ..errors import UserError, did_you_mean, listed
+from .folders import folder_problems
 from .parts import class_counts, leaf_datasets, metrics
 
 SHOWN = 20  # names in a message, at most
@@ -46,7 +47,8 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     problems = [problem for split in splits for problem in _missing_files(config, split)]
     if problems:
         raise UserError('\n'.join([*problems, _data_hint(config, splits, problems)]))
-    problems = list(_class_problems(config, splits))
+    problems = [problem for split in splits for problem in folder_problems(config, split)]
+    problems = problems or list(_class_problems(config, splits))
     problems += [problem for split in splits for problem in _mask_problems(config, split)]
     problems += _ignore_problems(config, splits)
     problems = problems or list(_head_problems(config, splits[0]))

@@ -13,7 +13,12 @@ from ..errors import UserError
 
 # printed by the onedl packages, to stdout and whatever the log level, when they are imported
 NOTICES = ('Could not import OneDL',)
-DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation'}
+# What pip installs for each scope.
+DISTRIBUTIONS = {
+    'mmdet': 'onedl-mmdetection',
+    'mmseg': 'onedl-mmsegmentation',
+    'mmpretrain': "'mmtrtvit[pretrain]'",
+}
 
 
 class _LineFilter(io.TextIOBase):

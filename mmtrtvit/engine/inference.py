@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..runtime import BadImage, Detections, LabelMap
+from ..runtime import BadImage, Detections, LabelMap, Scores
 from ..runtime.batches import or_bad, predict_batches
 from ..runtime.run import RunResult, run
 from ..weights.checkpoints import checkpoint_file
@@ -36,14 +36,14 @@ class RuntimeModel:
 
     def predict(
         self, images: Iterable[np.ndarray], batch_size: int = 1
-    ) -> Iterator[Detections | LabelMap | BadImage]:
+    ) -> Iterator[Detections | LabelMap | Scores | BadImage]:
         """Predicts on one image after the other; see :meth:`mmtrtvit.runtime.Model.predict`."""
         prepared = (or_bad(self._predictor.prepare, image) for image in images)
         return predict_batches(prepared, batch_size, shape_of=input_shape, infer=self._infer)
 
     def _infer(
         self, batch: Sequence[dict[str, Any]]
-    ) -> list[Detections | LabelMap] | list[BadImage]:
+    ) -> list[Detections | LabelMap | Scores] | list[BadImage]:
         try:
             return [result_of(sample) for sample in self._predictor.predict(batch)]
         except UserError as error:  # such as images that are too small for the backbone

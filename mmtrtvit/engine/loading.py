@@ -4,6 +4,7 @@ import logging
 from multiprocessing import Value
 from typing import Any
 
+import numpy as np
 from mmcv.transforms.loading import LoadImageFromFile as MMCVLoader
 from mmengine import fileio
 from mmengine.logging import print_log
@@ -27,6 +28,8 @@ class LoadImageFromFile(MMCVLoader):
     def transform(self, results: dict) -> dict[str, Any] | None:
         """Adds the image of ``results['img_path']`` and its shape, as MMCV's loader does.
 
+        Bytes in ``results['img_bytes']`` take the place of the file's.
+
         Raises:
             UserError: If the file cannot be decoded and ``ignore_empty`` is not set.
         """
@@ -34,7 +37,7 @@ class LoadImageFromFile(MMCVLoader):
             return super().transform(results)
         path = results['img_path']
         try:
-            image = decode(self._content(path))
+            image = decode(results.pop('img_bytes', None) or self._content(path))
         except (OSError, ValueError) as error:
             reason = _reason(error)
             if self.ignore_empty:
@@ -49,6 +52,24 @@ class LoadImageFromFile(MMCVLoader):
         if self.file_client_args is not None:
             return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
         return fileio.get(path, backend_args=self.backend_args)
+
+
+class AnyLoader:
+    """A loader of files and of arrays, for a pipeline whose host has none.
+
+    Args:
+        options: Of :class:`LoadImageFromFile`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._load = LoadImageFromFile(**options)
+
+    def __call__(self, image: str | np.ndarray) -> dict[str, Any] | None:
+        """Returns the image, ``(H, W, 3)``, BGR, and its shape, as the loader does."""
+        if isinstance(image, str):
+            return self._load(dict(img_path=image))
+        shape = image.shape[:2]
+        return dict(img=image, img_shape=shape, ori_shape=shape)
 
 
 def _reason(error: Exception) -> str:

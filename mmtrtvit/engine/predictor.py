@@ -25,11 +25,12 @@ from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
 from ..weights.matching import compare_weights, require_match
 from .config import read_config
 from .hosts import import_host, without_onedl_notice
+from .loading import AnyLoader
 from .mistakes import explaining
 from .parts import class_counts, leaf_datasets
 from .results import result_of
 
-SCOPES = 'mmdet', 'mmseg'
+SCOPES = 'mmdet', 'mmseg', 'mmpretrain'
 
 
 def load(
@@ -38,10 +39,10 @@ def load(
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> 'Predictor':
-    """Loads a detector or segmentor for prediction.
+    """Loads a detector, segmentor or classifier for prediction.
 
     Args:
-        config: Config file of MMDetection or MMSegmentation, or what was read from one.
+        config: Config file of a host package, or what was read from one.
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
@@ -55,7 +56,7 @@ def load(
     if scope not in SCOPES:
         raise UserError(
             f'{config.filename} has default_scope={scope!r}; the scopes that can predict are '
-            f'{" and ".join(SCOPES)}.'
+            f'{", ".join(SCOPES)}.'
         )
     device = _usable_device(device)
     checkpoint = checkpoint_file(checkpoint)
@@ -68,7 +69,7 @@ def load(
         explaining(config),
     ):
         warnings.simplefilter('ignore')  # about losses
-        model = revert_sync_batchnorm(MODELS.build(config.model))
+        model = revert_sync_batchnorm(MODELS.build(_for_prediction(config)))
         weights = state_dict_of(state)
         require_match(
             compare_weights(model.state_dict(), weights), str(checkpoint), meta=state.get('meta')
@@ -83,7 +84,7 @@ class Predictor:
     """A model with what comes before and after it; :func:`load` makes one.
 
     Args:
-        model: A detector of MMDetection or a segmentor of MMSegmentation, in evaluation mode.
+        model: A detector, segmentor or classifier of its host package, in evaluation mode.
         loader: The first transform of its test pipeline, for a file or an array.
         transforms: The other ones.
         legend: Names and colours of its classes.
@@ -114,8 +115,8 @@ class Predictor:
                 that no prediction depends on the others.
 
         Returns:
-            ``DetDataSample`` with ``pred_instances``, or ``SegDataSample`` with ``pred_sem_seg``,
-            one per image, on the CPU.
+            ``DetDataSample`` with ``pred_instances``, ``SegDataSample`` with ``pred_sem_seg``, or
+            MMPretrain's ``DataSample`` with ``pred_score``, one per image, on the CPU.
 
         Raises:
             UserError: If a file cannot be read, or an image is too small for the model.
@@ -197,6 +198,15 @@ def _usable_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
+def _for_prediction(config: Config) -> dict[str, Any]:
+    """Returns the model's config, of a classifier without Mixup and CutMix."""
+    return dict(config.model, train_cfg=None) if _is_classifier(config) else config.model
+
+
+def _is_classifier(config: Config) -> bool:
+    return config.get('default_scope') == 'mmpretrain'
+
+
 def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
     """Builds the test pipeline without annotations: its first transform, and the rest."""
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
@@ -210,7 +220,10 @@ def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
             f'{config.filename} has no test_dataloader whose pipeline starts with '
             'LoadImageFromFile, which says how to read and resize images.'
         )
-    steps[0]['type'] = 'InferencerLoader'  # of both hosts: a file or an array
+    options = {name: value for name, value in steps[0].items() if name != 'type'}
+    if _is_classifier(config):
+        return AnyLoader(**options), Compose(steps[1:])
+    steps[0]['type'] = 'InferencerLoader'  # of both other hosts: a file or an array
     return TRANSFORMS.build(steps[0]), Compose(steps[1:])
 
 
@@ -221,10 +234,11 @@ def _legend(config: Config, state: Mapping[str, Any]) -> Legend:
     if not meta.get('classes') or {*heads.values()} - {len(meta['classes'])}:
         key, dataset = next(leaf_datasets(config, 'test'))
         meta = DATASETS.build(dict(dataset, lazy_init=True)).metainfo  # reads no files
+        named = len(meta.get('classes') or ())
         for head, count in heads.items():
-            if count != len(meta['classes']):
+            if count != named:
                 raise UserError(
-                    f'{head} is {count}, but {key} names {len(meta["classes"])} classes. Set '
+                    f'{head} is {count}, but {key} names {named} classes. Set '
                     'metainfo=dict(classes=(...)) in the config to all names, in their order.'
                 )
     classes = tuple(map(str, meta['classes']))

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..classification.stream import seed_samples
 from ..errors import UserError
 from ..weights.checkpoints import (
     checkpoint_file,
@@ -71,6 +72,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     elif _is_file(config.get('load_from')):
         require_readable(config.load_from)
     use_epoch_loop(config)
+    seed_samples(config)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
     if resume is not None and not config.resume:
@@ -308,6 +310,9 @@ def draw_to(config: Config, folder: str | Path) -> None:
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         config.visualizer.pop('name', None)  # one of that name may exist, with another folder
         config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
+    elif scope == 'mmpretrain':
+        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+        config.setdefault('visualizer', dict(type='UniversalVisualizer'))
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)
     else:

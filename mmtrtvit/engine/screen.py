@@ -23,6 +23,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from ..classification.stream import SeededSamples
 from ..tables import format_table
 from .hosts import without_lines
 
@@ -123,7 +124,7 @@ def shortened(line: str) -> str:
 
     Of a training those in ``SHOWN``, of an evaluation all but the times.
     """
-    head, *_ = re.split(r'\s{2,}', line, maxsplit=1)
+    head, *_ = re.split(r'(?<![\[\s])\s{2,}', line, maxsplit=1)  # but not those of [  10/1480]
     training = '(train)' in head
     pairs = re.findall(r'([\w/@.-]+): (\d+ days?, [\d:]+|\S+)', line[len(head) :])
     pairs = [
@@ -242,6 +243,7 @@ def _model(model: torch.nn.Module, config: Config) -> str:
 
 def _data(loader: Any) -> str:
     data = loader.dataset
+    data = data.dataset if isinstance(data, SeededSamples) else data
     classes = (getattr(data, 'metainfo', None) or {}).get('classes') or ()
     return f'{len(data)} images, {len(classes)} classes ({type(data).__name__})'
 

@@ -13,7 +13,9 @@ from ..files import whole_file
 from ..signals import put_off
 from .legend import Legend
 from .masks import label_run_lengths, run_lengths
-from .results import Detections, LabelMap
+from .results import Detections, LabelMap, Scores
+
+BEST = 5  # classes of an image that a classifier's results name
 
 
 class CocoFile:
@@ -21,6 +23,7 @@ class CocoFile:
 
     Nothing stays in memory. The list ``annotations`` is what ``pycocotools.coco.COCO.loadRes``
     takes: boxes with scores, and masks if there are any, or one mask for each class of a label map.
+    Of a classifier it has the five best classes of each image, without boxes.
 
     Args:
         lines: Where to write.
@@ -83,7 +86,7 @@ class CocoFile:
     def add(
         self,
         name: str,
-        result: Detections | LabelMap,
+        result: Detections | LabelMap | Scores,
         *,
         image_id: Hashable = None,
         **extra: Any,
@@ -101,7 +104,7 @@ class CocoFile:
         """
         height, width = result.size
         image_id = self._images + 1 if image_id is None else image_id
-        found = self._classes(result) if isinstance(result, LabelMap) else self._objects(result)
+        found = self._found(result)
         annotations = [
             dict(id=self._annotations + index, image_id=image_id, **annotation)
             for index, annotation in enumerate(found, 1)
@@ -126,6 +129,15 @@ class CocoFile:
         new = sorted({*labels} - self._labels)
         self._labels.update(new)
         return [dict(id=self._category(label), name=self._legend.name(label)) for label in new]
+
+    def _found(self, result: Detections | LabelMap | Scores) -> Iterator[dict[str, Any]]:
+        if isinstance(result, LabelMap):
+            return self._classes(result)
+        return self._objects(result) if isinstance(result, Detections) else self._best(result)
+
+    def _best(self, result: Scores) -> Iterator[dict[str, Any]]:
+        for label in result.best(BEST).tolist():
+            yield dict(category_id=self._category(label), score=float(result.scores[label]))
 
     def _objects(self, result: Detections) -> Iterator[dict[str, Any]]:
         for index, (left, top, right, bottom) in enumerate(result.boxes.tolist()):

@@ -8,20 +8,24 @@ import numpy as np
 
 from ..limits import MAX_COORDINATE
 from .legend import Legend
-from .results import Detections, LabelMap
+from .results import Detections, LabelMap, Scores
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
 def draw(
-    image: np.ndarray, result: Detections | LabelMap, legend: Legend, *, opacity: float = 0.5
+    image: np.ndarray,
+    result: Detections | LabelMap | Scores,
+    legend: Legend,
+    *,
+    opacity: float = 0.5,
 ) -> np.ndarray:
     """Draws a result onto its image.
 
     Args:
         image: ``(H, W, 3)``, uint8, BGR; stays as it is.
-        result: Detections or a label map.
+        result: Detections, a label map, or scores, of which the best class is written.
         legend: Names and colours of the classes.
         opacity: Of masks and label maps.
 
@@ -31,6 +35,11 @@ def draw(
     """
     if isinstance(result, LabelMap):
         return _draw_label_map(image, result, legend, opacity)
+    if isinstance(result, Scores):
+        image, label = image.copy(), int(result.labels[0])
+        text = f'{_letters(legend, label)} {result.scores[label]:.2f}'
+        _write(image, text, (0, 0), legend.color(label))
+        return image
     return _draw_detections(image, result, legend, opacity)
 
 

@@ -82,6 +82,30 @@ class Detections:
 
 
 @dataclass(frozen=True, eq=False)
+class Scores:
+    """How much a classifier takes an image for each class.
+
+    Attributes:
+        scores: ``(classes,)``, float32, with a sum of 1.
+        size: Height and width of the image.
+        note: What was done to the image that the pipeline does not say, or nothing.
+    """
+
+    scores: np.ndarray
+    size: tuple[int, int]
+    note: str = ''
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most likely class, ``(1,)``."""
+        return self.best(1)
+
+    def best(self, count: int) -> np.ndarray:
+        """The ``count`` most likely classes, the best first."""
+        return np.argsort(-self.scores, kind='stable')[:count]
+
+
+@dataclass(frozen=True, eq=False)
 class LabelMap:
     """The class of each pixel of an image.
 

@@ -26,7 +26,7 @@ from .batches import or_bad
 from .coco import CocoFile
 from .drawing import draw
 from .legend import Legend
-from .results import BadImage, Detections, LabelMap
+from .results import BadImage, Detections, LabelMap, Scores
 from .stream import read_ahead
 
 MOST_LISTED = 10  # inputs that annotations do not list, in a summary
@@ -49,7 +49,7 @@ class Predicting(Protocol):
 
     def predict(
         self, images: Iterable[np.ndarray], batch_size: int = 1
-    ) -> Iterator[Detections | LabelMap | BadImage]:
+    ) -> Iterator[Detections | LabelMap | Scores | BadImage]:
         """Yields a result for each image, the best detections first; may have further options."""
 
 
@@ -60,7 +60,8 @@ class RunResult:
     Attributes:
         out_dir: Folder of the results.
         frames: Number of images and frames that there are results for.
-        found: Number of detections by class; for label maps, of frames that have the class.
+        found: Number of detections by class; for label maps, of frames that have the class; for
+            classifiers, of frames whose best class it is.
         best_score: Highest score of all detections, also of those up to the threshold.
         skipped: A sentence on each input that could not be used.
         unlisted: Inputs that the annotations do not list.
@@ -81,10 +82,10 @@ class RunResult:
     total: int | None = None
     stopped: KeyboardInterrupt | UserError | None = None
 
-    def count(self, found: Detections | LabelMap, legend: Legend) -> None:
+    def count(self, found: Detections | LabelMap | Scores, legend: Legend) -> None:
         """Counts a frame."""
         self.frames += 1
-        labels = found.labels if isinstance(found, Detections) else found.shares()
+        labels = found.shares() if isinstance(found, LabelMap) else found.labels
         self.found.update(legend.name(int(label)) for label in labels)
         if found.note:
             self.notes[found.note] += 1
@@ -150,7 +151,7 @@ def run(
     Ctrl-C ends it early, with whole files, and so does a :class:`~mmtrtvit.signals.Terminated`.
 
     Args:
-        model: A detector or segmentor.
+        model: A detector, segmentor or classifier.
         inputs: As for :func:`~mmtrtvit.media.find_media`.
         out_dir: Folder to write ``images/``, ``predictions.json`` in COCO's format and
             ``label_maps/`` to.
@@ -234,7 +235,7 @@ def _results(
     frames: Iterable[tuple[Medium, Frame | BadImage]],
     skipped: list[str],
     **options: Any,
-) -> Iterator[tuple[Medium, Frame, Detections | LabelMap]]:
+) -> Iterator[tuple[Medium, Frame, Detections | LabelMap | Scores]]:
     """Yields results in the order of the frames, and adds to ``skipped`` what has none."""
     begun: deque[tuple[Medium, Frame]] = deque()
 
@@ -260,7 +261,7 @@ def _open_records(
     media: Sequence[Medium],
     annotations: Annotations | None,
     result: RunResult,
-) -> Iterator[Callable[[Medium, Frame, Detections | LabelMap], None]]:
+) -> Iterator[Callable[[Medium, Frame, Detections | LabelMap | Scores], None]]:
     """Opens ``predictions.json``, and yields a function that writes the result of a frame."""
     image_ids = category_ids = None
     if annotations:
@@ -273,7 +274,7 @@ def _open_records(
         path, model.legend, category_ids=category_ids, info=model.info
     ) as predictions:
 
-        def record(medium: Medium, frame: Frame, found: Detections | LabelMap) -> None:
+        def record(medium: Medium, frame: Frame, found: Detections | LabelMap | Scores) -> None:
             extra: dict[str, Any] = dict(source=str(medium))
             name = f'{medium.stem}.png'
             if not medium.is_image:

@@ -112,3 +112,5 @@ def test_lines_get_shorter():
     )
     line = 'Iter(val) [5/5]    aAcc: 80.1  mIoU: 40.2  data_time: 0.1  time: 0.2'
     assert shortened(line) == 'Iter(val) [5/5]  aAcc 80.1  mIoU 40.2'
+    line = 'Iter(train) [  10/1480]  lr: 1.0e-03  eta: 0:00:08  time: 0.1  loss: 2.5'
+    assert shortened(line) == 'Iter(train) [ 10/1480]  lr 1.0e-03  eta 0:00:08  loss 2.5'

@@ -1,0 +1,16 @@
+# EfficientViT-M2 on generated data, from scratch in minutes on two CPU cores.
+_base_ = [
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/shape_folders.py',
+    '../_base_/schedules/adamw_classifier_demo.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(
+    backbone=dict(type='EfficientViT', arch='m2', window_size=(7, 7, 4), out_indices=(2,)),
+    head=dict(type='LeViTClsHead', distillation=False, in_channels=224),
+    train_cfg=None,  # neither Mixup nor CutMix
+)
+
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=20, max_keep_ckpts=1))
+randomness = dict(seed=0)

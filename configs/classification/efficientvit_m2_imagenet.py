@@ -1,0 +1,3 @@
+_base_ = 'efficientvit_m4_imagenet.py'
+
+model = dict(backbone=dict(arch='m2'), head=dict(in_channels=224))

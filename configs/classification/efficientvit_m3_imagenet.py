@@ -1,0 +1,3 @@
+_base_ = 'efficientvit_m4_imagenet.py'
+
+model = dict(backbone=dict(arch='m3'), head=dict(in_channels=320))

@@ -1,0 +1,3 @@
+_base_ = 'finetune_efficientvit_m4.py'
+
+model = dict(backbone=dict(arch='m5'))

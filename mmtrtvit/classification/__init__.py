@@ -1,0 +1,1 @@
+"""What classifiers need beside MMPretrain: exact resuming, AGC, readers of data."""
