@@ -34,6 +34,7 @@ DATA = {
     'data/shapes/': 'generated shapes',
     'data/imagenet/': 'ImageNet-1k',
     'data/my_images/': 'own folders',
+    'data/images/': 'a folder of images',
     'data/shape_folders/': 'generated shapes',
 }
 HOSTS = {'mmdet': 'MMDetection', 'mmseg': 'MMSegmentation', 'mmpretrain': 'MMPretrain'}

@@ -48,7 +48,7 @@ def hub_file(address: str) -> Path:
     if find_spec(package) is None:
         raise UserError(f'{address} needs {package}, which is not installed: pip install {package}')
     if address.startswith(TIMM):
-        return _cached(address, _repository_of_timm(address), FILE, None)
+        return _cached(address, repository_of_timm(address), FILE, None)
     place, digest = split_hash(address) if '#' in address else (address, None)
     match = HUB_ADDRESS.fullmatch(place)
     if not match:
@@ -61,7 +61,12 @@ def hub_file(address: str) -> Path:
     return path
 
 
-def _repository_of_timm(address: str) -> str:
+def repository_of_timm(address: str) -> str:
+    """Returns the repository of the weights at an address ``timm://NAME``.
+
+    Raises:
+        UserError: If timm has no weights of that name.
+    """
     import timm
 
     name = address.removeprefix(TIMM)
