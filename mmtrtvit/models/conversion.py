@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..weights.checkpoints import state_dict_of
+from ..weights.checkpoints import checkpoint_file, state_dict_of
 from ..weights.layouts import FOREIGN_NAMES, OURS, layout_of, rename
-from ..weights.loader import fetch_weights
+from ..weights.loader import fetch_weights, is_address
 from ..weights.matching import WeightsReport, fit_weights
 from ..weights.pretrained import none_known
 from ..weights.writing import write_weights
@@ -62,7 +62,7 @@ def convert_weights(
     """Writes the backbone in a checkpoint of a backbone, classifier, detector or segmentor.
 
     Args:
-        source: A file or an address, e.g. ``timm://`` and a name of timm.
+        source: A file, an address, e.g. ``timm://`` and a name of timm, or the work dir of a run.
         out: File to write, whole or not at all, see :func:`~..weights.writing.write_weights`.
         arch: Variant, such as ``'m0'`` or ``'b'``, that is required; default: what the shapes are.
         to: Layout to write, one of ``TARGETS``.
@@ -81,7 +81,9 @@ def convert_weights(
     out = Path(out).expanduser()
     if out.is_dir():
         raise UserError(f'{out} is a folder: name the file to write')
-    weights = state_dict_of(fetch_weights(source))
+    weights = state_dict_of(
+        fetch_weights(source if is_address(source) else checkpoint_file(source))
+    )
     prefix = BACKBONE if any(name.startswith(BACKBONE) for name in weights) else ''
     inner = {
         name.removeprefix(prefix): value

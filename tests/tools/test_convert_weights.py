@@ -69,15 +69,16 @@ def write_model(path, family, arch):
 @pytest.mark.parametrize('out', ['cut.pth', 'cut.safetensors'])
 @pytest.mark.parametrize('family, arch', [(EfficientViT, 'm0'), (TRTViT, TINY)], ids=['m0', 'trt'])
 def test_the_backbone_is_cut_out_of_a_model(call, family, arch, out):
-    write_model('model.pth', family, arch)
-    message, printed = call('model.pth', out)
-    assert message is None and printed.startswith(f'model.pth: {family.__name__}-')
+    Path('run').mkdir()
+    write_model('run/epoch_1.pth', family, arch)
+    message, printed = call('run', out)
+    assert message is None and printed.startswith(f'run: {family.__name__}-')
     assert 'left out: bbox_head, neck, scale\n' in printed and ': 0 missing\n' in printed
     start = f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{out}')"
     assert printed.endswith(f'To start a training from it: {start}\n')
     backbone = family(arch, init_cfg=dict(type='Pretrained', checkpoint=out))
     backbone.init_weights()
-    whole = torch.load('model.pth')['state_dict']
+    whole = torch.load('run/epoch_1.pth')['state_dict']
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, whole[f'backbone.{name}'])
 
