@@ -22,9 +22,7 @@ TARGETS = OURS, 'timm', 'timm-features'
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument(
-        'source', help='file, work dir or address, such as timm://NAME'
-    )
+    parser.add_argument('source', help='file, work dir or address, such as timm://NAME')
     parser.add_argument('out', help='file to write')
     parser.add_argument('--arch', help='variant that is required, a to d or m0 to m5')
     parser.add_argument(
