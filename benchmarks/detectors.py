@@ -194,7 +194,7 @@ def build(name: str, threshold: float = 0.0) -> nn.Module:
     from mmengine.registry import DefaultScope
 
     config = Config.fromfile(config_path(CONFIGS[name]))
-    config.model.backbone.init_cfg = None
+    config.model.backbone.update(init_cfg=None, norm_eval=False)
     thresholds = config.model.test_cfg.get('rcnn', config.model.test_cfg)
     thresholds.score_thr = threshold
     torch.manual_seed(0)

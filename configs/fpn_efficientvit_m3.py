@@ -1,3 +1,6 @@
 _base_ = 'fpn_efficientvit_m4.py'
 
-model = dict(backbone=dict(arch='m3'), neck=dict(in_channels=[128, 240, 320]))
+model = dict(
+    backbone=dict(arch='m3', init_cfg=dict(checkpoint='timm://efficientvit_m3.r224_in1k')),
+    neck=dict(in_channels=[128, 240, 320]),
+)

@@ -1,3 +1,4 @@
+# To start from weights, add to backbone: init_cfg=dict(type='Pretrained', checkpoint='FILE')
 _base_ = [
     '_base_/models/fpn.py',
     '_base_/datasets/ade20k.py',

@@ -1,4 +1,5 @@
-# Neck, heads and optimiser are the published ones, without a norm, so that their weights fit.
+# As published: ImageNet weights, BatchNorm that keeps its statistics, neck and heads without norms.
+# From scratch: --cfg-options model.backbone.init_cfg=None model.backbone.norm_eval=False
 _base_ = [
     '_base_/models/mask_rcnn.py',
     '_base_/datasets/coco_instance.py',
@@ -7,7 +8,12 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(type='EfficientViT', arch='m4'),
+    backbone=dict(
+        type='EfficientViT',
+        arch='m4',
+        norm_eval=True,
+        init_cfg=dict(type='Pretrained', checkpoint='timm://efficientvit_m4.r224_in1k'),
+    ),
     neck=dict(
         type='EfficientViTFPN', in_channels=[128, 256, 384], num_extra_trans_convs=2, norm_cfg=None
     ),

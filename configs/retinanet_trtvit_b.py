@@ -1,3 +1,4 @@
+# To start from weights, add to backbone: init_cfg=dict(type='Pretrained', checkpoint='FILE')
 _base_ = [
     '_base_/models/retinanet.py',
     '_base_/datasets/coco_detection.py',

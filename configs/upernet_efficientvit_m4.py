@@ -1,4 +1,5 @@
 # No segmentor was ever published for this backbone: the head takes its maps of strides 16, 32, 64.
+# From scratch: --cfg-options model.backbone.init_cfg=None
 _base_ = [
     '_base_/models/upernet.py',
     '_base_/datasets/ade20k.py',
@@ -7,7 +8,11 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(type='EfficientViT', arch='m4'),
+    backbone=dict(
+        type='EfficientViT',
+        arch='m4',
+        init_cfg=dict(type='Pretrained', checkpoint='timm://efficientvit_m4.r224_in1k'),
+    ),
     decode_head=dict(in_channels=[128, 256, 384], in_index=[0, 1, 2]),
     auxiliary_head=dict(in_channels=256, in_index=1),
 )

@@ -16,8 +16,9 @@ HEAD = """# Configs
 
 Written by `python docs/list_configs.py`; a test fails when it is out of date. *Batch* is the number
 of images for which the learning rate is meant, as GPUs x images on each; with another number, give
-`--auto-scale-lr`. No config needs weights to start from: all train from scratch, or from what
-`model.backbone.init_cfg` names ([weights](../docs/weights.md)). What to put into `data/` is told in
+`--auto-scale-lr`. EfficientViT's models on COCO and ADE20K start from timm's ImageNet weights,
+which are downloaded once; all others train from scratch, or from what `model.backbone.init_cfg`
+names ([weights](../docs/weights.md)). What to put into `data/` is told in
 [own data](../docs/own_data.md) and [train](../docs/train.md).
 """
 TITLES = {
@@ -33,6 +34,7 @@ DATA = {
     'data/shapes/': 'generated shapes',
     'data/imagenet/': 'ImageNet-1k',
     'data/my_images/': 'own folders',
+    'data/images/': 'a folder of images',
     'data/shape_folders/': 'generated shapes',
 }
 HOSTS = {'mmdet': 'MMDetection', 'mmseg': 'MMSegmentation', 'mmpretrain': 'MMPretrain'}

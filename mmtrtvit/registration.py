@@ -39,6 +39,7 @@ MODULES = {
         'mmtrtvit.classification.readers',
         'mmtrtvit.engine.loading_pretrain',
     ),
+    'mmpretrain.models': ('mmtrtvit.classification.distillation',),
     'mmcv.transforms.loading': ('mmtrtvit.engine.loading',),  # in place of MMCV's loader
 }
 

@@ -81,6 +81,24 @@ def test_a_config_is_what_its_name_says_in_a_few_lines(name):
     assert len(lines) <= (8 if arch not in ('b', 'm4') else 30)
 
 
+@pytest.mark.parametrize('name', MODELS_OF_THE_PAPERS)
+def test_efficientvit_starts_from_the_weights_of_its_variant(name):
+    backbone = Config.fromfile(CONFIGS / f'{name}.py', import_custom_modules=False).model.backbone
+    if 'trtvit' in name:
+        assert not backbone.get('init_cfg') and not backbone.get('norm_eval')
+        return
+    checkpoint = f'timm://efficientvit_{backbone.arch}.r224_in1k'
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint)
+    assert backbone.get('norm_eval', False) == name.startswith(('retinanet', 'mask_rcnn'))
+
+
+def test_everything_else_starts_from_scratch():
+    folders = CONFIGS / 'demo', CONFIGS / 'distributed'
+    for path in (path for folder in folders for path in folder.glob('*.py')):
+        backbone = Config.fromfile(path, import_custom_modules=False).model.backbone
+        assert not backbone.get('init_cfg') and not backbone.get('norm_eval')
+
+
 def losses_and_predictions(model, config):
     if config.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs

@@ -1,13 +1,13 @@
-"""Converts EfficientViT's weights: the authors' files, timm's and those of mmtrtvit.
+"""Cuts the backbone out of a classifier, detector or segmentor; converts between layouts.
 
 Examples:
-  python tools/convert_weights.py efficientvit_m4.pth m4.pth
+  python tools/convert_weights.py work_dirs/run/epoch_300.pth trtvit_b.safetensors
   python tools/convert_weights.py timm://efficientvit_m4.r224_in1k m4.pth
   python tools/convert_weights.py work_dirs/run/epoch_12.pth m4_timm.pth --to timm
   python tools/convert_weights.py --trust old.pkl plain.pth     # RUNS THE CODE IN old.pkl
 
-The layout of the source is told from the names in it. Weights of a classifier are left out, and
-anything else that does not fit is an error.
+Layout, family and variant are told from the names and shapes in the source. What of the backbone
+does not fit is an error. OUT is written in the safetensors format if it is called *.safetensors.
 """
 
 import argparse
@@ -22,9 +22,9 @@ TARGETS = OURS, 'timm', 'timm-features'
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument('source', help='file or address, e.g. timm:// and a name of timm')
+    parser.add_argument('source', help='file, work dir or address, such as timm://NAME')
     parser.add_argument('out', help='file to write')
-    parser.add_argument('--arch', help='variant, m0 to m5 (default: told from the shapes)')
+    parser.add_argument('--arch', help='variant that is required, a to d or m0 to m5')
     parser.add_argument(
         '--to', choices=TARGETS, default=OURS, help='layout to write (default: %(default)s)'
     )
@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
         help='side of the windows, one number or one per stage, to resize the tables of attention '
         'biases to (default: as in the source)',
     )
+    parser.add_argument('--whole', action='store_true', help='keep neck and heads, too')
     parser.add_argument('--allow-partial', action='store_true', help='leave out what does not fit')
     parser.add_argument(
         '--trust',
@@ -44,7 +45,9 @@ def parse_args() -> argparse.Namespace:
         'they are; for files that are refused as not safe to load, of any model',
     )
     args = parser.parse_args()
-    if args.trust and (args.arch or args.to != OURS or args.window_size or args.allow_partial):
+    if args.trust and (
+        args.arch or args.to != OURS or args.window_size or args.whole or args.allow_partial
+    ):
         parser.error('--trust takes no other option: convert what it writes in a second step')
     return args
 
@@ -67,20 +70,24 @@ def main(args: argparse.Namespace) -> None:
         arch=args.arch,
         to=args.to,
         window_size=sides[0] if sides and len(sides) == 1 else sides,
+        whole=args.whole,
         allow_partial=args.allow_partial,
     )
-    print(f'{args.source}: EfficientViT-{done.arch} in the layout {done.layout}\n')
+    print(f'{args.source}: {done.family}-{done.arch} in the layout {done.layout}\n')
     print(done.report.table())
     if str(done.report):
         print(f'not loaded:\n{done.report}')
     if done.left_out:
-        print(f'left out, as {args.to} has no names for it: {", ".join(done.left_out)}')
-    windows = ', '.join(map(str, done.window_size))
-    print(f'\nwritten: {args.out}, in the layout {args.to}, with windows of {windows}')
+        print(f'left out: {", ".join(done.left_out)}')
+    windows = f', with windows of {", ".join(map(str, done.window_size))}'
+    print(
+        f'\nwritten: {args.out}, in the layout {args.to}{windows if done.window_size else ""}: '
+        f'{len(done.report.missing)} missing'
+    )
     if args.to == OURS:
         start = "model.backbone.init_cfg=dict(type='Pretrained', checkpoint={!r})"
         print('To start a training from it:', end=' ')
-        print(f'load_from={args.out!r}' if done.detector else start.format(args.out))
+        print(f'load_from={args.out!r}' if done.whole else start.format(args.out))
 
 
 if __name__ == '__main__':

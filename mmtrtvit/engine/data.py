@@ -70,7 +70,7 @@ def check_annotations(config: Config, splits: Sequence[str]) -> None:
     Raises:
         UserError: If a training would fail or learn something wrong; the message has all findings.
     """
-    local = [split for split in splits if all(map(_is_local, _leaves(config, split)))]
+    local = [split for split in splits if all(map(_is_checked, _leaves(config, split)))]
     problems: list[Place] = []
     read = list(read_splits(config, local, problems, then=_count, skip_unread=True))
     findings = [
@@ -91,10 +91,11 @@ def _leaves(config: Config, split: str) -> list[dict]:
     return [leaf for _, leaf in leaf_datasets(config, split)]
 
 
-def _is_local(dataset: dict) -> bool:
+def _is_checked(dataset: dict) -> bool:
+    """Returns whether a data set has annotations, and has them here."""
     places = f'{dataset.get("data_root") or ""}{dataset.get("ann_file") or ""}'
     backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    return '://' not in places and backend == 'local'
+    return '://' not in places and backend == 'local' and dataset.get('with_label') is not False
 
 
 def _count(data: DataSet, split: str) -> None:

@@ -1,18 +1,29 @@
 """The base class of both backbones: what MMDetection and MMSegmentation expect of one."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
+from ..weights.download import Unavailable
 from ..weights.pretrained import adapt_weights
 
 MIN_SIZE = 32
+FROM_SCRATCH = (
+    '\nOr start without weights: --cfg-options model.backbone.init_cfg=None '
+    'model.backbone.norm_eval=False model.backbone.frozen_stages=-1'
+)
+NO_STATISTICS = (
+    'norm_eval=True without init_cfg: BatchNorm keeps the statistics that it starts with. Unless '
+    'load_from brings weights, set model.backbone.norm_eval=False.'
+)
 
 
 class Backbone(BaseModule):
@@ -85,7 +96,7 @@ class Backbone(BaseModule):
         outputs = []
         for index, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
             for block in stage:
-                x = _recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
+                x = recomputed(block, x) if self.with_cp and x.requires_grad else block(x)
             if index in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
@@ -98,10 +109,13 @@ class Backbone(BaseModule):
                 the latter.
         """
         self._initialising = True
+        if self.norm_eval and not self.init_cfg:
+            print_log(NO_STATISTICS, 'current', logging.WARNING)
         try:
             super().init_weights()
         except (UserError, OSError) as error:
-            raise UserError(f'init_cfg={self.init_cfg}: {error}') from error
+            advice = FROM_SCRATCH if isinstance(error, Unavailable) else ''
+            raise UserError(f'init_cfg={self.init_cfg}: {error}{advice}') from error
         finally:
             self._initialising = False
 
@@ -175,7 +189,8 @@ def _check_size(x: Tensor) -> None:
         )
 
 
-def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """Runs a block that is recomputed in the backward pass; BatchNorm's statistics move once."""
     return checkpoint(
         block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
     )

@@ -1,24 +1,25 @@
-"""Conversion of EfficientViT's weights between the layouts of several projects."""
+"""Cuts backbones out of checkpoints, and converts EfficientViT's between several layouts."""
 
-import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import write_whole
-from ..weights.checkpoints import state_dict_of
+from ..weights.checkpoints import checkpoint_file, state_dict_of
 from ..weights.layouts import FOREIGN_NAMES, OURS, layout_of, rename
-from ..weights.loader import fetch_weights
+from ..weights.loader import fetch_weights, is_address
 from ..weights.matching import WeightsReport, fit_weights
 from ..weights.pretrained import none_known
-from . import EfficientViT
+from ..weights.writing import write_weights
+from . import EfficientViT, TRTViT
+from .structure import is_trt_vit, trt_vit_options
 
 BACKBONE = 'backbone.'
 TARGETS = OURS, 'timm', 'timm-features'
@@ -29,19 +30,21 @@ class Conversion:
     """The report of a conversion.
 
     Attributes:
+        family: Class of the backbone.
         layout: Layout of the source.
-        arch: Variant of the backbone.
-        window_size: Sides of the windows of the three stages, in the written file.
-        detector: Whether neck and heads were written, too.
-        left_out: Parts of a detector that the written layout has no names for.
-        report: How the source fits the backbone. Neck and heads of a detector are taken as they
-            are.
+        arch: Variant of the backbone; where it has no name, what it is built with.
+        window_size: Sides of EfficientViT's windows in the three stages, in the written file; empty
+            for a TRT-ViT.
+        whole: Whether neck and heads were written, too.
+        left_out: Parts of the source that were not written.
+        report: How the source fits the backbone. Neck and heads are taken as they are.
     """
 
+    family: str
     layout: str
     arch: str
     window_size: tuple[int, ...]
-    detector: bool
+    whole: bool
     left_out: list[str]
     report: WeightsReport
 
@@ -53,19 +56,19 @@ def convert_weights(
     arch: str | None = None,
     to: str = OURS,
     window_size: int | Sequence[int] | None = None,
+    whole: bool = False,
     allow_partial: bool = False,
 ) -> Conversion:
-    """Converts a checkpoint of an EfficientViT, or of a detector with one.
-
-    Writes ``{'state_dict': ..., 'meta': ...}``, completely or not at all.
+    """Writes the backbone in a checkpoint of a backbone, classifier, detector or segmentor.
 
     Args:
-        source: A file or an address, e.g. ``timm://`` and a name of timm.
-        out: File to write.
-        arch: Variant, ``'m0'`` to ``'m5'``; default: the one whose shapes fit best.
+        source: A file, an address, e.g. ``timm://`` and a name of timm, or the work dir of a run.
+        out: File to write, whole or not at all, see :func:`~..weights.writing.write_weights`.
+        arch: Variant, such as ``'m0'`` or ``'b'``, that is required; default: what the shapes are.
         to: Layout to write, one of ``TARGETS``.
-        window_size: Side of the windows, for all stages or for each, that tables of attention
-            biases are resized to; default: as in the source.
+        window_size: Side of EfficientViT's windows, for all stages or for each, that tables of
+            attention biases are resized to; default: as in the source.
+        whole: Write neck and heads, too; only in our layout.
         allow_partial: Leave out what does not fit instead of refusing the source.
 
     Raises:
@@ -73,46 +76,102 @@ def convert_weights(
     """
     if to not in TARGETS:
         raise UserError(f'cannot write the layout {to!r}, only one of {", ".join(TARGETS)}')
+    if whole and to != OURS:
+        raise UserError(f'the layout {to} has no names for necks and heads, which whole keeps')
     out = Path(out).expanduser()
     if out.is_dir():
         raise UserError(f'{out} is a folder: name the file to write')
-    weights = state_dict_of(fetch_weights(source))
+    weights = state_dict_of(
+        fetch_weights(source if is_address(source) else checkpoint_file(source))
+    )
     prefix = BACKBONE if any(name.startswith(BACKBONE) for name in weights) else ''
     inner = {
         name.removeprefix(prefix): value
         for name, value in weights.items()
         if name.startswith(prefix)
     }
-    likely = _likely_arch(inner, source)
-    arch = arch or likely
-    sides = _window_size(inner, arch) if window_size is None else window_size
-    backbone = _state(arch, sides if isinstance(sides, int) else tuple(sides))
-    others = {name: value for name, value in weights.items() if prefix and _is_neck_or_head(name)}
-    model = {prefix + name: value for name, value in backbone.items()} | others
-    fitted, report = fit_weights(weights, model)
+    others = {name: value for name, value in weights.items() if not name.startswith(prefix)}
+    target = (_trt_vit if is_trt_vit(inner) else _efficient_vit)(inner, source, arch, window_size)
+    kept = {name: value for name, value in others.items() if whole and _is_neck_or_head(name)}
+    model = {prefix + name: value for name, value in target.state.items()} | kept
+    parts = weights if whole else {prefix + name: value for name, value in inner.items()}
+    fitted, report = fit_weights(parts, model)
     if not allow_partial and (report.missing or report.unexpected or report.reshaped):
-        hint = '' if arch == likely else f' The shapes are those of {likely}.'
+        hint = '' if target.arch == target.likely else f' The shapes are those of {target.likely}.'
         raise UserError(
-            f'{source} does not fit EfficientViT-{arch}.{hint}\n{report.table()}\n'
+            f'{source} does not fit {target.family}-{target.arch}.{hint}\n{report.table()}\n'
             f'{report}\nTo leave out what does not fit: --allow-partial'
         )
+    rename_to = _names(target.family, to)
     written = {
-        name: fitted[name].clone()
+        name if whole else rename_to(name.removeprefix(prefix)): fitted[name]
         for name, value in model.items()
         if name in fitted and fitted[name].shape == value.shape
     }
-    if to != OURS:
-        written = {
-            FOREIGN_NAMES[to](name.removeprefix(prefix)): value
-            for name, value in written.items()
-            if name not in others
-        }
-    sides = tuple(_sides(backbone).values())
-    _write(out, written, dict(arch=arch, window_size=sides, layout=to, source=str(source)))
-    left_out = sorted({name.partition('.')[0] for name in others}) if to != OURS else []
+    sides = tuple(_sides(target.state).values())
+    meta = dict(arch=target.arch, window_size=sides, layout=to, source=str(source))
+    write_weights(out, written, meta)
+    left_out = sorted({name.partition('.')[0] for name in others if name not in kept})
     return Conversion(
-        layout_of(inner), arch, sides, bool(others) and not left_out, left_out, report
+        target.family, layout_of(inner), target.arch, sides, bool(kept), left_out, report
     )
+
+
+@dataclass
+class _Target:
+    """The backbone that weights are fitted to, as names and shapes, and which one they are of."""
+
+    family: str
+    arch: str
+    likely: str
+    state: dict[str, Tensor]
+
+
+def _trt_vit(
+    weights: Mapping[str, Tensor],
+    source: str | Path,
+    arch: str | None,
+    window_size: int | Sequence[int] | None,
+) -> _Target:
+    if window_size is not None:
+        raise UserError(f'{source} is of a TRT-ViT, which has no windows: leave out --window-size')
+    try:
+        options = trt_vit_options(weights)
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from error
+    likely = _text(options)
+    with torch.device('meta'):
+        state = TRTViT(**(options if arch is None else dict(arch=arch))).state_dict()
+    return _Target(TRTViT.__name__, arch or likely, likely, state)
+
+
+def _text(options: dict[str, Any]) -> str:
+    if len(options) == 1 and isinstance(options['arch'], str):
+        return options['arch']
+    return ', '.join(f'{key}={value}' for key, value in options.items())
+
+
+def _efficient_vit(
+    weights: Mapping[str, Tensor],
+    source: str | Path,
+    arch: str | None,
+    window_size: int | Sequence[int] | None,
+) -> _Target:
+    likely = _likely_arch(weights, source)
+    arch = arch or likely
+    sides = _window_size(weights, arch) if window_size is None else window_size
+    state = _state(arch, sides if isinstance(sides, int) else tuple(sides))
+    return _Target(EfficientViT.__name__, arch, likely, state)
+
+
+def _names(family: str, to: str) -> Callable[[str], str]:
+    """Returns what makes a name of a layout from ours."""
+    if to == OURS:
+        return str
+    if family == EfficientViT.__name__:
+        return FOREIGN_NAMES[to]
+    features = to == 'timm-features'  # timm's names of a TRT-ViT are ours, see timm_models
+    return lambda name: re.sub(r'^(stem|stages)\.', r'\1_', name) if features else name
 
 
 def _likely_arch(weights: Mapping[str, Tensor], source: str | Path) -> str:
@@ -150,9 +209,3 @@ def _sides(weights: Mapping[str, Tensor]) -> dict[int, int]:
 def _is_neck_or_head(name: str) -> bool:
     part = name.partition('.')[0]
     return part == 'neck' or part.endswith('head')
-
-
-def _write(path: Path, weights: dict[str, Tensor], meta: dict) -> None:
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=weights, meta=meta), buffer)
-    write_whole(path, buffer.getvalue(), sync=True)

@@ -11,6 +11,7 @@ from ..errors import UserError
 from . import safe
 from .download import cached_file
 from .finite import require_finite
+from .hub import SCHEMES, hub_file
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             raise
         readable = ', '.join(
             str(other)
-            for other in path.absolute().parent.glob('*.pth')
+            for other in safe.weight_files(path.absolute().parent)
             if other.name != path.name and is_readable(other)
         )
         advice = f' These can be read: {readable}.' if readable else ''
@@ -157,6 +158,8 @@ def checkpoint_file(checkpoint: str | Path) -> Path:
     """
     if str(checkpoint).startswith(('http://', 'https://')):
         return cached_file(str(checkpoint))
+    if str(checkpoint).startswith(SCHEMES):
+        return hub_file(str(checkpoint))
     path = Path(checkpoint).expanduser()
     newest = newest_checkpoint(path) if path.is_dir() and not is_sharded(path) else path
     if newest is None:

@@ -16,6 +16,11 @@ import torch
 
 from ..errors import UserError
 
+
+class Unavailable(UserError):
+    """What an address names is not here, and cannot be downloaded now."""
+
+
 IN_NAME = re.compile(r'-([0-9a-f]{8,64})(?:\.\w+)?$')
 IN_FRAGMENT = re.compile(r'sha256=([0-9a-fA-F]{64})')
 
@@ -45,6 +50,16 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def require_hash(file: Path, digest: str | None, address: str) -> None:
+    """Refuses a file that is not the one that a hash, or its first digits, belongs to.
+
+    Raises:
+        UserError: With the file's own hash; never where ``digest`` is None.
+    """
+    if digest and not (found := sha256_of(file)).startswith(digest):
+        raise UserError(f'{address} is not the file that its hash belongs to: {found}')
 
 
 def cached_file(address: str) -> Path:
@@ -84,7 +99,7 @@ def _download(url: str, file: Path, digest: str) -> None:
             f'digits in its name are no SHA-256, append the right one: {url}#sha256=<64 digits>'
         ) from error
     except (OSError, HTTPException) as error:
-        raise UserError(
+        raise Unavailable(
             f'{url} cannot be downloaded: {error}. Without a connection, bring the file here as '
             f'{file}'
         ) from error

@@ -18,7 +18,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from ..errors import UserError, did_you_mean
 from . import hub, safe
 from .checkpoints import read_weights, require_weights, state_dict_of
-from .download import cached_file, sha256_of, split_hash
+from .download import cached_file, require_hash, split_hash
 from .finite import require_finite
 
 # Where a checkpoint of MMEngine has the code of the config that it was trained with.
@@ -56,8 +56,11 @@ def _load(file: str | Path, map_location: Any) -> Any:
     MMEngine runs the config that is saved beside the weights: ``Runner.resume`` that of ``config``,
     an inferencer without a model of its own the others.
     """
-    checkpoint = safe.load(file, map_location)
-    require_finite(state_dict_of(checkpoint), str(file))
+    return _usable(safe.load(file, map_location), file)
+
+
+def _usable(checkpoint: Any, source: str | Path) -> Any:
+    require_finite(state_dict_of(checkpoint), str(source))
     for places, name in SAVED_CONFIGS:
         place = checkpoint
         for key in places:
@@ -117,8 +120,7 @@ def load_from_ceph(filename: str, map_location: Any = None, backend: str = 'petr
 
 
 def _load_checked(file: Path, digest: str | None, map_location: Any, address: str) -> Any:
-    if digest and not sha256_of(file).startswith(digest):
-        raise UserError(f'{address} is not the file that its hash belongs to: {sha256_of(file)}')
+    require_hash(file, digest, address)
     return _load(file, map_location)
 
 
@@ -164,4 +166,7 @@ def _named(address: str, models: dict[str, str]) -> str:
     return models[name]
 
 
-_register(hub.SCHEME)(hub.load_from_timm)
+@_register(*hub.SCHEMES)
+def load_from_hub(filename: str, map_location: Any = None) -> Any:
+    """Loads what :func:`~.hub.load_from_hub` does, as a run may use it."""
+    return _usable(hub.load_from_hub(filename), filename)

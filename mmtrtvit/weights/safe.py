@@ -5,6 +5,7 @@ content, not by its name. Everything else is refused: pickles run whatever they 
 formats before 1.6 are pickles or archives of them, and TorchScript archives are programs.
 """
 
+import json
 import pickle
 import re
 import tarfile
@@ -22,6 +23,7 @@ from mmengine.logging import HistoryBuffer
 from ..errors import UserError, did_you_mean
 
 SAFETENSORS = '.safetensors'
+META = 'mmtrtvit'  # key of a safetensors file's texts: what a checkpoint has as meta, as JSON
 ZIP = b'PK\x03\x04'
 BEFORE_1_6 = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)
 UNSAFE = 'which is not safe to load'
@@ -97,7 +99,7 @@ def load(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> 
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        names = [other.name for other in path.parent.glob('*.pth')]
+        names = [other.name for other in weight_files(path.parent)]
         raise UserError(f'no checkpoint {path.absolute()}.{did_you_mean(path.name, names)}')
     try:
         if defect := _defect_of_format(path):
@@ -113,13 +115,26 @@ def load(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> 
         raise UserError(f'{path.absolute()} {defect}.{_way_to_trust(path, defect)}') from error
 
 
-def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+def weight_files(folder: Path) -> list[Path]:
+    """Returns the files of a folder that may be checkpoints, by their names."""
+    return sorted(path for path in folder.glob('*') if path.suffix in ('.pth', SAFETENSORS))
+
+
+def _load_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    require_safetensors(path)
+    from safetensors import safe_open
+
+    device = str(map_location) if isinstance(map_location, str | torch.device) else 'cpu'
+    with safe_open(path, framework='pt', device=device) as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = (file.metadata() or {}).get(META)
+    return dict(state_dict=weights, meta=dict(json.loads(meta))) if meta else weights
+
+
+def require_safetensors(path: Path) -> None:
+    """Refuses a file in the safetensors format where the package for it is missing."""
     if find_spec('safetensors') is None:
         raise UserError(f'{path}: safetensors is not installed: pip install safetensors')
-    from safetensors.torch import load_file
-
-    is_device = isinstance(map_location, str | torch.device)
-    return load_file(path, device=str(map_location) if is_device else 'cpu')
 
 
 def _head(path: Path) -> bytes:

@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import whole_file
 from .checkpoints import read_weights, state_dict_of
+from .writing import write_weights
 
 PROCESS = Path(__file__).with_name('run_file.py')
 
@@ -24,7 +23,7 @@ def convert_trusted(source: str | Path, out: str | Path) -> dict[str, Tensor]:
 
     Args:
         source: A file of any PyTorch, a pickle of tensors or arrays, or a TorchScript archive.
-        out: File to write, ``{'state_dict': ...}``, whole or not at all.
+        out: File to write, whole or not at all.
 
     Returns:
         The weights, by the names in the source.
@@ -45,6 +44,5 @@ def convert_trusted(source: str | Path, out: str | Path) -> dict[str, Tensor]:
             lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
             raise UserError(f'{source} gave no weights: {lines[-1]}')
         weights = state_dict_of(read_weights(plain))
-        with whole_file(out) as part:
-            torch.save(dict(state_dict=weights), part)
+        write_weights(out, weights, {})
     return weights

@@ -251,7 +251,7 @@ def test_getattr_of_a_file_reaches_no_other_class(tmp_path):
 def test_weights_of_timm_run_no_code(tmp_path, marker, monkeypatch):
     pytest.importorskip('timm')
     file, reason = write_payload('bare.safetensors', tmp_path, marker)
-    monkeypatch.setattr(hub, '_cached_file', lambda address: file)
+    monkeypatch.setattr(hub, 'hub_file', lambda address: file)
     with pytest.raises(UserError, match=reason):
         _load_checkpoint('timm://efficientvit_m0.r224_in1k')
 

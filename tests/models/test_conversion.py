@@ -401,20 +401,22 @@ def test_a_detector_of_the_authors_is_loaded_whole(detector, sources, tmp_path, 
 def test_a_detector_of_the_authors_is_converted(detector, tmp_path):
     model, weights = detector
     torch.save(dict(state_dict=weights), tmp_path / 'x.pth')
-    done = convert_weights(tmp_path / 'x.pth', tmp_path / 'ours.pth')
-    assert (done.layout, done.arch, done.detector) == ('official', 'm4', True)
+    done = convert_weights(tmp_path / 'x.pth', tmp_path / 'ours.pth', whole=True)
+    assert (done.layout, done.arch, done.whole) == ('official', 'm4', True)
     converted = torch.load(tmp_path / 'ours.pth', weights_only=True)
     assert converted['state_dict'].keys() == model.state_dict().keys()
     done = convert_weights(tmp_path / 'ours.pth', tmp_path / 'timm.pth', to='timm')
     heads = {name.split('.')[0] for name in weights} - {'backbone', 'neck'}
-    assert done.left_out == sorted({'neck', *heads}) and not done.detector
+    assert done.left_out == sorted({'neck', *heads}) and not done.whole
     timm.create_model(
         'efficientvit_m4', num_classes=0, img_size=448, checkpoint_path=str(tmp_path / 'timm.pth')
     )
     stray = weights | {'ema.decay': torch.ones(1)}
     torch.save(dict(state_dict=stray), tmp_path / 'x.pth')
-    message = refusal(convert_weights, tmp_path / 'x.pth', tmp_path / 'y.pth')
+    message = refusal(convert_weights, tmp_path / 'x.pth', tmp_path / 'y.pth', whole=True)
     assert '1 not in the model: ema.decay' in message
+    done = convert_weights(tmp_path / 'x.pth', tmp_path / 'y.pth')
+    assert 'ema' in done.left_out and not done.report.missing
 
 
 def test_an_incomplete_backbone_in_a_detector_is_refused(detector):
@@ -565,6 +567,23 @@ def test_weights_by_name_come_from_the_cache(hub, sources, tmp_path, name):
     )
 
 
+@pytest.mark.parametrize('config', ['retinanet_efficientvit_m0', 'fpn_efficientvit_m0'])
+def test_a_config_starts_from_its_weights(hub, config):
+    options = Config.fromfile(ROOT / f'configs/{config}.py').model.backbone
+    model = MODELS.build(options)
+    model.init_weights()
+    expected = pretrained(NAME, 'm0').state_dict()
+    torch.testing.assert_close(model.state_dict(), expected, rtol=0, atol=0)
+
+
+def test_statistics_that_stay_need_weights(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmtrtvit.models.backbone.print_log', lambda *args: lines.append(args[0]))
+    for norm_eval in (False, True):
+        EfficientViT('m0', norm_eval=norm_eval).init_weights()
+    assert len(lines) == 1 and 'norm_eval=True without init_cfg' in lines[0]
+
+
 def test_a_damaged_file_in_the_cache_is_refused(hub):
     content = bytearray(hub.read_bytes())
     content[-1] ^= 1
@@ -577,6 +596,10 @@ def test_weights_that_are_not_in_the_cache(hub, tmp_path):
     message = refusal(pretrained, name)
     assert f'{name} is not in the cache {tmp_path}/hub, and HF_HUB_OFFLINE forbids' in message
     assert 'hf download timm/efficientvit_m5.r224_in1k model.safetensors' in message
+    assert message.endswith(
+        'Or start without weights: --cfg-options model.backbone.init_cfg=None '
+        'model.backbone.norm_eval=False model.backbone.frozen_stages=-1'
+    )
 
 
 @pytest.mark.parametrize('name', ['efficientvit_m0.in21k', 'efficientvit_m6.r224_in1k', 'm4'])

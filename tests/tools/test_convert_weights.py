@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmtrtvit.models import EfficientViT
+from mmtrtvit.models import EfficientViT, TRTViT
 from mmtrtvit.weights.layouts import official_name
 
 TOOL = Path(__file__).parents[2] / 'tools/convert_weights.py'
 
+TINY = dict(depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))
 PRINTED = """\
 theirs.pth: EfficientViT-m0 in the layout official
 
@@ -24,7 +25,7 @@ stage 3      277     277        3        0            0           0        100%
 all          574     574        3        0            0           0        100%
 left out, as classifier: head.l.weight, head.l.bias
 
-written: ours.pth, in the layout mmtrtvit, with windows of 7, 7, 7
+written: ours.pth, in the layout mmtrtvit, with windows of 7, 7, 7: 0 missing
 To start a training from it: model.backbone.init_cfg=dict(type='Pretrained', checkpoint='ours.pth')
 """
 
@@ -58,14 +59,43 @@ def test_says_what_was_read_and_written_and_how_to_use_it(call):
     assert [path.name for path in sorted(Path().iterdir())] == ['ours.pth', 'theirs.pth']
 
 
-def test_a_detector_is_used_as_load_from(call):
-    state = {f'backbone.{name}': value for name, value in EfficientViT('m0').state_dict().items()}
-    torch.save(dict(state_dict={**state, 'neck.w': torch.ones(2)}), 'detector.pth')
-    message, printed = call('detector.pth', 'ours.pth')
+def write_model(path, family, arch):
+    """A checkpoint of a model with a neck and a head."""
+    state = {f'backbone.{name}': value for name, value in family(arch).state_dict().items()}
+    others = {'neck.w': torch.ones(2), 'bbox_head.w': torch.ones(2), 'scale': torch.ones(1)}
+    torch.save(dict(state_dict={**state, **others}, optimizer=dict(state={})), path)
+
+
+@pytest.mark.parametrize('out', ['cut.pth', 'cut.safetensors'])
+@pytest.mark.parametrize('family, arch', [(EfficientViT, 'm0'), (TRTViT, TINY)], ids=['m0', 'trt'])
+def test_the_backbone_is_cut_out_of_a_model(call, family, arch, out):
+    Path('run').mkdir()
+    write_model('run/epoch_1.pth', family, arch)
+    message, printed = call('run', out)
+    assert message is None and printed.startswith(f'run: {family.__name__}-')
+    assert 'left out: bbox_head, neck, scale\n' in printed and ': 0 missing\n' in printed
+    start = f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{out}')"
+    assert printed.endswith(f'To start a training from it: {start}\n')
+    backbone = family(arch, init_cfg=dict(type='Pretrained', checkpoint=out))
+    backbone.init_weights()
+    whole = torch.load('run/epoch_1.pth')['state_dict']
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, whole[f'backbone.{name}'])
+
+
+def test_neck_and_heads_are_kept_on_demand(call):
+    write_model('model.pth', EfficientViT, 'm0')
+    weights = torch.load('model.pth')['state_dict']
+    del weights['scale']
+    torch.save(dict(state_dict=weights), 'model.pth')
+    message, printed = call('model.pth', 'ours.pth', '--whole')
     assert message is None and "To start a training from it: load_from='ours.pth'" in printed
+    assert torch.load('ours.pth')['state_dict'].keys() == weights.keys()
+    message, _ = call('model.pth', 'timm.pth', '--to', 'timm', '--whole')
+    assert 'the layout timm has no names for necks and heads' in message
     options = ['--to', 'timm', '--window-size', '7', '7', '4']
-    message, printed = call('detector.pth', 'timm.pth', *options)
-    assert 'left out, as timm has no names for it: neck' in printed
+    message, printed = call('model.pth', 'timm.pth', *options)
+    assert message is None and 'left out: bbox_head, neck\n' in printed
     assert 'written: timm.pth, in the layout timm, with windows of 7, 7, 4' in printed
     assert 'To start' not in printed
 

@@ -1,5 +1,5 @@
 # Mask R-CNN; the file that inherits it sets model.backbone and model.neck.in_channels.
-# There are no weights to start from, and without them neck and head need a norm to train well
+# TRT-ViT has no weights to start from, and without them neck and head need a norm to train well
 # ("Rethinking ImageNet Pre-training", ICCV 2019).
 norm_cfg = dict(type='GN', num_groups=32)
 
