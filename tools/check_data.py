@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
     from mmtrtvit.datasets.mending import format_mended, mend_data
-    from mmtrtvit.datasets.report import format_counts, write_findings
+    from mmtrtvit.datasets.report import format_counts, format_sizes, write_findings
     from mmtrtvit.engine.config import read_config
 
     config = read_config(args.config, args.cfg_options)
@@ -70,7 +70,8 @@ def main(args: argparse.Namespace) -> None:
     )
     written = [write_findings(inspection, out / 'findings.json')]
     print(format_counts(inspection.splits), end='\n\n')
-    for line in format_findings(inspection.findings, SHOWN):
+    print(format_sizes(inspection.sizes), end='\n\n')
+    for line in format_findings([*inspection.findings, *inspection.hints], SHOWN):
         print(line)
     written += draw_inspection(inspection, out, args.count)
     print('\nwritten:', *written, sep='\n  ')

@@ -56,7 +56,9 @@ def decode_json(data: bytes, name: str) -> Any:
         UserError: If it is not JSON, or neither UTF-8, UTF-16 nor UTF-32.
     """
     try:
-        return json.loads(data.decode(json.detect_encoding(data)))
+        text = str(data, json.detect_encoding(data[:4]))
+        del data
+        return json.loads(text)
     except UnicodeDecodeError as error:
         raise UserError(f'{name} is not in UTF-8, as JSON files are{_guess(data, name)}') from error
     except RecursionError as error:

@@ -23,7 +23,10 @@ from ..engine.checks import check_data
 from ..engine.data import read_splits
 from ..engine.hosts import import_host
 from ..errors import UserError, listed
+from .hints import find_hints
 from .images import whole_size
+from .resizing import read_resizing
+from .sizes import Sizes, measure
 
 SPLITS = ('train', 'val', 'test')
 Track = Callable[..., Iterable]
@@ -31,10 +34,19 @@ Track = Callable[..., Iterable]
 
 @dataclass
 class Inspection:
-    """What the data of a config are and what is wrong with them, errors first."""
+    """What the data of a config are and what is wrong with them, errors first.
+
+    Attributes:
+        splits: The splits.
+        findings: What is wrong.
+        hints: What a model may find hard in sound data.
+        sizes: What a model sees of each split, by name; none for one with an earlier one's data.
+    """
 
     splits: list[Split]
     findings: list[Finding]
+    hints: list[Finding]
+    sizes: dict[str, Sizes]
 
     @property
     def trains(self) -> bool:
@@ -76,10 +88,11 @@ def inspect_data(
     threads = max(1, workers or min(16, os.cpu_count() or 1))
     with ThreadPool(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow's, about files that it reads all the same
-        read_images = functools.partial(_read_images, pool, track)
+        read_images = functools.partial(_read_images, pool, track, config)
         splits = list(read_splits(config, names, problems, then=read_images))
     problems += [*find_problems(splits), *_binary(splits), *_copies(splits)]
-    return Inspection(splits, grouped(problems))
+    sizes = {split.name: measure(config, split) for split in splits if not split.same_as}
+    return Inspection(splits, grouped(problems), grouped(find_hints(splits, sizes)), sizes)
 
 
 def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, str]]:
@@ -90,13 +103,19 @@ def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, s
             yield next((split for split in splits if line.startswith(f'{split}_')), ''), line
 
 
-def _read_images(pool: ThreadPool, track: Track, data: DataSet, split: str) -> None:
+def _read_images(
+    pool: ThreadPool, track: Track, config: Config, data: DataSet, split: str
+) -> None:
     """Fills in the counts and contents of a data set and the problems of its images."""
+    resizing = read_resizing(config, split)
     read = pool.imap(functools.partial(_read_image, data), data.images, chunksize=8)
     images = track(read, total=len(data.images), desc=split)
     for (digest, counts, values), image in zip(images, data.images):
         data.counts += counts
         data.values.update(values)
+        if data.labels_of_values is not None and counts and image.size:
+            factor = resizing.factors([image.size]).prod()
+            data.resized.update({label: count * factor for label, count in counts.items()})
         if digest and data.contents.setdefault(digest, image.name) != image.name:
             data.copies.append((image.name, data.contents[digest]))
         severities = {problem.severity for problem, _ in image.problems}
@@ -126,6 +145,7 @@ def _read_image(
         image.problems.append((Problem.UNREADABLE_IMAGE, str(error).rstrip('.')))
     if size and image.size and size != tuple(image.size):
         image.problems.append((Problem.IMAGE_SIZE, f'{_by(size)}, not {_by(image.size)}'))
+    image.size = image.size or size
     if image.label_map:
         counts, values = _read_label_map(data, image, size)
     return hashlib.blake2b(content, digest_size=16).digest(), counts, values

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..annotations.findings import Split
-from ..annotations.problems import Problem
+from ..annotations.findings import Finding, Split
+from ..annotations.problems import LEAST_SIDE, Problem
 from ..files import write_whole
 from ..tables import format_rows
 from .inspection import Inspection
+from .sizes import Sizes
+
+SHOWN_PERCENTILES = {5: '5th percentile', 50: 'median', 95: '95th percentile'}
 
 
 def format_class_counts(
@@ -56,6 +60,27 @@ def format_counts(splits: Sequence[Split]) -> str:
     return '\n'.join([table, *same])
 
 
+def format_sizes(sizes: Mapping[str, Sizes]) -> str:
+    """Returns a table: what a model sees of each split after the resizing of its config."""
+    columns = [each for each in sizes.values()]
+    rows = [['after resizing', *sizes], ['images', *(str(each.resizing) for each in columns)]]
+    if any(each.pixels for each in columns):
+        names = dict.fromkeys(name for each in columns for name in each.shares)
+        rows += [
+            [f'pixels of {name}', *(_percent(each.shares.get(name)) for each in columns)]
+            for name in names
+        ]
+        return format_rows(rows)
+    rows += [
+        [f'side of an object, {title}', *(_side(each.percentiles.get(at)) for each in columns)]
+        for at, title in SHOWN_PERCENTILES.items()
+    ]
+    rows.append([f'under {LEAST_SIDE} pixels', *(_of(each.small, each) for each in columns)])
+    if any(each.unfit is not None for each in columns):
+        rows.append(['no anchor fits', *(_of(each.unfit, each) for each in columns)])
+    return format_rows(rows)
+
+
 def write_findings(inspection: Inspection, path: str | Path) -> Path:
     """Writes counts and all findings as JSON."""
     content = {
@@ -68,18 +93,33 @@ def write_findings(inspection: Inspection, path: str | Path) -> Path:
             }
             for split in inspection.splits
         },
-        'findings': [
-            {
-                'severity': finding.problem.severity,
-                'split': finding.split,
-                'problem': finding.problem.text,
-                'places': finding.places,
-            }
-            for finding in inspection.findings
-        ],
+        'sizes': {name: _size_values(sizes) for name, sizes in inspection.sizes.items()},
+        'findings': [*map(_finding_values, inspection.findings)],
+        'hints': [*map(_finding_values, inspection.hints)],
     }
     write_whole(path, json.dumps(content, indent=1))
     return Path(path)
+
+
+def _finding_values(finding: Finding) -> dict[str, Any]:
+    return {
+        'severity': finding.problem.severity,
+        'split': finding.split,
+        'problem': finding.problem.text,
+        'places': finding.places,
+    }
+
+
+def _size_values(sizes: Sizes) -> dict[str, Any]:
+    values: dict[str, Any] = {'resizing': str(sizes.resizing)}
+    if sizes.pixels:
+        return values | {'shares': sizes.shares}
+    return values | {
+        'objects': len(sizes.sides),
+        'percentiles_of_side': sizes.percentiles,
+        'small': sizes.small,
+        'unfit': sizes.unfit,
+    }
 
 
 def _empty(split: Split) -> int:
@@ -90,3 +130,16 @@ def _empty(split: Split) -> int:
 
 def _number(count: int | None) -> str:
     return '' if count is None else f'{count:,}'
+
+
+def _percent(share: float | None) -> str:
+    return '' if share is None else f'{share:.2%}'
+
+
+def _side(side: float | None) -> str:
+    return '' if side is None else f'{side:.0f}'
+
+
+def _of(count: int | None, sizes: Sizes) -> str:
+    total = len(sizes.sides)
+    return '' if count is None or not total else f'{count:,} ({count / total:.2%})'
