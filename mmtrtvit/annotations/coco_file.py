@@ -57,10 +57,11 @@ def decode_json(data: bytes, name: str) -> Any:
     """
     try:
         text = str(data, json.detect_encoding(data[:4]))
-        del data
-        return json.loads(text)
     except UnicodeDecodeError as error:
         raise UserError(f'{name} is not in UTF-8, as JSON files are{_guess(data, name)}') from error
+    del data  # the memory of a large file
+    try:
+        return json.loads(text)
     except RecursionError as error:
         raise UserError(f'{name} is nested too deeply for a JSON file.') from error
     except ValueError as error:

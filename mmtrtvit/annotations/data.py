@@ -79,6 +79,7 @@ class DataSet:
         values: Pixels by their value in the files of label maps.
         resized: Pixels of label maps by class index after the resizing of the config.
         contents: Digest of the bytes of each image file, and the image's name.
+        looks: Perceptual hash of each image with contrast, and the image's name.
         copies: Images whose file has the same bytes as another one's: its name and the other's.
     """
 
@@ -94,6 +95,7 @@ class DataSet:
     values: Counter = field(default_factory=Counter)
     resized: Counter = field(default_factory=Counter)
     contents: dict[bytes, str] = field(default_factory=dict)
+    looks: dict[bytes, str] = field(default_factory=dict)
     copies: list[tuple[str, str]] = field(default_factory=list)
 
 

@@ -65,14 +65,14 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
     return sheets
 
 
+def is_drawable(image: AnnotatedImage) -> bool:
+    """Whether an image and its label map could be read."""
+    return not UNDRAWABLE & {problem for problem, _ in image.problems}
+
+
 def choose(split: Split, count: int) -> list[tuple[DataSet, AnnotatedImage]]:
     """Chooses ``count`` images that can be drawn, up to half of them ones with a finding."""
-    drawable = [
-        (data, image)
-        for data in split.data
-        for image in data.images
-        if not UNDRAWABLE & {problem for problem, _ in image.problems}
-    ]
+    drawable = [(data, image) for data in split.data for image in data.images if is_drawable(image)]
     flagged = _spread([pair for pair in drawable if pair[1].problems], count // 2)
     others = [pair for pair in drawable if pair not in flagged]
     chosen = flagged + _spread(others, count - len(flagged))
