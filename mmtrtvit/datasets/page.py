@@ -93,6 +93,7 @@ class _Pictures:
         self.pairs = inspection.pairs
         self.splits = {split.name: split for split in inspection.splits}
         self.count = 0
+        self.known: dict[AnnotatedImage, Picture] = {}
 
     def section(self, finding: Finding) -> _Section:
         where = f'{finding.split}: ' if finding.split else ''
@@ -129,10 +130,12 @@ class _Pictures:
         if self.count >= MOST:
             return None
         self.count += 1
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, 'drawn.png')
-            draw_image(data, image, file)
-            return Picture(inline_image(read_image(file), SIDE), image.name)
+        if image not in self.known:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, 'drawn.png')
+                draw_image(data, image, file)
+                self.known[image] = Picture(inline_image(read_image(file), SIDE), image.name)
+        return self.known[image]
 
     def side_by_side(self, pair: Pair) -> tuple[Picture, Picture] | None:
         """Returns the two images of a pair as they are; None where the page is full."""

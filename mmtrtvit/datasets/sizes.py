@@ -93,7 +93,7 @@ def measure(config: Config, split: Split) -> Sizes:
 
 def _resized(split: Split, resizing: Resizing) -> np.ndarray:
     """Returns width and height of each object after resizing, ``(N, 2)``."""
-    images = [image for image in split.images if image.size and len(image.boxes)]
+    images = [image for image in split.images if image.boxes and image.size and all(image.size)]
     if not images:
         return np.zeros((0, 2))
     boxes = np.concatenate([np.asarray(image.boxes, float).reshape(-1, 4) for image in images])

@@ -179,6 +179,12 @@ def test_hints_about_label_maps():
     assert not list(find_hints([split], dict(train=measure(config(), split))))
 
 
+def test_an_image_of_no_size_is_not_measured():
+    split = split_of((8, 8))
+    split.data[0].images[0].size = (0, 0)  # as some tools write it in VOC files
+    assert len(measure(config(dict(type='Resize', scale=(50, 25))), split).sides) == 0
+
+
 def test_an_empty_split_has_no_sizes():
     found = measure(config(model=RETINANET), Split('train', [DataSet('a.json', ('cat',), None)]))
     assert len(found.sides) == 0 and found.percentiles == {} and found.unfit == 0
