@@ -101,9 +101,9 @@ def read_whole(content: bytes) -> tuple[tuple[int, int], np.ndarray]:
         image = decode(content)
         return image.shape[1::-1], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     try:
-        with JpegImageFile(io.BytesIO(content)) as image:  # Image.open takes fewer pixels
-            image.draft('L', (REDUCED, REDUCED))  # decodes all, to fewer pixels: 3 times faster
-            grey = np.asarray(image.convert('L'))
+        with JpegImageFile(io.BytesIO(content)) as file:  # Image.open takes fewer pixels
+            file.draft('L', (REDUCED, REDUCED))  # decodes all, to fewer pixels: 3 times faster
+            grey = np.asarray(file.convert('L'))
     except Exception as error:  # Pillow's decoders raise of many kinds
         raise ValueError(f'cannot be decoded: {error}.') from error
     return header.size, upright(grey, header.orientation)

@@ -142,7 +142,7 @@ def _read_images(pool: ThreadPool, track: Track, config: Config, data: DataSet, 
         data.counts += counts
         data.values.update(values)
         if data.labels_of_values is not None and counts and image.size:
-            factor = resizing.factors([image.size]).prod()
+            factor = resizing.factors(np.array([image.size])).prod()
             data.resized.update({label: count * factor for label, count in counts.items()})
         if digest and data.contents.setdefault(digest, image.name) != image.name:
             data.copies.append((image.name, data.contents[digest]))
@@ -245,8 +245,8 @@ def _find_pairs(splits: list[Split]) -> Iterator[Pair]:
     splits = [split for split in splits if not split.same_as]
     for split in splits:
         for data in split.data:
-            for name, first in sorted(data.copies):
-                yield Pair(Problem.COPY, split.name, name, split.name, first)
+            for name, other in sorted(data.copies):
+                yield Pair(Problem.COPY, split.name, name, split.name, other)
     for first, second in combinations(splits, 2):
         copies = {*_common(first, second)}
         near = {*_near(first, second)} - copies

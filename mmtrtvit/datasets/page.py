@@ -166,7 +166,7 @@ def _histogram(sizes: Mapping[str, Sizes]) -> Markup:
     axes = figure.subplots()
     for name, values in shown.items():
         shares = np.full(len(values), 100 / len(values))
-        axes.hist(values, edges, weights=shares, histtype='step', linewidth=2, label=name)
+        axes.hist(values, edges.tolist(), weights=shares, histtype='step', linewidth=2, label=name)
     axes.axvline(LEAST_SIDE, color=GREY, linestyle=':')
     axes.set(
         xscale='log',

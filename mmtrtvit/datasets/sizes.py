@@ -11,7 +11,7 @@ from ..annotations.problems import LEAST_SIDE
 from .resizing import Resizing, read_resizing
 
 PERCENTILES = 1, 5, 25, 50, 75, 95, 99
-BLOCK = 1 << 16  # objects that are compared with all anchors at a time
+BLOCK = 1 << 13  # objects that are compared with all anchors at a time
 
 
 @dataclass(frozen=True)
