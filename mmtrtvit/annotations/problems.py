@@ -63,8 +63,8 @@ class Problem(Enum):
 
     FEW_OBJECTS = 'hint', f'class with fewer than {LEAST_OBJECTS} objects'
     FEW_PIXELS = 'hint', f'class with fewer than {LEAST_PIXELS:,} pixels after resizing'
-    SMALL_OBJECTS = 'hint', f'objects under {LEAST_SIDE} pixels after resizing'
-    UNFIT_OBJECTS = 'hint', 'objects that no anchor fits after resizing'
+    SMALL_OBJECTS = 'hint', f'class with objects under {LEAST_SIDE} pixels after resizing'
+    UNFIT_OBJECTS = 'hint', 'class with objects that no anchor fits after resizing'
 
     def __init__(self, severity: str, text: str) -> None:
         self.severity = severity

@@ -28,13 +28,13 @@ def _hints(split: Split, sizes: Sizes) -> Iterator[tuple[Problem, str]]:
     for name, count in split.counts.items():
         if 0 < count < LEAST_OBJECTS:
             yield Problem.FEW_OBJECTS, f'{name} ({count})'
-    total = len(sizes.sides)
-    if sizes.small:
-        yield Problem.SMALL_OBJECTS, share(sizes.small, total)
-    if sizes.unfit:
-        yield Problem.UNFIT_OBJECTS, f'{share(sizes.unfit, total)}, IoU < {sizes.least:g}'
+    yield from ((Problem.SMALL_OBJECTS, place) for place in _shares(sizes.small, sizes))
+    for place in _shares(sizes.unfit or {}, sizes):
+        yield Problem.UNFIT_OBJECTS, f'{place}, IoU < {sizes.least:g}'
 
 
-def share(count: int, total: int) -> str:
-    """Returns a count with its share, e.g. ``12 of 2,804 (0.43%)``."""
-    return f'{count:,} of {total:,} ({count / total:.2%})'
+def _shares(counts: Mapping[str, int], sizes: Sizes) -> Iterator[str]:
+    for name, count in counts.items():
+        if count:
+            total = sizes.objects[name]
+            yield f'{name}: {count:,} of {total:,} ({count / total:.2%})'

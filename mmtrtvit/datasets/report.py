@@ -135,7 +135,7 @@ def _size_values(sizes: Sizes) -> dict[str, Any]:
     if sizes.pixels:
         return values | {'shares': sizes.shares}
     return values | {
-        'objects': len(sizes.sides),
+        'objects': sizes.objects,
         'percentiles_of_side': sizes.percentiles,
         'small': sizes.small,
         'unfit': sizes.unfit,
@@ -160,6 +160,7 @@ def _side(side: float | None) -> str:
     return '' if side is None else f'{side:.0f}'
 
 
-def _of(count: int | None, sizes: Sizes) -> str:
+def _of(counts: Mapping[str, int] | None, sizes: Sizes) -> str:
     total = len(sizes.sides)
-    return '' if count is None or not total else f'{count:,} ({count / total:.2%})'
+    count = sum((counts or {}).values())
+    return '' if counts is None or not total else f'{count:,} ({count / total:.2%})'

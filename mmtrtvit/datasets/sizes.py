@@ -35,17 +35,19 @@ class Sizes:
         resizing: How images are resized, see :class:`~.resizing.Resizing`.
         sides: Side in pixels of the square with the area of each object's box, after resizing,
             ``(N,)``; none for label maps.
-        small: How many of them are under
-            :data:`~mmtrtvit.annotations.problems.LEAST_SIDE`.
-        unfit: How many objects no anchor fits; None for a model without such anchors.
+        objects: How many they are, by class.
+        small: How many of them are under :data:`~mmtrtvit.annotations.problems.LEAST_SIDE`, by
+            class.
+        unfit: How many of them no anchor fits, by class; None for a model without such anchors.
         least: The IoU that they do not reach.
         pixels: For label maps, pixels by class after resizing.
     """
 
     resizing: Resizing
     sides: np.ndarray
-    small: int
-    unfit: int | None = None
+    objects: dict[str, int]
+    small: dict[str, int]
+    unfit: dict[str, int] | None = None
     least: float | None = None
     pixels: dict[str, float] = field(default_factory=dict)
 
@@ -73,7 +75,7 @@ def measure(config: Config, split: Split) -> Sizes:
         split: The split.
     """
     resizing = read_resizing(config, split.name)
-    boxes = _resized(split, resizing)
+    boxes, labels = _objects(split, resizing)
     sides = np.sqrt(boxes.prod(axis=1))
     anchors = read_anchors(config.get('model'))
     pixels: dict[str, float] = {}
@@ -81,26 +83,41 @@ def measure(config: Config, split: Split) -> Sizes:
         if data.labels_of_values is not None:
             for label, name in enumerate(data.classes):
                 pixels[name] = pixels.get(name, 0) + data.resized[label]
+
+    def by_class(chosen: np.ndarray) -> dict[str, int]:
+        counts = np.bincount(labels[chosen], minlength=len(split.counts))
+        return dict(zip(split.counts, counts.tolist()))
+
     return Sizes(
         resizing,
         sides,
-        int((sides < LEAST_SIDE).sum()),
-        unfit=None if anchors is None else int((best_fit(boxes, anchors) < anchors.least).sum()),
+        objects=by_class(sides >= 0),
+        small=by_class(sides < LEAST_SIDE),
+        unfit=None if anchors is None else by_class(best_fit(boxes, anchors) < anchors.least),
         least=None if anchors is None else anchors.least,
         pixels=pixels,
     )
 
 
-def _resized(split: Split, resizing: Resizing) -> np.ndarray:
-    """Returns width and height of each object after resizing, ``(N, 2)``."""
-    images = [image for image in split.images if image.boxes and image.size and all(image.size)]
-    if not images:
-        return np.zeros((0, 2))
-    boxes = np.concatenate([np.asarray(image.boxes, float).reshape(-1, 4) for image in images])
-    kept = ~np.concatenate([np.asarray(image.ignored, bool) for image in images])
-    factors = resizing.factors(np.array([image.size for image in images]))
-    factors = np.repeat(factors, [len(image.boxes) for image in images], axis=0)
-    return ((boxes[:, 2:] - boxes[:, :2]) * factors)[kept]
+def _objects(split: Split, resizing: Resizing) -> tuple[np.ndarray, np.ndarray]:
+    """Returns width and height of each object after resizing, ``(N, 2)``, and its class, ``(N,)``.
+
+    A class is numbered by its place in the split's ``counts``.
+    """
+    places = {name: place for place, name in enumerate(split.counts)}
+    boxes, labels = [np.zeros((0, 2))], [np.zeros(0, int)]
+    for data in split.data:
+        images = [each for each in data.images if each.boxes and each.size and all(each.size)]
+        if not images:
+            continue
+        corners = np.concatenate([np.array(image.boxes, float) for image in images])
+        kept = ~np.concatenate([np.array(image.ignored, bool) for image in images])
+        factors = resizing.factors(np.array([image.size for image in images]))
+        factors = np.repeat(factors, [len(image.boxes) for image in images], axis=0)
+        boxes.append(((corners[:, 2:] - corners[:, :2]) * factors)[kept])
+        own = np.array([places[name] for name in data.classes])
+        labels.append(own[np.concatenate([image.labels for image in images])][kept])
+    return np.concatenate(boxes), np.concatenate(labels)
 
 
 def read_anchors(model: Any) -> Anchors | None:

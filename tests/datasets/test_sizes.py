@@ -148,11 +148,20 @@ def test_objects_are_measured_after_resizing():
     split = split_of((8, 32), (15, 15), (16, 17), (1, 1), (90, 3), ignored=[3])
     found = measure(halved, split)
     assert found.sides.tolist() == pytest.approx([8, 7.5, (8 * 8.5) ** 0.5, (45 * 1.5) ** 0.5])
-    assert found.small == 1 and found.percentiles[50] == pytest.approx(np.median(found.sides))
+    assert found.small == dict(cat=1, dog=0) and found.objects == dict(cat=4, dog=0)
+    assert found.percentiles[50] == pytest.approx(np.median(found.sides))
     shapes = read_anchors(RETINANET)
     fits = best_fit(np.array([[4, 16], [7.5, 7.5], [8, 8.5], [45, 1.5]]), shapes)
-    assert found.unfit == sum(fits < 0.4) and found.least == 0.4
+    assert found.unfit == dict(cat=sum(fits < 0.4), dog=0) and found.least == 0.4
     assert measure(config(), split).unfit is None
+
+
+def test_classes_of_several_data_sets_are_found_by_name():
+    split, other = split_of((1, 1), (20, 20)), split_of((2, 2))
+    other.data[0].classes = 'dog', 'cat'
+    split.data += other.data
+    found = measure(config(model=RETINANET), split)
+    assert found.objects == dict(cat=2, dog=1) and found.small == dict(cat=1, dog=1)
 
 
 def test_hints_about_objects():
@@ -160,8 +169,8 @@ def test_hints_about_objects():
     found = list(find_hints([split], {'train': measure(config(model=RETINANET), split)}))
     assert found == [
         ('train', Problem.FEW_OBJECTS, 'dog (19)'),
-        ('train', Problem.SMALL_OBJECTS, '1 of 20 (5.00%)'),
-        ('train', Problem.UNFIT_OBJECTS, '1 of 20 (5.00%), IoU < 0.4'),
+        ('train', Problem.SMALL_OBJECTS, 'cat: 1 of 20 (5.00%)'),
+        ('train', Problem.UNFIT_OBJECTS, 'cat: 1 of 20 (5.00%), IoU < 0.4'),
     ]
 
 
@@ -187,4 +196,4 @@ def test_an_image_of_no_size_is_not_measured():
 
 def test_an_empty_split_has_no_sizes():
     found = measure(config(model=RETINANET), Split('train', [DataSet('a.json', ('cat',), None)]))
-    assert len(found.sides) == 0 and found.percentiles == {} and found.unfit == 0
+    assert len(found.sides) == 0 and found.percentiles == {} and found.unfit == dict(cat=0)

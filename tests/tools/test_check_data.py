@@ -399,7 +399,7 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
     ('boxes', a_training_image_saved_anew, Problem.NEAR_LEAK, 'val', '2.jpg (train: 00000001.jpg)'),
     ('boxes', nothing, Problem.FEW_OBJECTS, 'val', 'ring ('),
     ('maps', nothing, Problem.FEW_PIXELS, 'val', 'ring ('),
-    ('boxes', first(bbox=[9, 9, 1, 1]), Problem.SMALL_OBJECTS, 'train', '1 of '),
+    ('boxes', first(bbox=[9, 9, 1, 1]), Problem.SMALL_OBJECTS, 'train', ': 1 of '),
     ('boxes', first(bbox=[2, 9, 60, 1]), Problem.UNFIT_OBJECTS, 'train', 'IoU < 0.4'),
     ('boxes', no_rings, Problem.ABSENT_CLASS, 'train', 'ring (but in val)'),
     ('boxes', no_rings_at_all, Problem.ABSENT_CLASS, 'train', 'ring\n'),
