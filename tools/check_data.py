@@ -79,7 +79,8 @@ def main(args: argparse.Namespace) -> None:
     )
     written = [write_findings(inspection, out / 'findings.json')]
     print(format_counts(inspection.splits), end='\n\n')
-    print(format_rows(size_rows(inspection.sizes)), end='\n\n')
+    if rows := size_rows(inspection.sizes):
+        print(format_rows(rows), end='\n\n')
     for line in format_findings([*inspection.findings, *inspection.hints], SHOWN):
         print(line)
     written += draw_inspection(inspection, out, args.count)

@@ -82,8 +82,13 @@ def format_counts(splits: Sequence[Split]) -> str:
 
 
 def size_rows(sizes: Mapping[str, Sizes]) -> Rows:
-    """Returns a table: what a model sees of each split after the resizing of its config."""
+    """Returns a table: what a model sees of each split after the resizing of its config.
+
+    It is empty where there are neither objects nor label maps.
+    """
     columns = list(sizes.values())
+    if not any(len(each.sides) or each.pixels for each in columns):
+        return []
     rows = [['after resizing', *sizes], ['images', *(str(each.resizing) for each in columns)]]
     if any(each.pixels for each in columns):
         names = dict.fromkeys(name for each in columns for name in each.shares)

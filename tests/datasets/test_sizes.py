@@ -12,6 +12,7 @@ from mmtrtvit.annotations.findings import Split
 from mmtrtvit.annotations.problems import LEAST_PIXELS, Problem
 from mmtrtvit.datasets import sizes
 from mmtrtvit.datasets.hints import find_hints
+from mmtrtvit.datasets.report import size_rows
 from mmtrtvit.datasets.resizing import Resizing, read_resizing
 from mmtrtvit.datasets.sizes import best_fit, measure, read_anchors
 from mmtrtvit.engine.hosts import import_host
@@ -196,4 +197,5 @@ def test_an_image_of_no_size_is_not_measured():
 
 def test_an_empty_split_has_no_sizes():
     found = measure(config(model=RETINANET), Split('train', [DataSet('a.json', ('cat',), None)]))
+    assert size_rows({'train': found}) == []
     assert len(found.sides) == 0 and found.percentiles == {} and found.unfit == dict(cat=0)
