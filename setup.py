@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 
-REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib', 'tqdm', 'filelock']
+REQUIRES = ['torch>=2.4', 'torchvision>=0.19', 'numpy', 'matplotlib', 'jinja2', 'tqdm', 'filelock']
 EXTRAS = {
     # the maintained continuation of the MM packages, plain PyPI
     'onedl': [

@@ -77,7 +77,7 @@ def decode(content: bytes) -> np.ndarray:
         raise ValueError(f'cannot be decoded: {error.err}.') from error
     if image is None:
         raise ValueError(f'cannot be decoded: this {header.format} file is cut off or damaged.')
-    return _upright(image, header.orientation)
+    return upright(image, header.orientation)
 
 
 def checked_header(file: BinaryIO) -> Header:
@@ -97,7 +97,8 @@ def checked_header(file: BinaryIO) -> Header:
     return header
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns an image ``(H, W)`` or ``(H, W, C)``, turned as EXIF's ``orientation`` asks for."""
     if orientation > 4:
         image = cv2.transpose(image)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(

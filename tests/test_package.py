@@ -68,6 +68,14 @@ def test_wheel_says_that_it_has_type_hints(installed):
     assert (installed / 'mmtrtvit/py.typed').exists()
 
 
+def test_wheel_has_the_templates_of_pages(installed, source):
+    shipped, ours = (
+        {path.relative_to(root) for path in root.rglob('*.html')}
+        for root in (installed / 'mmtrtvit', source / 'mmtrtvit')
+    )
+    assert shipped == ours and len(ours) == 2
+
+
 def test_citation_names_the_version():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == mmtrtvit.__version__

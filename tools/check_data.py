@@ -7,7 +7,7 @@ Examples:
   python tools/check_data.py CONFIG --fix mended   # writes corrected annotation files
 
 Ends with exit code 1 if a training would fail or learn something wrong. All that was found is
-written to findings.json beside the images.
+written to findings.json beside the images, and with images onto a page, index.html.
 """
 
 import argparse
@@ -39,6 +39,13 @@ def parse_args() -> argparse.Namespace:
         help='images to draw of each split, those with findings first (default: %(default)s)',
     )
     parser.add_argument(
+        '--html',
+        metavar='FILE',
+        type=Path,
+        help='the page with all of this (default: index.html beside the images, none for --count '
+        '0); one file that needs no other',
+    )
+    parser.add_argument(
         '--workers',
         type=int,
         metavar='N',
@@ -60,8 +67,10 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
     from mmtrtvit.datasets.mending import format_mended, mend_data
-    from mmtrtvit.datasets.report import format_counts, write_findings
+    from mmtrtvit.datasets.page import write_page
+    from mmtrtvit.datasets.report import format_counts, size_rows, write_findings
     from mmtrtvit.engine.config import read_config
+    from mmtrtvit.tables import format_rows
 
     config = read_config(args.config, args.cfg_options)
     out = args.out_dir or Path(config.work_dir, 'data')
@@ -70,9 +79,14 @@ def main(args: argparse.Namespace) -> None:
     )
     written = [write_findings(inspection, out / 'findings.json')]
     print(format_counts(inspection.splits), end='\n\n')
-    for line in format_findings(inspection.findings, SHOWN):
+    if rows := size_rows(inspection.sizes):
+        print(format_rows(rows), end='\n\n')
+    for line in format_findings([*inspection.findings, *inspection.hints], SHOWN):
         print(line)
     written += draw_inspection(inspection, out, args.count)
+    if args.html or args.count:
+        page = args.html or out / 'index.html'
+        written.append(write_page(inspection, page, name=Path(args.config).name, count=args.count))
     print('\nwritten:', *written, sep='\n  ')
     if args.fix:
         print('\nmended:', *format_mended(mend_data(config, args.fix)), sep='\n  ')

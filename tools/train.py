@@ -28,6 +28,12 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a name, from the newest in the work dir',
     )
+    parser.add_argument(
+        '--ignore-findings',
+        action='store_true',
+        help='train although the annotations have errors, which are logged; the training may fail '
+        'or learn something wrong',
+    )
     return parser.parse_args()
 
 
@@ -48,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         use_scaled_lr(config)
     try:
-        result = train(config, args.resume)
+        result = train(config, args.resume, ignore_findings=args.ignore_findings)
     except KeyboardInterrupt as stop:  # Ctrl-C, or SIGTERM
         last = newest_checkpoint(config.work_dir)
         raise type(stop)(

@@ -113,7 +113,7 @@ class _Reader:
     def _annotations(self) -> None:
         ids, objects = set(), set()
         crossing = corners = total = lost = 0
-        for annotation in self.content['annotations']:
+        for annotation in _taken(self.content['annotations']):
             key, image_id = annotation.get('id'), annotation.get('image_id')
             image = self.images.get(image_id) if _is_key(image_id) else None
             place = f'annotation {key}' if image else f'annotation {key}, image id {image_id}'
@@ -185,7 +185,15 @@ class _Reader:
             ignored = ignored or any(problem is Problem.BROKEN_MASK for problem, _ in found)
             yield from found
         self.data.ignored[label] += ignored
-        image.add(box, label, mask=mask, ignored=ignored)
+        counts = None if mask is None else mask['counts']
+        image.add(box, label, mask=counts, ignored=ignored)
+
+
+def _taken(entries: list[dict]) -> Iterator[dict]:
+    """Yields entries out of a list, whose memory what is made of them can take."""
+    entries.reverse()
+    while entries:
+        yield entries.pop()
 
 
 def _is_number(value: Any) -> bool:

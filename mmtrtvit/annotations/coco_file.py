@@ -56,9 +56,12 @@ def decode_json(data: bytes, name: str) -> Any:
         UserError: If it is not JSON, or neither UTF-8, UTF-16 nor UTF-32.
     """
     try:
-        return json.loads(data.decode(json.detect_encoding(data)))
+        text = str(data, json.detect_encoding(data[:4]))
     except UnicodeDecodeError as error:
         raise UserError(f'{name} is not in UTF-8, as JSON files are{_guess(data, name)}') from error
+    del data  # the memory of a large file
+    try:
+        return json.loads(text)
     except RecursionError as error:
         raise UserError(f'{name} is nested too deeply for a JSON file.') from error
     except ValueError as error:

@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from .problems import Problem
 
@@ -20,10 +20,12 @@ class AnnotatedImage:
     Attributes:
         path: The image file.
         name: Its path as the annotations have it.
-        size: Width and height in pixels as the annotations have them, None if they do not.
+        size: Width and height in pixels as the annotations have them, else those of the file once
+            it was read.
         boxes: (left, top, right, bottom) in pixels of each instance that a training sees.
         labels: Index of the class of each instance.
-        masks: Compressed RLE of each instance, as pycocotools has it; None for a box alone.
+        masks: The counts of each instance's compressed RLE, as pycocotools has it; None for a box
+            alone. :meth:`mask` gives the pixels.
         ignored: Whether training and metric leave the instance out, as they do with crowds.
         label_map: File with the class of each pixel, in semantic segmentation.
         problems: What is wrong with the image, and which part of it where it has parts.
@@ -34,19 +36,26 @@ class AnnotatedImage:
     size: tuple[int, int] | None = None
     boxes: list[Box] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    masks: list[dict[str, Any] | None] = field(default_factory=list)
+    masks: list[bytes | None] = field(default_factory=list)
     ignored: list[bool] = field(default_factory=list)
     label_map: Path | None = None
     problems: Problems = field(default_factory=list)
 
     def add(
-        self, box: Box, label: int, *, mask: dict[str, Any] | None = None, ignored: bool = False
+        self, box: Box, label: int, *, mask: bytes | None = None, ignored: bool = False
     ) -> None:
         """Adds an instance."""
         self.boxes.append(box)
         self.labels.append(label)
         self.masks.append(mask)
         self.ignored.append(ignored)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Returns which pixels an instance has: ``(H, W)``, bool; none for a box alone."""
+        width, height = self.size
+        if self.masks[index] is None:
+            return np.zeros((height, width), bool)
+        return coco_mask.decode(dict(size=[height, width], counts=self.masks[index])) > 0
 
     def counts(self) -> Counter[int]:
         """Returns the instances by class index, without the ignored ones."""
@@ -68,7 +77,9 @@ class DataSet:
         counts: Instances, or pixels of label maps, by class index.
         ignored: Instances by class index that training and metric leave out.
         values: Pixels by their value in the files of label maps.
+        resized: Pixels of label maps by class index after the resizing of the config.
         contents: Digest of the bytes of each image file, and the image's name.
+        looks: Perceptual hash of each image with contrast, and the image's name.
         copies: Images whose file has the same bytes as another one's: its name and the other's.
     """
 
@@ -82,7 +93,9 @@ class DataSet:
     counts: Counter = field(default_factory=Counter)
     ignored: Counter = field(default_factory=Counter)
     values: Counter = field(default_factory=Counter)
+    resized: Counter = field(default_factory=Counter)
     contents: dict[bytes, str] = field(default_factory=dict)
+    looks: dict[bytes, str] = field(default_factory=dict)
     copies: list[tuple[str, str]] = field(default_factory=list)
 
 

@@ -2,12 +2,17 @@
 
 from enum import Enum
 
+LEAST_OBJECTS = 20  # of a class
+LEAST_SIDE = 8  # pixels of an object after resizing: one cell of a map of stride 8
+LEAST_PIXELS = LEAST_OBJECTS * 32**2  # of a class in label maps, after resizing
+
 
 class Problem(Enum):
     """What an inspection finds.
 
     An ``error`` makes a training fail or learn something wrong. A ``warning`` is for a look: the
-    training works, with what MMDetection leaves out or with a metric that says less.
+    training works, with what MMDetection leaves out or with a metric that says less. A ``hint``
+    says what a model may find hard in sound data.
     """
 
     CONFIG = 'error', 'config and data do not fit'
@@ -55,6 +60,12 @@ class Problem(Enum):
     HIDDEN = 'warning', 'image in a hidden folder'
     COPY = 'warning', 'image that is in its split twice'
     LEAK = 'warning', 'image that is in another split, too'
+    NEAR_LEAK = 'warning', 'image that looks like one in another split'
+
+    FEW_OBJECTS = 'hint', f'class with fewer than {LEAST_OBJECTS} objects'
+    FEW_PIXELS = 'hint', f'class with fewer than {LEAST_PIXELS:,} pixels after resizing'
+    SMALL_OBJECTS = 'hint', f'class with objects under {LEAST_SIDE} pixels after resizing'
+    UNFIT_OBJECTS = 'hint', 'class with objects that no anchor fits after resizing'
 
     def __init__(self, severity: str, text: str) -> None:
         self.severity = severity

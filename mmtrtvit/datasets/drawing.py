@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from ..analysis.sheets import draw_sheet
 from ..annotations.data import AnnotatedImage, DataSet
@@ -66,14 +65,14 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
     return sheets
 
 
+def is_drawable(image: AnnotatedImage) -> bool:
+    """Whether an image and its label map could be read."""
+    return not UNDRAWABLE & {problem for problem, _ in image.problems}
+
+
 def choose(split: Split, count: int) -> list[tuple[DataSet, AnnotatedImage]]:
     """Chooses ``count`` images that can be drawn, up to half of them ones with a finding."""
-    drawable = [
-        (data, image)
-        for data in split.data
-        for image in data.images
-        if not UNDRAWABLE & {problem for problem, _ in image.problems}
-    ]
+    drawable = [(data, image) for data in split.data for image in data.images if is_drawable(image)]
     flagged = _spread([pair for pair in drawable if pair[1].problems], count // 2)
     others = [pair for pair in drawable if pair not in flagged]
     chosen = flagged + _spread(others, count - len(flagged))
@@ -147,10 +146,7 @@ def _boxes(image: AnnotatedImage, pixels: np.ndarray) -> tuple[Any, Any]:
     boxes.clip_(pixels.shape[:2])  # one over the border would move the image
     instances = InstanceData(bboxes=boxes.tensor, labels=torch.tensor(image.labels).long())
     if image.size == pixels.shape[1::-1] and any(image.masks):
-        empty = np.zeros(pixels.shape[:2], bool)
-        instances.masks = np.stack(
-            [empty if mask is None else coco_mask.decode(mask) > 0 for mask in image.masks]
-        )
+        instances.masks = np.stack([image.mask(index) for index in range(len(image.masks))])
     return DetLocalVisualizer(line_width=2, alpha=0.6), DetDataSample(gt_instances=instances)
 
 

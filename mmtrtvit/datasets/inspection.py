@@ -23,18 +23,58 @@ from ..engine.checks import check_data
 from ..engine.data import read_splits
 from ..engine.hosts import import_host
 from ..errors import UserError, listed
-from .images import whole_size
+from .hints import find_hints
+from .images import read_whole
+from .likeness import alike, fingerprint
+from .resizing import read_resizing
+from .sizes import Sizes, measure
 
 SPLITS = ('train', 'val', 'test')
 Track = Callable[..., Iterable]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """An image that is there twice, or nearly so.
+
+    Attributes:
+        problem: COPY, LEAK or NEAR_LEAK.
+        split: Name of the split in which it is one too many.
+        name: Its name there.
+        other_split: The split of the other one.
+        other: The name of the other one.
+    """
+
+    problem: Problem
+    split: str
+    name: str
+    other_split: str
+    other: str
+
+    @property
+    def place(self) -> Place:
+        """The pair as a finding has it."""
+        where = '' if self.split == self.other_split else f'{self.other_split}: '
+        return self.split, self.problem, f'{self.name} ({where}{self.other})'
+
+
 @dataclass
 class Inspection:
-    """What the data of a config are and what is wrong with them, errors first."""
+    """What the data of a config are and what is wrong with them, errors first.
+
+    Attributes:
+        splits: The splits.
+        findings: What is wrong.
+        hints: What a model may find hard in sound data.
+        sizes: What a model sees of each split, by name; none for one with an earlier one's data.
+        pairs: Images that are there twice, or nearly so.
+    """
 
     splits: list[Split]
     findings: list[Finding]
+    hints: list[Finding]
+    sizes: dict[str, Sizes]
+    pairs: list[Pair]
 
     @property
     def trains(self) -> bool:
@@ -76,10 +116,13 @@ def inspect_data(
     threads = max(1, workers or min(16, os.cpu_count() or 1))
     with ThreadPool(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow's, about files that it reads all the same
-        read_images = functools.partial(_read_images, pool, track)
+        read_images = functools.partial(_read_images, pool, track, config)
         splits = list(read_splits(config, names, problems, then=read_images))
-    problems += [*find_problems(splits), *_binary(splits), *_copies(splits)]
-    return Inspection(splits, grouped(problems))
+    pairs = list(_find_pairs(splits))
+    problems += [*find_problems(splits), *_binary(splits), *(pair.place for pair in pairs)]
+    sizes = {split.name: measure(config, split) for split in splits if not split.same_as}
+    hints = grouped(find_hints(splits, sizes))
+    return Inspection(splits, grouped(problems), hints, sizes, pairs)
 
 
 def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, str]]:
@@ -90,15 +133,21 @@ def _config_problems(config: Config, splits: list[str]) -> Iterator[tuple[str, s
             yield next((split for split in splits if line.startswith(f'{split}_')), ''), line
 
 
-def _read_images(pool: ThreadPool, track: Track, data: DataSet, split: str) -> None:
+def _read_images(pool: ThreadPool, track: Track, config: Config, data: DataSet, split: str) -> None:
     """Fills in the counts and contents of a data set and the problems of its images."""
+    resizing = read_resizing(config, split)
     read = pool.imap(functools.partial(_read_image, data), data.images, chunksize=8)
     images = track(read, total=len(data.images), desc=split)
-    for (digest, counts, values), image in zip(images, data.images):
+    for (digest, look, counts, values), image in zip(images, data.images):
         data.counts += counts
         data.values.update(values)
+        if data.labels_of_values is not None and counts and image.size:
+            factor = resizing.factors(np.array([image.size])).prod()
+            data.resized.update({label: count * factor for label, count in counts.items()})
         if digest and data.contents.setdefault(digest, image.name) != image.name:
             data.copies.append((image.name, data.contents[digest]))
+        if look:
+            data.looks.setdefault(look, image.name)
         severities = {problem.severity for problem, _ in image.problems}
         if not counts and not image.labels and 'error' not in severities:
             image.problems.append((Problem.EMPTY_IMAGE, ''))
@@ -106,29 +155,31 @@ def _read_images(pool: ThreadPool, track: Track, data: DataSet, split: str) -> N
 
 def _read_image(
     data: DataSet, image: AnnotatedImage
-) -> tuple[bytes | None, Counter[int], Counter[int]]:
+) -> tuple[bytes | None, bytes | None, Counter[int], Counter[int]]:
     """Adds what is wrong with an image file and its label map.
 
     Returns:
-        Digest of the file, if there is one, the instances or pixels by class index, and the pixels
-        by their value in the label map.
+        Digest of the file and perceptual hash of the image, if there are any, the instances or
+        pixels by class index, and the pixels by their value in the label map.
     """
     counts, values = image.counts(), Counter[int]()
     try:
         content = _read_bytes(image.path)
     except (OSError, ValueError) as error:  # ValueError of a name that no file can have
         image.problems.append((Problem.MISSING_IMAGE, _why_missing(image.path, error)))
-        return None, counts, values
-    size = None
+        return None, None, counts, values
+    size = look = None
     try:
-        size = whole_size(content)
+        size, grey = read_whole(content)
+        look = fingerprint(grey)
     except ValueError as error:
         image.problems.append((Problem.UNREADABLE_IMAGE, str(error).rstrip('.')))
     if size and image.size and size != tuple(image.size):
         image.problems.append((Problem.IMAGE_SIZE, f'{_by(size)}, not {_by(image.size)}'))
+    image.size = image.size or size
     if image.label_map:
         counts, values = _read_label_map(data, image, size)
-    return hashlib.blake2b(content, digest_size=16).digest(), counts, values
+    return hashlib.blake2b(content, digest_size=16).digest(), look, counts, values
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -189,24 +240,38 @@ def _count(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return present, counts[present]
 
 
-def _copies(splits: list[Split]) -> Iterator[Place]:
-    """Yields images that are in their split twice, or in another one, too."""
+def _find_pairs(splits: list[Split]) -> Iterator[Pair]:
+    """Yields images that are in their split twice, or in another one, too, or look like one."""
     splits = [split for split in splits if not split.same_as]
     for split in splits:
         for data in split.data:
-            yield from (
-                (split.name, Problem.COPY, f'{name} ({first})')
-                for name, first in sorted(data.copies)
-            )
+            for name, other in sorted(data.copies):
+                yield Pair(Problem.COPY, split.name, name, split.name, other)
     for first, second in combinations(splits, 2):
-        yield from ((second.name, Problem.LEAK, place) for place in sorted(_common(first, second)))
+        copies = {*_common(first, second)}
+        near = {*_near(first, second)} - copies
+        for problem, pairs in ((Problem.LEAK, copies), (Problem.NEAR_LEAK, near)):
+            for name, other in sorted(pairs):
+                yield Pair(problem, second.name, name, first.name, other)
 
 
-def _common(first: Split, second: Split) -> Iterator[str]:
+def _common(first: Split, second: Split) -> Iterator[tuple[str, str]]:
+    """Yields the images of ``second`` that have the bytes of one in ``first``, and that one."""
     names = {digest: name for data in first.data for digest, name in data.contents.items()}
     for data in second.data:
         for digest in data.contents.keys() & names.keys():
-            yield f'{data.contents[digest]} ({first.name}: {names[digest]})'
+            yield data.contents[digest], names[digest]
+
+
+def _near(first: Split, second: Split) -> Iterator[tuple[str, str]]:
+    """Yields the images of ``second`` that look like one in ``first``, and that one."""
+    looks, others = (
+        {look: name for data in split.data for look, name in data.looks.items()}
+        for split in (first, second)
+    )
+    names, other_names = list(looks.values()), list(others.values())
+    for one, other in alike(list(looks), list(others)):
+        yield other_names[other], names[one]
 
 
 def _binary(splits: list[Split]) -> Iterator[Place]:

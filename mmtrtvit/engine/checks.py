@@ -49,6 +49,7 @@ def check_data(config: Config, splits: Sequence[str] = ('train', 'val')) -> None
     if problems:
         raise UserError('\n'.join([*problems, _data_hint(config, splits, problems)]))
     problems = [problem for split in splits for problem in folder_problems(config, split)]
+    problems += [problem for split in splits for problem in _prefix_problems(config, split)]
     problems = problems or list(_class_problems(config, splits))
     problems += [problem for split in splits for problem in _mask_problems(config, split)]
     problems += _ignore_problems(config, splits)
@@ -110,11 +111,34 @@ def _classes(config: Config, dataset: dict) -> tuple[Any, bool]:
     if classes is not None:
         is_file = isinstance(classes, str) and Path(classes).is_file()  # MMEngine takes one, too
         return (Path(classes).read_text().splitlines() if is_file else classes), True
+    return (getattr(_kind(config, dataset), 'METAINFO', None) or {}).get('classes'), False
+
+
+def _kind(config: Config, dataset: dict) -> Any:
+    """Returns the class of a data set, None if there is none of that name."""
     kind = dataset.get('type')
     if isinstance(kind, str):
         with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
             kind = registry.get(kind)
-    return (getattr(kind, 'METAINFO', None) or {}).get('classes'), False
+    return kind
+
+
+def _prefix_problems(config: Config, split: str) -> Iterator[str]:
+    """Yields the data sets in COCO format that do not say where their images are.
+
+    MMDetection's CocoDataset would stop at a bare ``KeyError: 'img'``.
+    """
+    for key, dataset in leaf_datasets(config, split):
+        parents = getattr(_kind(config, dataset), '__mro__', ())
+        prefixes = dataset.get('data_prefix') or {}
+        if any(each.__name__ == 'CocoDataset' for each in parents) and (
+            not isinstance(prefixes, dict) or not isinstance(prefixes.get('img'), str)
+        ):
+            yield (
+                f'{key}.data_prefix is {prefixes!r}, without the folder of the images, which '
+                f"{dataset['type']} needs. Set data_prefix=dict(img='FOLDER/') in the config; "
+                "img='' where the file names in the annotations have it already"
+            )
 
 
 def _class_problems(config: Config, splits: Sequence[str]) -> Iterator[str]:

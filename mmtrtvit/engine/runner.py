@@ -45,12 +45,16 @@ class TrainResult:
     curves: Path | None
 
 
-def train(config: Config, resume: str | Path | None = None) -> TrainResult:
+def train(
+    config: Config, resume: str | Path | None = None, *, ignore_findings: bool = False
+) -> TrainResult:
     """Trains a model.
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.
         resume: A checkpoint to go on from, ``'auto'`` for the newest in the work dir, or None.
+        ignore_findings: Log what is wrong with the annotations and train all the same. It may
+            fail or learn something wrong.
 
     Raises:
         UserError: If the config, the data or a checkpoint cannot be used.
@@ -64,7 +68,9 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
     splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
     check_data(config, splits)
-    check_annotations(config, splits)
+    ignored = _findings(config, splits)
+    if ignored and not ignore_findings:
+        raise UserError(f'{ignored}\n--ignore-findings trains all the same.')
     if resume is None and config.get('resume'):
         resume = config.get('load_from') or 'auto'
     if resume is not None:
@@ -82,6 +88,8 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     runner.register_hook(interruption)
     with explaining(config), interruption.listening(), locked(runner.work_dir), screen():
         check_epoch(runner.train_loop)
+        if ignored:
+            runner.logger.warning(f'--ignore-findings: {ignored}')
         runner.logger.info(f'{summary(runner, config, training=True)}\n')
         runner.train()
     log_dir = Path(runner.log_dir)
@@ -91,6 +99,15 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         log=next(log_dir.glob('*.log'), None),
         curves=next(log_dir.glob('vis_data/scalars.json'), None),
     )
+
+
+def _findings(config: Config, splits: Sequence[str]) -> str:
+    """Returns what is wrong with the annotations of splits; nothing if nothing is."""
+    try:
+        check_annotations(config, splits)
+    except UserError as error:
+        return str(error)
+    return ''
 
 
 def evaluate(

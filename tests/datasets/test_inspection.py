@@ -88,6 +88,43 @@ def test_instances_are_counted_as_pycocotools_counts_them(shapes):
             assert np.array_equal(image.boxes, boxes)
 
 
+def test_masks_are_those_that_pycocotools_decodes(shapes):
+    config = dict(coco_set(shapes), pipeline=[dict(type='LoadAnnotations', with_mask=True)])
+    coco = COCO(shapes / f'annotations/instances_{SPLITS["train"]}.json')
+    for image in inspect(train=config).splits[0].images:
+        (entry,) = [item for item in coco.imgs.values() if item['file_name'] == image.name]
+        expected = [coco.annToMask(item) > 0 for item in coco.imgToAnns[entry['id']]]
+        assert all(isinstance(mask, bytes) for mask in image.masks)
+        found = [image.mask(index) for index in range(len(image.masks))]
+        assert np.array_equal(found, expected) and len(found)
+
+
+def test_images_that_look_alike_are_told_unless_they_are_equal(copied):
+    folder = copied / 'images'
+    Image.open(folder / 'training/00000001.jpg').save(
+        folder / 'validation/00000000.jpg', quality=50
+    )
+    shutil.copy(folder / 'training/00000002.jpg', folder / 'validation/00000001.jpg')
+    inspection = inspect(train=coco_set(copied), val=coco_set(copied, 'val'))
+    found = problems(inspection)
+    assert found[Problem.NEAR_LEAK, 'val'] == ['00000000.jpg (train: 00000001.jpg)']
+    assert found[Problem.LEAK, 'val'] == ['00000001.jpg (train: 00000002.jpg)']
+    assert [(pair.name, pair.other_split, pair.other) for pair in inspection.pairs] == [
+        ('00000001.jpg', 'train', '00000002.jpg'),
+        ('00000000.jpg', 'train', '00000001.jpg'),
+    ]
+
+
+def test_a_jpeg_file_on_its_side_looks_like_the_upright_image(copied):
+    folder = copied / 'images'
+    image = Image.open(folder / 'training/00000001.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    image.transpose(Image.Transpose.ROTATE_90).save(folder / 'validation/00000000.jpg', exif=exif)
+    found = problems(inspect(train=coco_set(copied), val=coco_set(copied, 'val')))
+    assert found[Problem.NEAR_LEAK, 'val'] == ['00000000.jpg (train: 00000001.jpg)']
+
+
 def test_pixels_are_counted_as_numpy_counts_them(shapes):
     inspection = inspect('mmseg', train=map_set(shapes), val=map_set(shapes, 'val'))
     assert inspection.trains and not inspection.findings

@@ -1,6 +1,8 @@
 """Trainings and evaluations refuse what tools/check_data.py calls an error, before they start."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -68,6 +70,47 @@ def test_what_a_run_refuses(broken, run):
     assert 'entry without something that MMDetection reads (1)' in message
     assert 'annotation 1: segmentation beyond 1000000 pixels' in message
     assert 'tools/check_data.py' in message
+
+
+class StartedError(Exception):
+    """In place of a training."""
+
+
+def test_a_training_in_spite_of_findings(broken, monkeypatch):
+    """It gets as far as the training itself, and says what is wrong before that."""
+    warnings = []
+    runner = SimpleNamespace(
+        logger=SimpleNamespace(warning=warnings.append, info=lambda text: None),
+        world_size=1,
+        register_hook=lambda hook: None,
+        work_dir=str(Path(broken.train_dataloader.dataset.ann_file).parent),
+        train_loop=None,
+    )
+
+    def start(*_, **__):
+        raise StartedError
+
+    monkeypatch.setattr('mmtrtvit.engine.runner.build_runner', lambda config: runner)
+    monkeypatch.setattr('mmtrtvit.engine.runner.summary', start)
+    broken.optim_wrapper = dict()
+    with pytest.raises(UserError, match='--ignore-findings trains all the same'):
+        train(broken)
+    with pytest.raises(StartedError):
+        train(broken, ignore_findings=True)
+    (warning,) = warnings
+    assert 'annotation 1: segmentation beyond 1000000 pixels' in warning
+
+
+@pytest.mark.parametrize('prefix', [None, dict(img_path=''), dict()])
+def test_a_data_set_without_the_folder_of_its_images(config, prefix):
+    config.train_dataloader.dataset.pop('data_prefix')
+    if prefix is not None:
+        config.train_dataloader.dataset.data_prefix = prefix
+    with pytest.raises(UserError) as caught:
+        train(config)
+    message = str(caught.value)
+    assert 'train_dataloader.dataset.data_prefix is {' in message
+    assert "Set data_prefix=dict(img='FOLDER/')" in message and '\n' not in message
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ def test_sound_data(call, folder, kind):
     assert result.out.endswith('\nA training would work.\n')
     findings = json.loads((folder / f'work_dirs/{kind}/data/findings.json').read_text())
     assert findings['findings'] == []
+    assert {hint['severity'] for hint in findings['hints']} == {'hint'}
+    assert findings['sizes'].keys() == {'train', 'val'}
     assert findings['splits']['train']['images'] == 6
 
 
@@ -221,6 +223,15 @@ def a_category_twice(content):
 
 def a_training_image_in_validation(root):
     shutil.copy(root / 'images/training/00000001.jpg', root / 'images/validation/00000002.jpg')
+
+
+def a_training_image_saved_anew(root):
+    with Image.open(root / 'images/training/00000001.jpg') as image:
+        image.save(root / 'images/validation/00000002.jpg', quality=60)
+
+
+def nothing(root):
+    pass
 
 
 def each(split='training', **values):
@@ -385,6 +396,11 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
         '00000002.jpg (train: 00000001.jpg)',
     ),
     ('maps', a_training_image_in_validation, Problem.LEAK, 'val', '00000002.jpg (train: 000'),
+    ('boxes', a_training_image_saved_anew, Problem.NEAR_LEAK, 'val', '2.jpg (train: 00000001.jpg)'),
+    ('boxes', nothing, Problem.FEW_OBJECTS, 'val', 'ring ('),
+    ('maps', nothing, Problem.FEW_PIXELS, 'val', 'ring ('),
+    ('boxes', first(bbox=[9, 9, 1, 1]), Problem.SMALL_OBJECTS, 'train', ': 1 of '),
+    ('boxes', first(bbox=[2, 9, 60, 1]), Problem.UNFIT_OBJECTS, 'train', 'IoU < 0.4'),
     ('boxes', no_rings, Problem.ABSENT_CLASS, 'train', 'ring (but in val)'),
     ('boxes', no_rings_at_all, Problem.ABSENT_CLASS, 'train', 'ring\n'),
     ('boxes', no_annotations, Problem.NO_INSTANCE, 'train', 'disc, triangle, ring'),
@@ -461,6 +477,13 @@ DEFECTS = [  # kind of data, what is done to it, what is found, and where
 ]
 
 
+VERDICTS = {
+    'error': 'A training would fail',
+    'warning': 'A training would work. Look at',
+    'hint': 'A training would work.',
+}
+
+
 @pytest.mark.parametrize('kind, break_it, problem, split, place', DEFECTS)
 def test_a_defect(call, folder, kind, break_it, problem, split, place):
     break_it(folder / 'data/shapes')
@@ -470,9 +493,7 @@ def test_a_defect(call, folder, kind, break_it, problem, split, place):
     assert place in result.out[result.out.index(header) :]
     assert result.code == (problem.severity == 'error')
     last = result.out.splitlines()[-1]
-    assert last.startswith(
-        'A training would fail' if result.code else 'A training would work. Look at'
-    )
+    assert last.startswith(VERDICTS[problem.severity])
 
 
 def test_every_problem_is_provoked():

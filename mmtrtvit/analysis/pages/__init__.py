@@ -1,0 +1,1 @@
+"""Pages of HTML: one file each, that needs no other file, no network and no script."""
