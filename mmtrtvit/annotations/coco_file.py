@@ -1,14 +1,13 @@
 """Annotation files in COCO format, in the encodings that tools write them in."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import parse_json
 
 LISTS = 'images', 'annotations', 'categories'
-GUESSES = 'gb18030', 'shift_jis', 'cp1252'  # of what is not UTF-8, and in which order
 
 
 def read_coco(file: str | Path) -> dict[str, list[dict]]:
@@ -56,23 +55,9 @@ def decode_json(data: bytes, name: str) -> Any:
         UserError: If it is not JSON, or neither UTF-8, UTF-16 nor UTF-32.
     """
     try:
-        return json.loads(data.decode(json.detect_encoding(data)))
-    except UnicodeDecodeError as error:
-        raise UserError(f'{name} is not in UTF-8, as JSON files are{_guess(data, name)}') from error
-    except RecursionError as error:
-        raise UserError(f'{name} is nested too deeply for a JSON file.') from error
+        return parse_json(data, name)
     except ValueError as error:
-        raise UserError(f'{name} is not a JSON file: {error}') from error
-
-
-def _guess(data: bytes, name: str) -> str:
-    for encoding in GUESSES:
-        try:
-            data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return f', but perhaps in {encoding}. Convert it: iconv -f {encoding} -t utf-8 {name}'
-    return '. Write it anew in UTF-8.'
+        raise UserError(f'{name} {error}') from error
 
 
 def merge_categories(content: dict[str, list[dict]]) -> list[str]:
