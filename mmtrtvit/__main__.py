@@ -23,7 +23,7 @@ from types import ModuleType
 from . import __version__, config_path
 from .engine import command_line
 from .environment import environment
-from .errors import UserError, did_you_mean
+from .errors import UserError, did_you_mean, message
 from .paths import config_names, folder, tool_path
 
 FIRST_DEMO = 'retinanet_trtvit_b'
@@ -203,7 +203,7 @@ def entry() -> None:
     try:
         main(sys.argv[1:])
     except UserError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {message(error)}')
 
 
 if __name__ == '__main__':

@@ -2,8 +2,11 @@
 
 import difflib
 import errno
+import re
+import sys
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
 # What the system says of a file or folder that cannot be used, and what to do.
 ADVICE = {
@@ -31,11 +34,29 @@ def message(error: Exception) -> str | None:
             written.
     """
     if isinstance(error, UserError):  # of a worker that loads data with its traceback before it
-        return str(error).rpartition(f'{UserError.__module__}.{UserError.__name__}: ')[2].rstrip()
+        text = str(error).rpartition(f'{UserError.__module__}.{UserError.__name__}: ')[2].rstrip()
+        return as_called(text)
     if isinstance(error, OSError) and error.errno in ADVICE:
         place = f'{error.filename2 or error.filename}: ' if error.filename else ''
         return f'{place}{error.strerror}. {ADVICE[error.errno]}'
     return None
+
+
+def as_called(text: str, program: str | None = None) -> str:
+    """Names the tools in a text as the command ``mmtrtvit`` does, if that runs the program.
+
+    Args:
+        text: With names like ``python tools/check_data.py``, which becomes ``mmtrtvit check-data``.
+        program: What runs; default: the first word of the command line.
+    """
+    program = sys.argv[0] if program is None else program
+    if not program.startswith('mmtrtvit ') and Path(program).name != 'mmtrtvit':
+        return text
+    return re.sub(
+        r'(?<![\w/])(?:python )?tools/(\w+)\.py',
+        lambda match: f'mmtrtvit {match[1].replace("_", "-")}',
+        text,
+    )
 
 
 def listed(names: Iterable[object], most: int = 5) -> str:

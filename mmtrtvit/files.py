@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+GUESSES = 'gb18030', 'shift_jis', 'cp1252'  # of JSON that is not UTF-8, and in which order
+
 
 @contextmanager
 def whole_file(path: Path, *, suffix: str | None = None, sync: bool = False) -> Iterator[Path]:
@@ -77,17 +79,47 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """Returns what a JSON file holds, in UTF-8, UTF-16 or UTF-32.
+    """Returns what a JSON file holds, see :func:`parse_json`.
 
     Raises:
         OSError: If it cannot be read.
+        ValueError: If it is not JSON.
+    """
+    return parse_json(Path(path).read_bytes(), path)
+
+
+def parse_json(data: bytes, name: str | Path) -> Any:
+    """Returns what a JSON file in UTF-8, UTF-16 or UTF-32 holds.
+
+    Args:
+        data: The bytes of the file.
+        name: The file, for messages.
+
+    Raises:
         ValueError: If it is not JSON. The message continues a sentence that begins with the name
             of the file.
     """
     try:
-        return json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
+        text = data.decode(json.detect_encoding(data[:4]))
+    except UnicodeDecodeError as error:
+        raise ValueError(f'is not in UTF-8, as JSON files are{_guess(data, name)}') from error
+    del data  # the memory of a large file
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError('is nested too deeply for a JSON file.') from error
+    except ValueError as error:
         raise ValueError(f'is not a JSON file: {error}') from error
+
+
+def _guess(data: bytes, name: str | Path) -> str:
+    for encoding in GUESSES:
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return f', but perhaps in {encoding}. Convert it: iconv -f {encoding} -t utf-8 {name}'
+    return '. Write it anew in UTF-8.'
 
 
 def remove_leftovers(path: Path) -> None:

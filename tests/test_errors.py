@@ -1,5 +1,6 @@
 import errno
 import os
+import sys
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
@@ -73,3 +74,11 @@ def test_other_errors_keep_their_traceback(tmp_path):
     assert message(UserError('bad')) == 'bad'
     for error in (ValueError('bad'), OSError('bad'), error_of(open, tmp_path / 'absent')):
         assert message(error) is None
+
+
+@pytest.mark.parametrize('program', ['mmtrtvit deploy', '/usr/bin/mmtrtvit', 'tools/deploy.py'])
+def test_tools_are_named_as_they_were_called(monkeypatch, program):
+    monkeypatch.setattr(sys, 'argv', [program])
+    text = 'try: python tools/check_data.py x, or tools/deploy.py; not /home/tools/deploy.py'
+    commands = 'try: mmtrtvit check-data x, or mmtrtvit deploy; not /home/tools/deploy.py'
+    assert message(UserError(text)) == (text if program.startswith('tools') else commands)

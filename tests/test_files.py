@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mmtrtvit.files import remove_leftovers, whole_file, write_whole
+from mmtrtvit.files import read_json, remove_leftovers, whole_file, write_whole
 
 
 def test_a_file_is_whole_or_keeps_its_past(tmp_path):
@@ -129,3 +129,17 @@ def test_leftovers_are_those_of_the_file_alone(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path / 'epoch_10.pth')
     assert sorted(os.listdir(tmp_path)) == sorted(keep)
+
+
+@pytest.mark.parametrize(
+    'data, reason',
+    [
+        ('{"name": "工件"}'.encode('gb18030'), 'is not in UTF-8.* perhaps in gb18030. .* iconv'),
+        (b'[' * 100_000, 'is nested too deeply'),
+        (b'{"a": ', 'is not a JSON file: '),
+    ],
+)
+def test_what_is_no_json(tmp_path, data, reason):
+    (tmp_path / 'a.json').write_bytes(data)
+    with pytest.raises(ValueError, match=f'^{reason}'):
+        read_json(tmp_path / 'a.json')

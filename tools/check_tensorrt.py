@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable
     from mmtrtvit.deploy.measure.engines import check_engines, summary
+    from mmtrtvit.errors import message
     from mmtrtvit.files import write_whole
 
     folder = Path(args.engine_dir or Path(args.work_dir, 'check'))
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
             evaluate=make_evaluate(args.config) if args.config else None,
         )
     except EngineUnavailable as error:
-        print(error)
+        print(message(error))
         raise SystemExit(UNAVAILABLE) from error
     out = Path(args.out or folder / 'tensorrt.json')
     write_whole(out, json.dumps(report, indent=1, default=str))

@@ -81,6 +81,7 @@ def main(args: argparse.Namespace) -> None:
     )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
+    from mmtrtvit.errors import as_called
     from mmtrtvit.media import show
 
     logging.basicConfig(level=args.log_level, format='%(message)s')
@@ -110,10 +111,10 @@ def main(args: argparse.Namespace) -> None:
     if args.show and result.images:
         show(result.images[-1])
     if not result.verified:
-        print(f'\n{format_failure(result)}')
+        print(f'\n{as_called(format_failure(result))}')
         raise SystemExit(2)
     if result.no_engine:
-        print(f'\n{result.no_engine}')
+        print(f'\n{as_called(result.no_engine)}')
         raise SystemExit(3)
 
 

@@ -25,7 +25,7 @@ from mmtrtvit.deploy.backends.tensorrt.options import (
     parse_shapes,
 )
 from mmtrtvit.engine.command_line import new_parser, run_tool
-from mmtrtvit.errors import UserError
+from mmtrtvit.errors import UserError, message
 from mmtrtvit.runtime.sessions.tensorrt_package import NoTensorRT
 from mmtrtvit.tables import format_table
 
@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> None:
         try:
             done = refit_engine(args.refit, args.onnx, args.engine)
         except NoTensorRT as error:
-            print(error)
+            print(message(error))
             raise SystemExit(UNAVAILABLE) from error
         print(f'{done.path}: {done.megabytes:.1f} MB, refitted in {done.seconds:.1f} s')
         return
@@ -140,7 +140,7 @@ def main(args: argparse.Namespace) -> None:
                 verbose=args.verbose,
             )
     except EngineUnavailable as error:
-        print(error)
+        print(message(error))
         raise SystemExit(UNAVAILABLE) from error
     print(
         format_table(

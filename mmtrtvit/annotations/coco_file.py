@@ -1,14 +1,13 @@
 """Annotation files in COCO format, in the encodings that tools write them in."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_json
 
 LISTS = 'images', 'annotations', 'categories'
-GUESSES = 'gb18030', 'shift_jis', 'cp1252'  # of what is not UTF-8, and in which order
 
 
 def read_coco(file: str | Path) -> dict[str, list[dict]]:
@@ -23,9 +22,11 @@ def read_coco(file: str | Path) -> dict[str, list[dict]]:
     """
     file = Path(file)
     try:
-        content = decode_json(file.read_bytes(), str(file))
+        content = read_json(file)
     except OSError as error:
         raise UserError(f'{file} cannot be read: {error.strerror}.') from error
+    except ValueError as error:
+        raise UserError(f'{file} {error}') from error
     if not isinstance(content, dict):
         raise UserError(
             f'{file} is not in COCO format: it has no list of {LISTS[0]}, but is a '
@@ -43,39 +44,6 @@ def read_coco(file: str | Path) -> dict[str, list[dict]]:
                 f'"{key}": [{{"id": ...}}, ...]'
             )
     return content
-
-
-def decode_json(data: bytes, name: str) -> Any:
-    """Returns the content of a JSON file.
-
-    Args:
-        data: The bytes of the file.
-        name: The file, for messages.
-
-    Raises:
-        UserError: If it is not JSON, or neither UTF-8, UTF-16 nor UTF-32.
-    """
-    try:
-        text = str(data, json.detect_encoding(data[:4]))
-    except UnicodeDecodeError as error:
-        raise UserError(f'{name} is not in UTF-8, as JSON files are{_guess(data, name)}') from error
-    del data  # the memory of a large file
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise UserError(f'{name} is nested too deeply for a JSON file.') from error
-    except ValueError as error:
-        raise UserError(f'{name} is not a JSON file: {error}') from error
-
-
-def _guess(data: bytes, name: str) -> str:
-    for encoding in GUESSES:
-        try:
-            data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return f', but perhaps in {encoding}. Convert it: iconv -f {encoding} -t utf-8 {name}'
-    return '. Write it anew in UTF-8.'
 
 
 def merge_categories(content: dict[str, list[dict]]) -> list[str]:

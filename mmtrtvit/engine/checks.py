@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
-from ..annotations.coco_file import decode_json
 from ..errors import UserError, did_you_mean, listed
+from ..files import parse_json
 from .folders import folder_problems
 from .parts import class_counts, leaf_datasets, metrics
 
@@ -324,7 +324,10 @@ def category_names(file: Path) -> list[str]:
                 for category in found
             ):
                 return [category['name'] for category in found]
-        decode_json(data[:], str(file))
+        try:
+            parse_json(data[:], file)
+        except ValueError as error:
+            raise UserError(f'{file} {error}') from error
     return []
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import UserError, message
+from ..errors import UserError, as_called, message
 from ..signals import exit_code
 
 # Where a launcher tells a process its number on this machine.
@@ -26,14 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Returns the help, with ``mmtrtvit train`` for ``python tools/train.py`` and so on."""
-        text = super().format_help()
-        if not self.prog.startswith('mmtrtvit '):
-            return text
-        text = re.sub(
-            r'(?:python )?tools/(\w+)\.py',
-            lambda match: f'mmtrtvit {match[1].replace("_", "-")}',
-            text,
-        )
+        text = as_called(super().format_help(), self.prog)
         return re.sub(r'(torchrun .*)(?=mmtrtvit )', r'\1--no-python ', text)
 
 

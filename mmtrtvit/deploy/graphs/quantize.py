@@ -392,7 +392,7 @@ class _Pairs:
     def _add(
         self, op: str, source: str, name: str, scale: '_Scale', nodes: list[onnx.NodeProto]
     ) -> None:
-        along = {} if scale.axis is None else dict(axis=scale.axis)
+        along: dict[str, Any] = {} if scale.axis is None else dict(axis=scale.axis)
         output = f'{name}_{op}_Output'
         nodes.append(
             helper.make_node(op, [source, *scale.names], [output], f'{name}_{op}', **along)

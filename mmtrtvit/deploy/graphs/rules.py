@@ -92,7 +92,7 @@ FIRST_OUTPUT_ONLY = 'BatchNormalization', 'LayerNormalization', 'MaxPool'
 INT32 = np.iinfo(np.int32)
 
 # Types of tensors by the first release that is known to take them.
-TYPES = {
+TYPES: dict[int, Release] = {
     TensorProto.FLOAT: (8, 6),
     TensorProto.FLOAT16: (8, 6),
     TensorProto.INT32: (8, 6),
@@ -104,7 +104,7 @@ TYPES = {
     TensorProto.FLOAT8E4M3FN: (10, 0),
 }
 NEVER = (99, 0)
-QUANTIZED = {TensorProto.INT8: 'int8', TensorProto.FLOAT8E4M3FN: 'float8e4m3fn'}
+QUANTIZED: dict[int, str] = {TensorProto.INT8: 'int8', TensorProto.FLOAT8E4M3FN: 'float8e4m3fn'}
 
 
 @dataclass(frozen=True)
