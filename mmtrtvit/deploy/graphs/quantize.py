@@ -121,7 +121,8 @@ def quantize(
             worst = {error.layer for error in errors[:exclude_worst]}
             chosen = [node for node in chosen if node.name not in worst]
         quantized = _quantized(model, chosen, ranges, kind, float_weights)
-        add_metadata(quantized, {each.key: each.value for each in model.metadata_props})
+        known = {each.key: each.value for each in model.metadata_props}
+        add_metadata(quantized, known | dict(precision=kind.precision))
         onnx.save(quantized, part)
     names = tuple(node.name for node in chosen)
     left_out = tuple(node.name for node in layers if node.name not in names)

@@ -7,6 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from mmtrtvit.deploy.graphs.formats import FORMATS, FP8, INT8
+from mmtrtvit.deploy.graphs.quantize import quantize
+from mmtrtvit.deploy.settings import Calibration
+from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 ml_dtypes = pytest.importorskip('ml_dtypes')
 
@@ -51,6 +54,31 @@ def test_onnx_runtime_rounds_alike(kind):
     computed, read = session.run(None, dict(x=x))
     np.testing.assert_array_equal(computed, read)
     np.testing.assert_allclose(computed, x, rtol=1 / 16, atol=scale / 2)
+
+
+def test_onnx_runtime_keeps_an_activation_in_front_of_fp8(tmp_path):
+    """Its extended optimisations drop a Relu there."""
+    weight = np.linspace(-1, 1, 32 * 32, dtype=np.float32).reshape(32, 32)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node('Relu', ['x'], ['y']),
+            helper.make_node('MatMul', ['y', 'w'], ['z'], 'm'),
+        ],
+        'g',
+        [value('x', TensorProto.FLOAT, [1, 32])],
+        [value('z', TensorProto.FLOAT, [1, 32])],
+        [onnx.numpy_helper.from_array(weight, 'w')],
+    )
+    opset = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / 'f.onnx')
+    x = dict(x=np.linspace(-3, 1, 32, dtype=np.float32)[None])
+    quantize(
+        tmp_path / 'f.onnx', tmp_path / 'q.onnx', batches=[x], calibration=Calibration(), kind=FP8
+    )
+    expected = OnnxSession(tmp_path / 'f.onnx').run(x)['z']
+    found = OnnxSession(tmp_path / 'q.onnx').run(x)['z']
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize(
