@@ -18,6 +18,7 @@ EXTRAS = {
         'onedl-mmcv>=2.3',
         'onedl-mmdetection>=3.4',
         'onedl-mmsegmentation>=1.3',
+        'timm>=1.0.31',  # EfficientViT's configs start from its weights
     ],
     # OpenMMLab's own releases, beside an mmcv of the user's choice (mmcv or mmcv-lite)
     'openmmlab': [
@@ -27,6 +28,7 @@ EXTRAS = {
         'ftfy',
         'regex',
         'setuptools<82',  # mmengine 0.10.7 imports pkg_resources
+        'timm>=1.0.31',
     ],
     # classifiers; beside OpenMMLab's own releases mmpretrain>=1.2 in its place
     'pretrain': ['onedl-mmpretrain>=1.3.6', 'timm>=1.0.31'],
