@@ -18,6 +18,14 @@ def seconds(text: str) -> float:
     return float(text)
 
 
+def size(text: str) -> tuple[int, int]:
+    """Parses ``HEIGHTxWIDTH``."""
+    height, _, width = text.partition('x')
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size, expected HEIGHTxWIDTH')
+    return int(height), int(width)
+
+
 def add_timeout(
     parser: argparse.ArgumentParser,
     what: str = 'a run of an ONNX file; an engine cannot be stopped, nor can weights',

@@ -15,15 +15,8 @@ import argparse
 import json
 from dataclasses import asdict
 
-from mmtrtvit.arguments import add_timeout, positive
+from mmtrtvit.arguments import add_timeout, positive, size
 from mmtrtvit.engine.command_line import new_parser, run_tool
-
-
-def size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition('x')
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a size, expected HEIGHTxWIDTH')
-    return int(height), int(width)
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,1 +1,1 @@
-"""Analysis: times and memory, curves of a training, sheets of images."""
+"""Analysis: times and memory, cost of networks, curves of a training, sheets of images."""
