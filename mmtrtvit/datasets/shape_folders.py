@@ -1,15 +1,14 @@
 """Generated data for classifiers: a shape of :mod:`~.shapes` in each image, in class folders."""
 
-import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .shapes import CLASSES, SPLITS, draw_scene
+from .class_folders import write_class_folders
+from .shapes import CLASSES, draw_scene
 
 MARKER = 'shape_folders.json'
 SCENE = 2  # sides of the scene that an image is cut from, in sides of the image
@@ -47,31 +46,15 @@ def make_shape_folders(
     """
     if not isinstance(size, int) or size < MIN_SIZE:
         raise ValueError(f'size must be one number of {MIN_SIZE} pixels or more, got {size}')
-    arguments = dict(train=train, val=val, size=size, seed=seed)
-    root = Path(root).resolve()
-    if root.exists() and any(root.iterdir()):
-        if (root / MARKER).is_file() and json.loads((root / MARKER).read_text()) == arguments:
-            return root
-        raise FileExistsError(
-            f'{root} holds something else than shapes of {arguments}; choose another folder, or '
-            'remove this one'
-        )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as scratch:
-        made = Path(scratch, 'shapes')
-        for split, length in enumerate((train, val)):
-            folder = made / list(SPLITS)[split]
-            for name in CLASSES:  # also for one without an image: folders are what is numbered
-                (folder / name).mkdir(parents=True)
-            for index in range(length):
-                rng = np.random.default_rng([seed, split, index])
-                image, name = _draw_shape(rng, size)
-                (folder / name / f'{index:05d}.png').write_bytes(cv2.imencode('.png', image)[1])
-                if progress is not None:
-                    progress()
-        (made / MARKER).write_text(json.dumps(arguments))
-        os.replace(made, root)
-    return root
+    return write_class_folders(
+        root,
+        (train, val),
+        draw=lambda rng, index: _draw_shape(rng, size),
+        classes=CLASSES,
+        marker=MARKER,
+        arguments=dict(train=train, val=val, size=size, seed=seed),
+        progress=progress,
+    )
 
 
 def _draw_shape(rng: np.random.Generator, size: int) -> tuple[np.ndarray, str]:

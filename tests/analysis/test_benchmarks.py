@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -383,3 +384,49 @@ def test_the_numbers_of_the_readme_are_those_of_the_results(module):
     for *milliseconds, note in numbers:
         rows = [row for row in measured if row['command'] == commands[note]]
         assert {*milliseconds} <= {row['milliseconds'] for row in rows}
+
+
+@pytest.mark.parametrize('model', ['trtvit_a', 'efficientvit_m2'])
+@pytest.mark.parametrize('kind', ['folders', 'coco'])
+def test_both_trainings_of_transfer_differ_in_the_start_alone(module, kind, model, tmp_path):
+    from mmtrtvit.engine.config import read_config
+
+    transfer = module('transfer')
+    (tmp_path / 'train.json').write_text('{"categories": [{"name": "a"}, {"name": "b"}]}')
+    args = SimpleNamespace(model=model, batch=4, size=64, epochs=3)
+    configs = []
+    for backbone in (None, tmp_path / 'backbone.pth'):
+        if kind == 'folders':
+            text = transfer.classifier(
+                args, tmp_path, ('a', 'b'), epochs=3, seed=1, backbone=backbone
+            )
+        else:
+            text = transfer.detector(args, tmp_path, 1, backbone)
+        path = tmp_path / 'config.py'
+        path.write_text(text)
+        configs.append(read_config(path))
+    scratch, begun = configs
+    assert begun.model.backbone.pop('init_cfg').checkpoint == str(tmp_path / 'backbone.pth')
+    assert begun.model == scratch.model and begun.train_dataloader == scratch.train_dataloader
+    assert begun.randomness.seed == 1 and begun.train_cfg.max_epochs == 3
+    head = begun.model.head if kind == 'folders' else begun.model.bbox_head
+    assert head.num_classes == 2
+
+
+def test_the_best_validation_of_a_transfer_counts(module, tmp_path):
+    transfer = module('transfer')
+    log = tmp_path / 'run/1/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 9}\n{"accuracy/top1": 50.5}\n{"accuracy/top1": 40}\n')
+    assert transfer.best(tmp_path / 'run') == ('accuracy/top1', 50.5)
+    with pytest.raises(UserError, match='has no validation'):
+        transfer.best(tmp_path / 'none')
+    rows = [
+        dict(metric='m', start=start, seed=seed, value=seed + shift)
+        for seed in (0, 1, 2)
+        for shift, start in enumerate(('scratch', 'contours'))
+    ]
+    assert transfer.table(rows)[1:] == [
+        ['scratch', '0', '1', '2', '1'],
+        ['contours', '1', '2', '3', '2'],
+    ]
