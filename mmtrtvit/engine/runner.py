@@ -330,6 +330,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
     elif scope == 'mmpretrain':
         hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
         config.setdefault('visualizer', dict(type='UniversalVisualizer'))
+        config.visualizer.pop('name', None)
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)
     else:

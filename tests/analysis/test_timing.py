@@ -1,11 +1,13 @@
+import importlib
 import platform
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmtrtvit.analysis import timing
-from mmtrtvit.analysis.timing import in_new_process, peak_memory, threads, time_side_by_side
+from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
 
 
 def test_functions_are_timed_in_turn():
@@ -51,44 +53,27 @@ def test_threads_are_set_and_set_back():
     assert torch.get_num_threads() == before
 
 
-def held_megabytes(count, kept):
-    """Peak of a call that fills ``count`` MB and frees them, but for what it returns."""
-    result = []
-
-    def call():
-        values = [torch.ones(250_000) for _ in range(count)]
-        result.extend(values[:kept])
-
-    return peak_memory(call) / 1e6
+@pytest.fixture
+def held_memory(monkeypatch):
+    """A module that a new process finds, whatever else is called tests there."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module('held_memory')
 
 
 @pytest.mark.parametrize('count, kept', [(100, 0), (100, 100), (200, 50)])
-def test_peak_memory_is_what_was_held_at_most(count, kept):
-    assert in_new_process(held_megabytes, count, kept) == pytest.approx(count, rel=0.1)
+def test_peak_memory_is_what_was_held_at_most(held_memory, count, kept):
+    assert in_new_process(held_memory.held_megabytes, count, kept) == pytest.approx(count, rel=0.1)
 
 
-def test_peak_memory_forgets_earlier_peaks():
-    assert in_new_process(peak_of_a_small_call_behind_a_large_one) == pytest.approx(20, abs=5)
-
-
-def peak_of_a_small_call_behind_a_large_one():
-    large = torch.ones(100_000_000)
-    del large
-    return held_megabytes(20, 0)
+def test_peak_memory_forgets_earlier_peaks(held_memory):
+    assert in_new_process(held_memory.peak_of_a_small_call_behind_a_large_one) == pytest.approx(
+        20, abs=5
+    )
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='not glibc')
-def test_peak_memory_counts_what_was_used_and_freed_before():
-    assert in_new_process(peak_where_memory_was_freed) == pytest.approx(50, rel=0.1)
-
-
-def peak_where_memory_was_freed():
-    def blocks():
-        return [bytearray(100_000) for _ in range(500)]
-
-    freed, kept = blocks(), bytearray(100_000)  # which keeps the heap from shrinking
-    del freed
-    return len(kept) and peak_memory(blocks) / 1e6
+def test_peak_memory_counts_what_was_used_and_freed_before(held_memory):
+    assert in_new_process(held_memory.peak_where_memory_was_freed) == pytest.approx(50, rel=0.1)
 
 
 def test_an_error_in_the_new_process_is_raised_here():

@@ -61,7 +61,7 @@ def read(tmp_path, options=None, scope='mmdet', **config):
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
 def test_presets_say_what_their_names_say(path, scope):
     settings = read_deploy_config(path, scope)
-    backend, _, precision = path.stem.partition('_')
+    backend, _, precision = path.stem.removeprefix('classification_').partition('_')
     assert (settings.backend, settings.precision) == (backend, precision or 'fp32')
     assert settings.dynamic_batch and settings.dynamic_size
     assert len(settings.profiles) == (backend == 'tensorrt')

@@ -132,7 +132,7 @@ def test_one_file_for_every_size(exported, tmp_path):
     name, result = exported
     predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
     comparison = verify_on(
-        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path, least=1
+        predictor, OnnxSession(result.onnx), images=odd_images(), work_dir=tmp_path, least=0.999999
     )
     assert all(difference.within for difference in comparison.differences)
     assert comparison.agreement.enough

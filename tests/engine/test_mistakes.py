@@ -40,7 +40,7 @@ def build_model(config):
 @pytest.mark.parametrize('name', ['TRTVit', 'mmdet.TRTVit'])
 def test_a_type_that_is_not_registered(name):
     text = explanation(build_model, model_with('backbone', type=name))
-    assert text.startswith(f'model.backbone.type: there is no model {name}. Did you mean TRTViT? ')
+    assert text.startswith(f'model.backbone.type: there is no model {name}. Did you mean TRTViT')
     assert 'custom_imports' in text
 
 

@@ -146,8 +146,8 @@ def test_what_is_too_large_is_shrunk_and_says_so(limits, resized, padded, images
         ),
         (dict(type='Resise', scale=3), 'Did you mean Resize'),
         (
-            dict(type='Resize', scale=(9, 9), backend='pillow'),
-            "Resize.backend is 'pillow', but the",
+            dict(type='Resize', scale=(9, 9), backend='turbo'),
+            "Resize.backend is 'turbo', expected one of: cv2, pillow",
         ),
         (dict(type='Resize', scale=(9, 9), interpolation='best'), "Resize.interpolation is 'best'"),
         (

@@ -497,7 +497,8 @@ def test_a_defect(call, folder, kind, break_it, problem, split, place):
 
 
 def test_every_problem_is_provoked():
-    assert {problem for _, _, problem, *_ in DEFECTS} == set(Problem)
+    here = {problem for _, _, problem, *_ in DEFECTS}
+    assert here == set(Problem) - {Problem.LABEL}  # of classifiers: tests/engine/test_folders.py
 
 
 def test_boxes_alone_need_no_masks(call, folder):

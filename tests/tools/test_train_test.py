@@ -254,7 +254,7 @@ def test_a_killed_detector_goes_on_bit_for_bit(runs, folder):
     [
         (
             'model.backbone.type=TRTVit',
-            ['model.backbone.type: there is no model TRTVit', 'TRTViT?'],
+            ['model.backbone.type: there is no model TRTVit', 'Did you mean TRTViT'],
         ),
         (
             'optim_wrapper.optimizer.type=Adamm',
@@ -275,7 +275,7 @@ def test_mistyped_types_and_arguments(call, option, parts):
     ],
 )
 def test_ctrl_c_says_how_to_go_on(runs, folder, call, monkeypatch, work_dir, text):
-    def train(config, resume):
+    def train(config, resume, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmtrtvit.engine.runner.train', train)

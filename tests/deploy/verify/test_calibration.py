@@ -40,7 +40,7 @@ def test_images_are_spread_over_the_training_data(name):
 def test_a_config_without_training_data():
     config = read_config('fpn.py')
     config.train_dataloader = None
-    with pytest.raises(UserError, match='no image to calibrate INT8 with.*--calib-dataset-cfg'):
+    with pytest.raises(UserError, match='no image to calibrate with.*--calib-dataset-cfg'):
         training_images(config, 3)
 
 

@@ -31,7 +31,7 @@ from mmtrtvit.models.windows import merge_tokens, merge_windows, split_tokens, s
 CONFIGS = Path(__file__).parents[3] / 'configs'
 SMALL = {
     TRTViT: dict(depths=(1, 1, 2, 1), channels=(32, 32, 64, 64)),
-    EfficientViT: dict(channels=(16, 24, 32), depths=(1, 1, 1), heads=(2, 3, 1), kernels=(5, 3)),
+    EfficientViT: dict(channels=(16, 24, 32), depths=(1, 1, 1), heads=(2, 3, 1), kernels=(5, 3, 3)),
 }
 VARIANTS = [(family, arch) for family in SMALL for arch in family.arch_settings]
 SIZES = [(1, 3, 101, 203), (2, 3, 32, 32), (1, 3, 300, 401)]
