@@ -83,11 +83,11 @@ def exported(exportable, export_any_size, tmp_path_factory):
     """Exports a demo's module once."""
 
     @functools.cache
-    def make(name, exporter='torchscript', slimmed=True):
+    def made(name, exporter, slimmed):
         path = tmp_path_factory.mktemp('exported') / 'end2end.onnx'
         return export_any_size(exportable(name), path, exporter, slimmed=slimmed)
 
-    return make
+    return lambda name, exporter='torchscript', slimmed=True: made(name, exporter, slimmed)
 
 
 def _checker(path):
