@@ -62,7 +62,7 @@ def _check_classifier(model: nn.Module) -> None:
     _expect(model, 'model', 'ImageClassifier', 'DistilledClassifier')
     if model.neck is not None:
         _expect(model.neck, 'model.neck', 'GlobalAveragePooling')
-    _expect(model.head, 'model.head', 'LinearClsHead', 'NormedClsHead')
+    _expect(model.head, 'model.head', 'LinearClsHead', 'LeViTClsHead')
 
 
 def _check_segmentor(model: nn.Module, settings: DeploySettings) -> None:
