@@ -11,6 +11,8 @@ from .pipeline import Prepared
 from .results import Classification
 from .tiles import Tile, Tiling
 
+NO_TILES = 'a classifier says one thing of a whole image, so it cannot look at tiles.'
+
 
 class Classifier(Model):
     """An exported classifier, see :class:`~.model.Model`. Its results are :class:`Classification`.
@@ -52,7 +54,7 @@ class Classifier(Model):
 
     def tiles(self, size: tuple[int, int], tiling: Tiling) -> list[Tile]:
         """Refuses tiles."""
-        raise UserError('a classifier says one thing of a whole image, so it cannot look at tiles.')
+        raise UserError(NO_TILES)
 
     def merge(
         self,
@@ -63,4 +65,4 @@ class Classifier(Model):
         tiling: Tiling,
     ) -> Classification:
         """Refuses tiles, as :meth:`tiles` does."""
-        raise NotImplementedError
+        raise UserError(NO_TILES)

@@ -12,6 +12,7 @@ from mmtrtvit.runtime.drawing import draw
 from mmtrtvit.runtime.legend import Legend
 from mmtrtvit.runtime.pipeline import Pipeline
 from mmtrtvit.runtime.run import run
+from mmtrtvit.runtime.tiles import Tiling
 
 LOAD = dict(type='LoadImageFromFile')
 EDGES = [
@@ -119,6 +120,8 @@ def test_sizes_that_the_graph_does_not_take(mean):
 def test_tiles_are_refused(mean):
     with pytest.raises(UserError, match='cannot look at tiles'):
         mean()(np.zeros((40, 40, 3), np.uint8), tile=(20, 20))
+    with pytest.raises(UserError, match='cannot look at tiles'):
+        mean().merge([], [], size=(40, 40), tiling=Tiling((20, 20)))
 
 
 def test_scores_that_are_not_finite(mean):
