@@ -29,8 +29,8 @@ from common import (
     table,
 )
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from mmtrtvit.analysis.cost import cost_of
 from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
@@ -152,9 +152,8 @@ def build(name: str, shape: tuple[int, ...]) -> nn.Module:
 
 def count_operations(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Floating-point operations of a forward pass, two for each multiply-add; moves the model."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.to('meta')(torch.empty(shape, device='meta'))
-    return counter.get_total_flops()
+    model, x = model.to('meta'), torch.empty(shape, device='meta')
+    return 2 * cost_of(model, lambda: model(x), [x]).total.macs
 
 
 if __name__ == '__main__':
