@@ -32,6 +32,7 @@ MODELS = {
     'efficientvit_m2': dict(type='EfficientViT', arch='m2', channels=[128, 192, 224], last=2),
 }
 SCRATCH, PRETRAINED = 'scratch', 'contours'
+RUN = 'run'  # folder of a training in its work dir
 
 CLASSIFIER = """
 _base_ = __import__('mmtrtvit').config_path('classification/demo_trtvit_a.py')
@@ -171,7 +172,7 @@ def pretrain(args: argparse.Namespace) -> Path:
         )
         top1 = train(config, work_dir)[1]
         tqdm.write(f'contours: {top1:.4g} % top-1 of {args.formulas} formulas')
-        call(['convert-weights', work_dir, checkpoint])
+        call(['convert-weights', work_dir / RUN, checkpoint])
     return checkpoint
 
 
@@ -234,8 +235,8 @@ def train(config: str, work_dir: Path) -> tuple[str, float]:
         work_dir.mkdir(parents=True, exist_ok=True)
         path = work_dir / 'config.py'
         path.write_text(config)
-        call(['train', path, '--work-dir', work_dir / 'run', '--resume'])
-        write_whole(done, json.dumps(best(work_dir / 'run')))
+        call(['train', path, '--work-dir', work_dir / RUN, '--resume'])
+        write_whole(done, json.dumps(best(work_dir / RUN)))
     metric, value = json.loads(done.read_text())
     return metric, value
 
