@@ -1,5 +1,7 @@
 """Signals that end a program in order: Ctrl-C, and SIGTERM as Slurm and Docker send it."""
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -57,6 +59,27 @@ def put_off() -> Iterator[None]:
             signal.signal(number, handler)
     if told:
         signal.raise_signal(told[0])
+
+
+def leave_sigterm_to_parent() -> None:
+    """Lets SIGTERM end this process only if the one that started it sends it.
+
+    ``timeout``, Slurm and terminals send it to all processes of a program at once. A worker that
+    died of it would take the program along before that could end in order. For processes of
+    :mod:`multiprocessing`, where the system can wait for signals (not on macOS and Windows).
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or not hasattr(signal, 'sigwaitinfo'):
+        return
+    sender = parent.pid
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != sender:
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _can_listen() -> bool:

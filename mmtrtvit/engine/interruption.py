@@ -8,8 +8,9 @@ continues from there as if it had not been interrupted.
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from ..errors import UserError
-from ..signals import Terminated
+from ..signals import Terminated, leave_sigterm_to_parent
 
 INSIDE_EPOCH = 'inside_epoch'  # key of a checkpoint
 
@@ -164,6 +166,19 @@ class EpochLoop(EpochBasedTrainLoop):
                 self._inside = {}
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+
+def shielded(loader: DataLoader) -> DataLoader:
+    """Returns a data loader whose workers no SIGTERM ends that is meant for the whole program."""
+    if loader.num_workers:
+        loader.worker_init_fn = partial(_start_worker, then=loader.worker_init_fn)
+    return loader
+
+
+def _start_worker(worker: int, then: Callable[[int], object] | None) -> None:
+    leave_sigterm_to_parent()
+    if then is not None:
+        then(worker)
 
 
 def use_epoch_loop(config: Config) -> None:

@@ -21,11 +21,13 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..classification.stream import SeededSamples
 from ..tables import format_table
 from .hosts import without_lines
+from .interruption import shielded
 
 HOSTS = 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 # Warnings of other packages that a user can do nothing about, by their first words.
@@ -71,7 +73,15 @@ def level_of(name: str | int) -> int:
 
 
 class ScreenRunner(Runner):
-    """MMEngine's runner, but of its log only what matters appears on the terminal."""
+    """MMEngine's runner, but of its log only what matters appears on the terminal.
+
+    The workers of its data loaders leave SIGTERM to the training, see :mod:`.interruption`.
+    """
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Builds a data loader whose workers do not end before the training."""
+        return shielded(Runner.build_dataloader(*args, **kwargs))
 
     def build_logger(self, log_level: Any = 'INFO', **kwargs: Any) -> MMLogger:
         """Builds a logger that writes INFO and above to the file, whatever the terminal shows."""

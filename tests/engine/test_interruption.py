@@ -1,7 +1,10 @@
 """Trainings that SIGTERM ends, and what goes on from them."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -17,18 +20,29 @@ from mmtrtvit.weights.checkpoints import newest_checkpoint, read_weights
 
 @HOOKS.register_module(force=True)
 class ToyTerminate(Hook):
-    """Sends SIGTERM in an iteration of the training or of its validation."""
+    """Sends SIGTERM to all processes in an iteration of the training or of its validation.
+
+    The workers of the data loader get it first, and from a process that is not their parent, as
+    they do from ``timeout`` and Slurm.
+    """
 
     def __init__(self, iteration, validation=False):
         self.iteration, self.validation = iteration, validation
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if not self.validation and runner.iter + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            self.send()
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if self.validation and runner.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            self.send()
+
+    def send(self):
+        workers = [str(child.pid) for child in multiprocessing.active_children()]
+        if workers:
+            subprocess.run(['kill', '-TERM', *workers], check=True)
+            time.sleep(0.2)  # for them to die of it
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def terminated(config, *args):
