@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 from ..classification.stream import seed_samples
 from ..errors import UserError
@@ -81,6 +82,8 @@ def train(
     seed_samples(config)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
+    if config.get('load_from'):
+        _leave_out_pretrained(runner.model)
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
     runner.logger.info(describe_learning_rate(config, runner.world_size))
@@ -99,6 +102,14 @@ def train(
         log=next(log_dir.glob('*.log'), None),
         curves=next(log_dir.glob('vis_data/scalars.json'), None),
     )
+
+
+def _leave_out_pretrained(model: nn.Module) -> None:
+    """Loads no weights (``init_cfg``) that those of a whole model will replace at once."""
+    for module in model.modules():
+        init = getattr(module, 'init_cfg', None)
+        if isinstance(init, dict) and init.get('type') == 'Pretrained':
+            module.init_cfg = None
 
 
 def _findings(config: Config, splits: Sequence[str]) -> str:

@@ -48,8 +48,8 @@ class ToyPatches(Dataset):
 
 @MODELS.register_module()
 class ToyClassifier(BaseModel):
-    def __init__(self, channels=4, num_classes=2):
-        super().__init__()
+    def __init__(self, channels=4, num_classes=2, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
         self.num_classes = num_classes
         self.conv = nn.Conv2d(3, channels, 3)
         self.norm = nn.BatchNorm2d(channels)

@@ -60,6 +60,15 @@ def test_without_a_checkpoint_a_training_starts_from_its_own_weights(toy):
     assert 'Load checkpoint from other/epoch_1.pth' in log
 
 
+def test_weights_that_would_be_replaced_at_once_are_not_even_there(toy, trained):
+    model = dict(init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth'))
+    with pytest.raises(UserError, match=r'nowhere\.pth'):
+        train(toy('first', model=model))
+    train(toy('second', model=model, load_from=str(trained)))
+    run = train(toy('second', model=model), resume='auto').work_dir
+    assert "'nowhere.pth'" in next(run.glob('*.py')).read_text()
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_each_epoch_and_each_worker_has_its_own_random_numbers(toy, workers):
     config = toy(workers=workers)
