@@ -430,3 +430,48 @@ def test_the_best_validation_of_a_transfer_counts(module, tmp_path):
         ['scratch', '0', '1', '2', '1'],
         ['contours', '1', '2', '3', '2'],
     ]
+
+
+def test_every_published_network_can_be_built(module):
+    timm = pytest.importorskip('timm', minversion='1.0.31')
+    claims = module('claims')
+    networks = claims.chosen(None)
+    assert all(claims.ours(name) or timm.is_model(name) for name in networks)
+    assert all(row['source'] for row in networks.values())
+    assert {row['peer'] for row in claims.claims([])} - {*networks} == {'CSWin-T'}
+
+
+@pytest.mark.parametrize('mode', ['traced', 'onnx'])
+def test_claims_are_measured_side_by_side(module, mode):
+    pytest.importorskip('timm', minversion='1.0.31')
+    claims, common = module('claims'), module('common')
+    networks = claims.chosen(['efficientvit_m0', 'mobilenetv4_conv_small.e2400_r224_in1k'])
+    found = claims.measure(networks, mode, 1, common.Conditions(rounds=2))
+    assert [row['implementation'] for row in found] == ['fused', 'timm']
+    assert all(row['milliseconds'] > 0 and row['mode'] == mode for row in found)
+
+
+def test_claims_stand_beside_what_was_measured(module):
+    claims = module('claims')
+    times = dict(efficientvit_m5=40.0, efficientvit_m2=10.0)
+    times |= {'mobilenetv3_large_100.ra_in1k': 50.0}
+    rows = claims.claims([dict(model=name, milliseconds=time) for name, time in times.items()])
+    measured = {(row['model'], row['published']): row['measured'] for row in rows}
+    assert measured['efficientvit_m5', '1.452'] == 1.25
+    assert measured['efficientvit_m2', '3.7'] == '' == measured['trtvit_c', '2.7']
+
+
+def test_the_figure_joins_the_best(module):
+    columns = dict(batch=1, mode='onnx', dtype='fp32', machine='a', threads=1, versions='', date='')
+    columns |= dict(distilled='')
+    points = [('trtvit_c', 9, '82.7'), ('shvit_s1', 2, '72.8'), ('slow_one', 3, '70.0')]
+    points += [('trtvit_b', 5, '')]
+    rows = [dict(columns, model=name, milliseconds=time, top1=top1) for name, time, top1 in points]
+    (axes,) = module('claims').draw(rows).axes
+    best, *others = axes.lines
+    assert list(best.get_xdata()) == [2.0, 9.0] and len(others) == 3
+
+
+def test_claims_of_an_unknown_network(module):
+    with pytest.raises(UserError, match='Did you mean efficientvit_m5'):
+        module('claims').chosen(['efficientvit_m6'])

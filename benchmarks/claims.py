@@ -1,0 +1,249 @@
+"""The speed that the papers claim over other networks, published and measured side by side.
+
+All classifiers of benchmarks/published/top1.csv are timed in turn in one run, each at the size of
+its published accuracy: ours, those that the papers compare with, and what one would pick today. Ours
+are fused copies; of the others, what timm can merge for inference is merged. Weights are random:
+they change no time. The ratios are throughput over throughput, as the papers have them.
+
+  traced  torch.jit.trace and freeze, as the papers measured on CPUs
+  eager   PyTorch as it is; with --compile through torch.compile
+  onnx    ONNX Runtime
+
+Examples:
+  python benchmarks/claims.py onnx --batches 16 --threads 1      # the papers' conditions on a CPU
+  python benchmarks/claims.py onnx --figure pareto.svg           # accuracy over latency
+  python benchmarks/claims.py eager --device cuda --dtype fp16 --batches 64 --cuda-graphs
+"""
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import Conditions, conditions, make_parser, onnx_session, randomise, read, save, table
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from mmtrtvit.analysis.figures import save_figure
+from mmtrtvit.analysis.timing import threads, time_side_by_side
+from mmtrtvit.deploy.export.to_onnx import export
+from mmtrtvit.engine.command_line import run_tool
+from mmtrtvit.errors import UserError, did_you_mean
+from mmtrtvit.models import EfficientViT, TRTViT, fuse
+from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
+
+PUBLISHED = Path(__file__).parent / 'published'
+CLASSES = 1000
+FAMILIES = {'trtvit_': TRTViT, 'efficientvit_': EfficientViT}
+COLUMNS = 'model', 'mode', 'batch', 'height', 'milliseconds', 'spread', 'top1'
+CLAIM_COLUMNS = 'model', 'peer', 'published', 'measured', 'where', 'source'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument('mode', choices=MODES, help='what runs the networks')
+    parser.add_argument(
+        '--models', nargs='+', metavar='MODEL', help='of published/top1.csv (default: all)'
+    )
+    parser.add_argument('--figure', metavar='FILE', help='draw accuracy over latency: SVG, PNG')
+    parser.set_defaults(sizes=None)
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.sizes:
+        raise UserError('--sizes: each network is measured at the size of its published accuracy.')
+    if args.mode != 'eager' and (args.compile or args.cuda_graphs or args.dtype != 'fp32'):
+        raise UserError(f'{args.mode}: --dtype, --compile and --cuda-graphs are for eager alone.')
+    settings, networks = conditions(args), chosen(args.models)
+    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
+    for batch in args.batches:
+        found = measure(networks, args.mode, batch, settings)
+        print(table(found, COLUMNS), end='\n\n')
+        print(table(claims(found), CLAIM_COLUMNS), flush=True)
+        path = save(found, f'claims-{args.mode}', settings, packages, args.out)
+    print(path)
+    if args.figure:
+        print(
+            save_figure(draw([row for row in read(path) if row['mode'] == args.mode]), args.figure)
+        )
+
+
+def chosen(names: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """Returns the rows of published/top1.csv, of all networks or of some.
+
+    Raises:
+        UserError: If there is no such network.
+    """
+    networks = {row['model']: row for row in read(PUBLISHED / 'top1.csv')}
+    for name in names or ():
+        if name not in networks:
+            hint = did_you_mean(name, networks)
+            raise UserError(f'{name} is not in {PUBLISHED.name}/top1.csv.{hint}')
+    return {name: networks[name] for name in names or networks}
+
+
+def measure(
+    networks: dict[str, dict[str, str]], mode: str, batch: int, settings: Conditions
+) -> list[dict[str, Any]]:
+    """Times networks side by side.
+
+    Args:
+        networks: Rows of published/top1.csv by name.
+        mode: A key of ``MODES``.
+        batch: Images at a time.
+        settings: The conditions.
+    """
+    functions = {}
+    with tempfile.TemporaryDirectory() as folder, threads(settings.threads), torch.no_grad():
+        for name, row in networks.items():
+            side = int(row['size'])
+            x = settings.random((batch, 3, side, side))
+            functions[name] = MODES[mode](build(name), x, settings, Path(folder))
+        timings = time_side_by_side(functions, settings.rounds, device=settings.device)
+    return [
+        dict(
+            model=name,
+            mode=mode,
+            implementation='fused' if ours(name) else 'timm',
+            batch=batch,
+            height=row['size'],
+            width=row['size'],
+            milliseconds=timings[name].milliseconds,
+            fastest=timings[name].fastest,
+            spread=timings[name].spread,
+            top1=row['top1'],
+            distilled=row['distilled'],
+        )
+        for name, row in networks.items()
+    ]
+
+
+def claims(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Puts what was measured beside the claims of published/claims.csv."""
+    times = {row['model']: row['milliseconds'] for row in found}
+    rows: list[dict[str, Any]] = []
+    for claim in read(PUBLISHED / 'claims.csv'):
+        both = {claim['model'], claim['peer']} <= times.keys()
+        ratio = times[claim['peer']] / times[claim['model']] if both else ''
+        rows.append(dict(claim, published=claim['ratio'], measured=ratio))
+    return rows
+
+
+def ours(name: str) -> bool:
+    """Whether a network is one of this package."""
+    return name.startswith(tuple(FAMILIES))
+
+
+def build(name: str) -> nn.Module:
+    """A classifier by name, ready for inference, with random weights."""
+    torch.manual_seed(0)
+    for prefix, family in FAMILIES.items():
+        if name.startswith(prefix):
+            return Classifier(family(name.removeprefix(prefix))).eval()
+    import timm
+    from timm.utils import reparameterize_model
+
+    return reparameterize_model(randomise(timm.create_model(name)).eval())
+
+
+class Classifier(nn.Module):
+    """The fused copy of a backbone, and a linear layer on the mean of its last feature map.
+
+    Args:
+        backbone: One of ours.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = fuse(randomise(backbone).eval())
+        self.head = nn.Linear(backbone.out_channels[-1], CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns logits ``(B, 1000)`` of images ``(B, 3, H, W)``."""
+        return self.head(self.backbone(x)[-1].mean((2, 3)))
+
+
+def traced(model: nn.Module, x: Tensor, settings: Conditions, folder: Path) -> Callable:
+    """A frozen trace, in which norms are merged into convolutions."""
+    model = settings.place(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # sizes that a trace takes for constants: here they are
+        frozen = torch.jit.freeze(torch.jit.trace(model, x, check_trace=False))
+    return settings.inference(frozen, x)
+
+
+def eager(model: nn.Module, x: Tensor, settings: Conditions, folder: Path) -> Callable:
+    """The module as it is."""
+    return settings.inference(settings.place(model), x)
+
+
+def onnx(model: nn.Module, x: Tensor, settings: Conditions, folder: Path) -> Callable:
+    """A session of ONNX Runtime."""
+    file = folder / 'model.onnx'
+    if isinstance(model, Classifier):
+        model.backbone = for_onnxruntime(model.backbone)
+    export(model.cpu(), dict(image=x.cpu()), path=file, output_names=['logits'])
+    return onnx_session(file, x, settings)
+
+
+MODES = dict(traced=traced, eager=eager, onnx=onnx)
+
+
+def draw(rows: Sequence[dict[str, str]]) -> Figure:
+    """Draws published accuracy over measured latency, with the line of the best."""
+    rows = sorted((row for row in rows if row['top1']), key=lambda row: float(row['milliseconds']))
+    figure = Figure(figsize=(9, 6), layout='constrained')
+    axes = figure.subplots()
+    best: list[dict[str, str]] = []
+    for row in rows:
+        if not best or float(row['top1']) > float(best[-1]['top1']):
+            best.append(row)
+    axes.step(*_points(best), where='post', color='0.8', zorder=0)
+    families: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        families.setdefault(row['model'].split('_')[0], []).append(row)
+    for index, (family, members) in enumerate(sorted(families.items())):
+        own = ours(members[0]['model'])
+        marker = '*' if own else 'os^vDPXp<>'[index % 10]
+        style = dict(marker=marker, ms=13 if own else 6, lw=1.5 if own else 0.7)
+        taught = ' (distilled)' if all(row['distilled'] for row in members) else ''
+        (line,) = axes.plot(
+            *_points(members), label=family + taught, alpha=1 if own else 0.7, **style
+        )
+        for row in members if own else ():
+            axes.annotate(
+                row['model'],
+                (float(row['milliseconds']), float(row['top1'])),
+                (8, -10),
+                textcoords='offset points',
+                color=line.get_color(),
+                fontsize=8,
+            )
+    row = rows[0]
+    axes.set(
+        xscale='log',
+        xlabel=f'milliseconds for {row["batch"]} image(s), {row["mode"]}, {row["dtype"]}',
+        ylabel='published top-1 on ImageNet, %',
+    )
+    axes.set_title(
+        f'{row["machine"]}, {row["threads"]} threads, {row["versions"]}, {row["date"]}',
+        fontsize=9,
+    )
+    axes.grid(alpha=0.3, which='both')
+    axes.legend(fontsize=8, loc='lower right')
+    return figure
+
+
+def _points(rows: Sequence[dict[str, str]]) -> tuple[list[float], list[float]]:
+    return (
+        [float(row['milliseconds']) for row in rows],
+        [float(row['top1']) for row in rows],
+    )
+
+
+if __name__ == '__main__':
+    run_tool(main, parse_args())
