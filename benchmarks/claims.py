@@ -1,9 +1,9 @@
 """The speed that the papers claim over other networks, published and measured side by side.
 
 All classifiers of benchmarks/published/top1.csv are timed in turn in one run, each at the size of
-its published accuracy: ours, those that the papers compare with, and what one would pick today. Ours
-are fused copies; of the others, what timm can merge for inference is merged. Weights are random:
-they change no time. The ratios are throughput over throughput, as the papers have them.
+its published accuracy: ours, those that the papers compare with, and what one would pick today.
+Ours are fused copies; of the others, what timm can merge for inference is merged. Weights are
+random: they change no time. The ratios are throughput over throughput, as the papers have them.
 
   traced  torch.jit.trace and freeze, as the papers measured on CPUs
   eager   PyTorch as it is; with --compile through torch.compile
