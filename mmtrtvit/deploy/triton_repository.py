@@ -148,7 +148,7 @@ def _preprocessing(
         )
     pipeline = Pipeline(model.transforms, model.path / 'pipeline.json')
     padded = any(each.name == 'sizes' for each in inputs)
-    if pipeline.padding and not padded:
+    if pipeline.padding and not pipeline.padding.idle and not padded:
         raise UserError(
             f'{model.path / "pipeline.json"} pads images, but the graph does not take their '
             'sizes, so a server cannot know the padding.'
@@ -248,9 +248,14 @@ def _config(
     labels = bool(model and model.classes)
     kinds = '\n'.join(f'{key}: {_text(value)}' for key, value in kind.items())
     tensors = [('input', each, False) for each in inputs]
-    tensors += [('output', each, labels and each.name == 'labels') for each in outputs]
+    tensors += [('output', each, labels and _of_classes(each)) for each in outputs]
     parts = ''.join(f'{key} {_tensor(each, batch, named)}\n' for key, each, named in tensors)
     return f'name: {_text(name)}\n{kinds}\nmax_batch_size: {batch}\n{parts}'
+
+
+def _of_classes(tensor: Tensor) -> bool:
+    """Whether an output has the classes of objects, or a classifier's probability of each."""
+    return tensor.name == 'labels' or (tensor.name == 'output' and len(tensor.shape) == 2)
 
 
 def _tensor(tensor: Tensor, batch: int, labels: bool) -> str:

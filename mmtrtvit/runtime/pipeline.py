@@ -148,6 +148,11 @@ class Pad:
     square: bool = False
     value: float | tuple[float, ...] = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether it leaves every image as it is."""
+        return self.size is None and self.divisor == 1 and not self.square
+
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of this height and width gets; never less."""
         if self.size is not None:

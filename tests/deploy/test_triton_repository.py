@@ -15,7 +15,7 @@ import pytest
 from mmtrtvit.deploy.triton_repository import export_triton
 from mmtrtvit.deploy.triton_serving import Serving
 from mmtrtvit.errors import UserError
-from mmtrtvit.runtime import Detector, Segmentor
+from mmtrtvit.runtime import Classifier, Detector, Segmentor
 from mmtrtvit.runtime import __main__ as command_line
 
 grpc = pytest.importorskip('grpc')
@@ -44,6 +44,14 @@ DETECTOR = """
 SEGMENTOR = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[B, 3, H, W] input) => (float[B, 3, H, W] output) { output = Identity (input) }"""
+CLASSIFIER = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[B, 3, H, W] input) => (float[B, 3] output)
+    {
+        means = ReduceMean <axes = [2, 3], keepdims = 0> (input)
+        output = Softmax <axis = 1> (means)
+    }"""
+GRAPHS = dict(Detector=DETECTOR, Segmentor=SEGMENTOR, Classifier=CLASSIFIER)
 TRANSFORMS = [
     dict(type='Resize', size=[60, 40], keep_ratio=True),
     dict(
@@ -55,12 +63,12 @@ PAD = dict(type='Pad', size_divisor=32, pad_val=dict(img=2.5))
 
 @pytest.fixture
 def made(tmp_path):
-    """Makes work dirs of a detector or a segmentor."""
+    """Makes work dirs of a detector, a segmentor or a classifier."""
 
     def make(task='Detector', batch='B', transforms=(*TRANSFORMS, PAD), name='work "dir" ä'):
         folder = tmp_path / name
         folder.mkdir()
-        text = DETECTOR.format(batch=batch) if task == 'Detector' else SEGMENTOR
+        text = GRAPHS[task].format(batch=batch) if task == 'Detector' else GRAPHS[task]
         nodes = text.replace(
             """        sums = ReduceSum <keepdims = 0> (input, axes)
         axes = Constant <value: tensor = int64[3] {1, 2, 3}> ()
@@ -349,6 +357,19 @@ def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):
     remote = client(work_dir, address, 'maps', Segmentor)
     for found, expected in zip(remote.predict(images, 3), Segmentor(work_dir).predict(images)):
         np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_an_ensemble_of_a_classifier(made, tmp_path, serve, images):
+    transforms = [*TRANSFORMS, dict(PAD, size_divisor=1)]  # nothing to pad, as of a classifier
+    work_dir = made('Classifier', transforms=transforms)
+    folders = export_triton(work_dir, tmp_path / 'models', name='kinds', preprocessing=True)
+    for folder in (folders[0], folders[2]):
+        assert [each.label_filename for each in config_of(folder).output] == ['labels.txt']
+        assert (folder / 'labels.txt').read_text().split() == ['disc', 'ring']
+    _, address = serve(tmp_path / 'models')
+    remote = client(work_dir, address, 'kinds', Classifier)
+    for found, expected in zip(remote.predict(images, 3), Classifier(work_dir).predict(images)):
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
