@@ -1,16 +1,18 @@
 """The scripts of benchmarks/, on the smallest images, and what they have in common."""
 
 import importlib
-import os
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
@@ -29,26 +31,37 @@ def module(monkeypatch):
     return importlib.import_module
 
 
-def run(script, *args):
-    path = os.pathsep.join([str(FOLDER.parent), os.environ.get('PYTHONPATH', '')])
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1'),
-    )
+@pytest.fixture
+def run(module, monkeypatch):
+    """Does in this process what ``python benchmarks/SCRIPT ARGUMENTS`` does."""
+
+    def run(script, *args):
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        monkeypatch.setattr(sys, 'argv', [str(FOLDER / script), *map(str, args)])
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                tool = module(Path(script).stem)
+                run_tool(tool.main, tool.parse_args())
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else 1
+                err.write(stop.code if isinstance(stop.code, str) else '')
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_help(script):
+def test_help(run, script):
     done = run(script, '--help')
     assert done.returncode == 0, done.stderr
     assert f'python benchmarks/{script}' in done.stdout
 
 
 @pytest.mark.parametrize('mode', ['inference', 'onnx', 'training'])
-def test_outputs_equal_timm(module, mode, tmp_path):
+def test_outputs_equal_timm(run, module, mode, tmp_path, monkeypatch):
     pytest.importorskip('timm', minversion='1.0.31')
+    if mode == 'onnx':  # processes of their own make times comparable, which does not matter here
+        monkeypatch.setattr(module('versus_timm'), 'apart', lambda _, call, *args: call(*args))
     out = tmp_path / 'new/results.csv'
     size = () if mode == 'inference' else ('--sizes', '96x128')
     done = run('versus_timm.py', mode, '--archs', 'm0', *FAST, *size, '--out', out)
@@ -71,7 +84,7 @@ def test_outputs_equal_timm(module, mode, tmp_path):
         assert 0 < float(ours['memory_mb']) < 1000
 
 
-def test_no_official_code(tmp_path):
+def test_no_official_code(run, tmp_path):
     done = run('versus_official.py', tmp_path, '--archs', 'm0', *FAST)
     assert done.returncode == 1
     assert f'error: {tmp_path}/EfficientViT/downstream/efficientvit.py does not' in done.stderr
@@ -108,7 +121,7 @@ def replace_batchnorm(model):
 """
 
 
-def test_outputs_equal_the_official_ones(module, tmp_path):
+def test_outputs_equal_the_official_ones(run, module, tmp_path):
     source = tmp_path / module('efficientvit_peers').SOURCE
     source.parent.mkdir(parents=True)
     source.write_text(OFFICIAL)
@@ -123,7 +136,7 @@ def test_outputs_equal_the_official_ones(module, tmp_path):
     assert all(float(row['difference']) < 1e-5 for row in rows)
 
 
-def test_density(module, tmp_path):
+def test_density(run, module, tmp_path):
     pytest.importorskip('timm')
     done = run(
         'density.py', '--models', 'trtvit_a', 'resnet50', *FAST, '--out', tmp_path / 'results.csv'
@@ -145,7 +158,7 @@ def test_operations_are_two_for_each_multiply_add(module):
     assert density.count_operations(torch.nn.Conv2d(3, 8, 3), (1, 3, 10, 10)) == 2 * 27 * 8 * 64
 
 
-def test_scaling(module, tmp_path):
+def test_scaling(run, module, tmp_path):
     done = run(
         'scaling.py',
         '--models',
@@ -180,7 +193,7 @@ def test_scaling(module, tmp_path):
         ('training', ('--channels-last', '--dtype', 'bf16')),
     ],
 )
-def test_detectors(module, mode, options, tmp_path):
+def test_detectors(run, module, mode, options, tmp_path):
     pytest.importorskip('mmdet')
     out = tmp_path / 'results.csv'
     done = run(
@@ -262,7 +275,7 @@ def test_differences_are_relative_to_the_largest_value(module):
     assert module('common').difference(outputs, reference) == pytest.approx(0.1)
 
 
-def test_no_gpu():
+def test_no_gpu(run):
     done = run('versus_timm.py', 'inference', '--device', 'cuda')
     assert done.returncode == 1 and 'error: --device cuda: PyTorch finds no GPU' in done.stderr
     done = run('versus_timm.py', 'inference', '--cuda-graphs')
