@@ -34,7 +34,8 @@ def show_data(config: Config) -> Section:
     if any(sum(split.counts.values()) for split in read):
         blocks += [Table(*count_rows(read)), *map(Text, same_lines(read))]
         blocks += _sizes(config, read)
-        blocks += [table for split in read if not split.same_as for table in _fullest(split)]
+        if any(image.boxes for split in read for image in split.images):
+            blocks.append(_fullest(read))
     elif read:  # the pixels of label maps are counted by tools/check_data.py
         rows = [['split', 'images'], *([each.name, f'{len(each.images):,}'] for each in read)]
         blocks.append(Table(rows))
@@ -55,20 +56,16 @@ def _sizes(config: Config, splits: Sequence[Split]) -> list[Block]:
     return blocks
 
 
-def _fullest(split: Split) -> list[Table]:
+def _fullest(splits: Sequence[Split]) -> Table:
     """Returns the images with most and least objects."""
-    images = sorted(split.images, key=_objects, reverse=True)
-    if not images or not any(image.boxes for image in images):
-        return []
-    most, least = images[:FULLEST], images[::-1][:FULLEST]
-    rows = [
-        ['most', 'objects', 'least', 'objects '],
-        *(
-            [name for image in pair for name in (image.name, str(_objects(image)))]
-            for pair in zip(most, least)
-        ),
-    ]
-    return [Table(rows, title=f'images of {split.name}')]
+    rows = [['images', 'objects']]
+    for split in splits:
+        images = sorted(split.images, key=_objects, reverse=True)
+        if not split.same_as:
+            for what, chosen in (('most', images), ('least', images[::-1])):
+                cell = ', '.join(f'{each.name} ({_objects(each)})' for each in chosen[:FULLEST])
+                rows.append([f'{split.name}, {what}', cell])
+    return Table(rows, words=True)
 
 
 def _objects(image: AnnotatedImage) -> int:

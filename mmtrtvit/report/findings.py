@@ -71,7 +71,7 @@ def best_cells(curve: PrecisionRecall) -> list[str]:
     ]
 
 
-BEST_HEAD = ['best threshold', 'precision', 'recall', 'F1']
+BEST_HEAD = ['threshold', 'precision', 'recall', 'F1']
 BEST_TEXT = (
     'The best threshold of a class is the score from which on to keep what is found for the '
     'greatest F1; precision and recall are those at it. The curves are of this evaluation, so a '

@@ -28,7 +28,7 @@ def find_objects(evaluation: Evaluation) -> Findings:
             'precision',
             'Precision and recall',
             [
-                plot_precision_recall(curves, 'objects'),
+                *plot_precision_recall(curves, 'objects'),
                 Table([['class', *BEST_HEAD], *([n, *best_cells(c)] for n, c in curves.items())]),
                 Text(f'What is found matches an object whose {what} it meets at an IoU of {MATCH}.'),
                 Text(BEST_TEXT, quiet=True),
@@ -80,6 +80,7 @@ def _errors(analysis: ObjectAnalysis) -> Table:
         [['error', 'count', 'share', 'meaning'], *rows],
         [['all', f'{total:,}', '', '']],
         title='at the best thresholds',
+        words=True,
     )
 
 

@@ -26,7 +26,7 @@ def find_scores(evaluation: Evaluation) -> Findings:
             'precision',
             'Precision and recall',
             [
-                plot_precision_recall(curves, 'classes'),
+                *plot_precision_recall(curves, 'classes'),
                 Table([['class', *BEST_HEAD], *([n, *best_cells(c)] for n, c in curves.items())]),
                 Text(BEST_TEXT, quiet=True),
             ],
