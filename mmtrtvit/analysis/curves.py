@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -55,7 +56,7 @@ def read_progress(work_dir: str | Path, *names: str) -> Series:
     return _ordered(found)
 
 
-def _rows(work_dir: str | Path) -> Iterator[tuple[int, dict[str, float]]]:
+def _rows(work_dir: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields what a training or its validation wrote, each with its step."""
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     if not files:

@@ -15,6 +15,7 @@ from ..engine.results import result_of
 from ..engine.runner import evaluate
 from ..errors import UserError
 from ..runtime.legend import Legend
+from ..runtime.results import Classification, LabelMap
 from .evaluation import (
     CLASSES,
     LABEL_MAPS,
@@ -109,18 +110,18 @@ class _KeepHook(Hook):
     ) -> None:
         """Keeps the predictions of a batch."""
         for output in outputs or ():
-            size = tuple(map(int, output.ori_shape[:2]))
+            height, width = map(int, output.ori_shape[:2])
             truth, found = self._read(output)
             path = output.metainfo.get('img_path') or f'image {len(self.samples) + 1}'
-            self.samples.append(Sample(str(path), size, truth, found))
+            self.samples.append(Sample(str(path), (height, width), truth, found))
             self._ids.append(output.metainfo.get('img_id'))
             size = output.metainfo.get('batch_input_shape', output.metainfo.get('img_shape'))
             if size:
-                self.inputs[tuple(map(int, size[:2]))] += 1
+                self.inputs[int(size[0]), int(size[1])] += 1
 
     def _read(self, output: BaseDataElement) -> tuple[Any, Any]:
         result = result_of(output)
-        if self.task == CLASSES:
+        if isinstance(result, Classification):
             labels = output.gt_label.tolist() if 'gt_label' in output else []
             if len(labels) != 1:
                 raise UserError(
@@ -128,7 +129,7 @@ class _KeepHook(Hook):
                     f'{output.metainfo.get("img_path")} has {len(labels)}.'
                 )
             return labels[0], result.scores.tolist()
-        if self.task == LABEL_MAPS:
+        if isinstance(result, LabelMap):
             truth = output.gt_sem_seg.data[0].cpu().numpy()
             kind = np.uint8 if truth.max() < 256 else np.uint16
             return as_png(truth.astype(kind)), as_png(result.labels)
@@ -148,7 +149,9 @@ class _KeepHook(Hook):
         palette = palette if isinstance(palette, list | tuple) else ()
         if len(palette) < len(names):
             palette = ()
-        self.legend = Legend(names, tuple(tuple(map(int, color)) for color in palette))
+        self.legend = Legend(
+            names, tuple((int(red), int(green), int(blue)) for red, green, blue in palette)
+        )
         for metric in runner.test_evaluator.metrics:
             self.ignored_label = getattr(metric, 'ignore_index', self.ignored_label)
         if self.task != OBJECTS:

@@ -56,15 +56,17 @@ def show_confusion(matrix: np.ndarray, names: Sequence[str], unit: str) -> list[
     worst = [divmod(int(place), len(names)) for place in order if wrong.flat[place]]
     if worst:
         rows = [
-            [f'{names[row]} → {names[column]}', f'{wrong[row, column]:,}', f'{shares[row, column]:.1%}']
+            [
+                f'{names[row]} → {names[column]}',
+                f'{wrong[row, column]:,}',
+                f'{shares[row, column]:.1%}',
+            ]
             for row, column in worst
         ]
         blocks.append(Table([['truth → found', unit, 'of that class'], *rows], title='most often'))
     return blocks
 
 
-def _table(
-    cells: list[list[str]], names: Sequence[str], shares: np.ndarray, title: str
-) -> Table:
+def _table(cells: list[list[str]], names: Sequence[str], shares: np.ndarray, title: str) -> Table:
     rows = [['', *names], *([name, *row] for name, row in zip(names, cells))]
     return Table(rows, title=title, shades=shares.tolist())

@@ -26,9 +26,7 @@ def show_data(config: Config) -> Section:
     import_host(config.get('default_scope'))
     problems: list[Place] = []
     names = [name for name in SPLITS if config.get(f'{name}_dataloader')]
-    splits = list(
-        read_splits(config, names, problems, then=count_instances, skip_unread=True)
-    )
+    splits = list(read_splits(config, names, problems, then=count_instances, skip_unread=True))
     read = [split for split in splits if split.data]
     blocks: list[Block] = []
     if any(sum(split.counts.values()) for split in read):

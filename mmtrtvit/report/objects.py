@@ -166,9 +166,10 @@ def _errors(samples: list[Sample], kind: str, classes: list[ClassOfObjects]) -> 
         by_class=False,
     )
     for number, (sample, whole, image) in enumerate(zip(rest, kept, images)):
-        for label, other in _pairs(pairs, number, sample, background):
+        for label, other in _pairs(pairs, number, background):
             confusion[label, other] += 1
-        ious = np.asarray(places.ious[number + 1, -1]).reshape(-1, len(whole.truth.labels))
+        shape = min(len(sample.found.labels), MOST), len(whole.truth.labels)
+        ious = np.asarray(places.ious[number + 1, -1] if all(shape) else np.zeros(shape))
         _sort_errors(sample, whole.truth, ious, image)
     return ObjectAnalysis(
         kind, classes, confusion, sum((image.errors for image in images), Counter()), images
@@ -315,17 +316,16 @@ def _matches(judge: COCOeval) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]
                 found.add(key)
                 truth.add(int(match))
     return [
-        tuple(
-            np.array([key in chosen for key in keys], bool)
-            for keys, chosen in ((of_found, found), (of_truth, truth), (of_found, ignored))
-        )
+        (_among(of_found, found), _among(of_truth, truth), _among(of_found, ignored))
         for of_found, of_truth in zip(found_ids, truth_ids)
     ]
 
 
-def _pairs(
-    judge: COCOeval, number: int, sample: Sample, background: int
-) -> list[tuple[int, int]]:
+def _among(keys: list[int], chosen: set[int]) -> np.ndarray:
+    return np.array([key in chosen for key in keys], bool)
+
+
+def _pairs(judge: COCOeval, number: int, background: int) -> list[tuple[int, int]]:
     """Returns truth and prediction of all that is wrong in an image, as class indices."""
     each = judge.evalImgs[number]
     if each is None:

@@ -142,7 +142,9 @@ def show_training(run: Run) -> Section:
         'most memory of the GPU, MB': _most(values.get('memory')),
     }
     table = [[name, value] for name, value in spent.items() if value]
-    return Section('training', 'Training', [*blocks, *([Table([['', ''], *table])] if table else [])])
+    if table:
+        blocks.append(Table([['cost of the training', ''], *table]))
+    return Section('training', 'Training', blocks)
 
 
 def _median(points: list[tuple[int, float]] | None) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .blocks import Section, Table, Text
+from .blocks import Section, Table
 from .confusion import show_confusion
 from .evaluation import Evaluation
 from .findings import Findings, Ranking, number, ranked, shuffled
@@ -20,9 +20,7 @@ def find_label_maps(evaluation: Evaluation) -> Findings:
         Section('classes', 'Classes', [_classes(analysis.confusion, names)]),
         Section('confusion', 'Confusion', show_confusion(analysis.confusion, names, 'pixels')),
     ]
-    return Findings(
-        sections, _rankings(analysis, names), lambda index: _captions(analysis, index)
-    )
+    return Findings(sections, _rankings(analysis, names), lambda index: _captions(analysis, index))
 
 
 def _classes(confusion: np.ndarray, names: tuple[str, ...]) -> Table:

@@ -30,7 +30,7 @@ def find_objects(evaluation: Evaluation) -> Findings:
             [
                 *plot_precision_recall(curves, 'objects'),
                 Table([['class', *BEST_HEAD], *([n, *best_cells(c)] for n, c in curves.items())]),
-                Text(f'What is found matches an object whose {what} it meets at an IoU of {MATCH}.'),
+                Text(f'What is found matches an object if their {what} have an IoU of {MATCH}.'),
                 Text(BEST_TEXT, quiet=True),
             ],
         ),
@@ -61,7 +61,11 @@ def _classes(analysis: ObjectAnalysis) -> Table:
     head = ['class', 'objects']
     head += [f'{WORDS[kind]} AP{at}' for kind in kinds for at in ('', ' at 0.5')]
     rows = [
-        [each.name, f'{each.count:,}', *(number(value) for kind in kinds for value in each.ap[kind])]
+        [
+            each.name,
+            f'{each.count:,}',
+            *(number(value) for kind in kinds for value in each.ap[kind]),
+        ]
         for each in analysis.classes
     ]
     total = sum(each.count for each in analysis.classes)

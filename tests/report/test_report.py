@@ -1,5 +1,7 @@
 """The report: its numbers are those of tools/test.py, and its page needs nothing else."""
 
+import contextlib
+import io
 import itertools
 import re
 import runpy
@@ -77,46 +79,39 @@ def folder(small_models, tmp_path_factory):
     return folder
 
 
-def tool(name, *words):
+def printed_by(tool, *words):
     """Runs a tool in this process and returns what it printed as metrics."""
-    argv = sys.argv
-    sys.argv = [name, *map(str, words), '--cfg-options', f'experiment_name=r{next(NUMBERS)}']
-    try:
-        runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
-    finally:
-        sys.argv = argv
+    out = io.StringIO()
+    options = '--cfg-options', f'experiment_name=r{next(NUMBERS)}'
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(sys, 'argv', [tool, *map(str, words), *options])
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    return dict(re.findall(r'^([\w/]+) +(-?\d+\.\d{4})$', out.getvalue(), re.M))
 
 
 @pytest.fixture(scope='module', params=KINDS)
 def made(request, folder):
-    """The report on a work dir, and what tools/test.py prints of it."""
-    name, printed = request.param, {}
+    """The report on a work dir, and what tools/report.py and tools/test.py print of it."""
+    name = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for words in (
-            ('test.py', f'{name}/{name}.py', name, '--work-dir', 'tested'),
-            ('report.py', name, '--images', 2),
-        ):
-            lines = []
-            patch.setattr('builtins.print', lambda *parts, **_: lines.append(' '.join(map(str, parts))))
-            tool(*words)
-            printed[words[0]] = dict(re.findall(r'^([\w/]+) +(-?\d+\.\d{4})$', '\n'.join(lines), re.M))
-            patch.undo()
-            patch.chdir(folder)
-    file = folder / name / 'report.html'
-    text = file.read_text(encoding='utf-8')
-    return SimpleNamespace(name=name, file=file, text=text, page=Reader(text), printed=printed)
+        printed = {
+            'test': printed_by('test.py', f'{name}/{name}.py', name, '--work-dir', 'tested'),
+            'report': printed_by('report.py', name, '--images', 2),
+        }
+    text = (folder / name / 'report.html').read_text(encoding='utf-8')
+    return SimpleNamespace(name=name, text=text, page=Reader(text), printed=printed)
 
 
 def test_the_metrics_are_those_of_the_test(made):
-    assert made.printed['test.py'] and made.printed['report.py'] == made.printed['test.py']
-    for name, value in made.printed['test.py'].items():
+    assert made.printed['test'] and made.printed['report'] == made.printed['test']
+    for name, value in made.printed['test'].items():
         assert made.page.row(name) == [name, value]
 
 
 def test_the_classes_make_up_the_metrics(made):
     """Those are counted anew, by other means."""
-    metrics = {name: float(value) for name, value in made.printed['test.py'].items()}
+    metrics = {name: float(value) for name, value in made.printed['test'].items()}
     if made.name == 'classifier':
         assert float(made.page.row('all')[2]) == pytest.approx(metrics['accuracy/top1'], abs=0.006)
         return
@@ -159,7 +154,7 @@ def test_a_second_report_evaluates_nothing_anew(made, folder, monkeypatch):
     monkeypatch.setattr('mmtrtvit.report.collecting.evaluate', None)
     evaluation = _evaluation(made.name)
     assert {f'{value:.4f}' for value in evaluation.metrics.values()} == {
-        *made.printed['test.py'].values()
+        *made.printed['test'].values()
     }
 
 
