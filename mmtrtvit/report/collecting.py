@@ -1,5 +1,6 @@
 """Evaluating a checkpoint and keeping what it finds, beside the truth."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,7 @@ def evaluate_samples(config: Config, checkpoint: Path, folder: Path) -> Evaluati
         kept.checkpoint = str(checkpoint)
         return kept
     config.work_dir = str(folder)
+    config.experiment_name = f'report_{time.time_ns()}'  # unlike that of a training before
     hook = _KeepHook(TASKS[scope])
     metrics = evaluate(config, checkpoint, hooks=[hook])
     evaluation = Evaluation(

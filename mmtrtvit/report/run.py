@@ -15,6 +15,7 @@ from ..analysis.cost import cost_of, rows
 from ..analysis.curves import read_progress, read_scalars
 from ..analysis.networks import build_network
 from ..engine.config import config_in, read_config
+from ..engine.runner import COMMAND
 from ..environment import environment
 from ..errors import UserError
 from ..files import read_json
@@ -22,8 +23,6 @@ from ..weights.checkpoints import checkpoint_file
 from .blocks import Block, Code, Section, Table, Text
 from .evaluation import Evaluation
 from .plots import plot_series
-
-COMMAND = 'command.txt'  # in the folder of a run's log: what it was started with
 
 
 @dataclass
@@ -121,11 +120,6 @@ def _command(folder: Path) -> str:
     return found[-1].read_text(encoding='utf-8').strip() if found else ''
 
 
-def record_command(folder: str | Path, words: list[str]) -> None:
-    """Writes the command line of a run beside its log."""
-    Path(folder, COMMAND).write_text(shlex.join(words) + '\n', encoding='utf-8')
-
-
 def show_training(run: Run) -> Section:
     """Returns the curves of the training."""
     try:
@@ -135,7 +129,11 @@ def show_training(run: Run) -> Section:
     except (UserError, ValueError) as error:
         return Section('training', 'Training', [Text(f'There are no curves: {error}')])
     groups = {'training loss': losses, 'learning rate': rates, 'validation': metrics}
-    blocks: list[Block] = [plot_series(name, each) for name, each in groups.items() if each]
+    blocks: list[Block] = [
+        plot_series(name, known)
+        for name, series in groups.items()
+        if (known := {key: points for key, points in series.items() if points})
+    ]
     spent = {
         'seconds of an iteration, median': _median(values.get('time')),
         'of these for loading, median': _median(values.get('data_time')),
