@@ -1,6 +1,6 @@
 """What a page of a report is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -56,6 +56,14 @@ class Figure:
 
 
 @dataclass
+class Colors:
+    """Colours by what they stand for, as CSS has them."""
+
+    kind: ClassVar[str] = 'colors'
+    colors: Mapping[str, str]
+
+
+@dataclass
 class Picture:
     """An image, or truth and prediction side by side, that opens large.
 
@@ -81,7 +89,7 @@ class Pictures:
     text: str = ''
 
 
-Block = Text | Code | Table | Figure | Pictures
+Block = Text | Code | Table | Figure | Colors | Pictures
 
 
 @dataclass

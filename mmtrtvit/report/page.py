@@ -14,7 +14,7 @@ from .collecting import evaluate_samples
 from .data import show_data
 from .evaluation import CLASSES, LABEL_MAPS, OBJECTS, Evaluation
 from .findings import Findings
-from .pictures import MOST, show_pictures
+from .pictures import MOST, show_colors, show_pictures
 from .run import (
     find_run,
     show_cost,
@@ -102,4 +102,6 @@ def _images(evaluation: Evaluation, findings: Findings, count: int) -> Section:
     pictures = show_pictures(evaluation, findings, count)
     what = 'Left the truth, right what was found. ' if evaluation.task != CLASSES else ''
     text = Text(f'{what}Touch an image to open it large.', quiet=True)
-    return Section('images', 'Images', [text, *pictures] if pictures else [])
+    return Section(
+        'images', 'Images', [text, *show_colors(evaluation), *pictures] if pictures else []
+    )

@@ -9,12 +9,15 @@ from ..analysis.pages.rendering import inline_image
 from ..errors import UserError
 from ..images import read_image
 from ..runtime.drawing import draw
-from .blocks import Picture, Pictures
+from ..runtime.results import Detections
+from .blocks import Colors, Picture, Pictures
 from .evaluation import CLASSES, Evaluation, as_result
 from .findings import Findings
 
 MOST = 24  # images of each kind, so that a page stays under about 15 MB
 SIDE = 512  # pixels of an image's longer side, at most
+MOST_COLORS = 100  # classes whose colour is told
+MOST_NAMED = 12  # objects of an image; the names of more would hide them
 LEAST_SIDE = 256  # smaller ones are enlarged
 
 
@@ -44,6 +47,18 @@ def show_pictures(evaluation: Evaluation, findings: Findings, count: int) -> lis
     return blocks
 
 
+def show_colors(evaluation: Evaluation) -> list[Colors]:
+    """Returns which class is drawn in which colour; of a classifier nothing."""
+    legend = evaluation.legend
+    if evaluation.task == CLASSES:
+        return []
+    colors = {}
+    for label, name in enumerate(legend.names[:MOST_COLORS]):
+        blue, green, red = legend.color(label)
+        colors[name] = f'#{red:02x}{green:02x}{blue:02x}'
+    return [Colors(colors)]
+
+
 def _sources(evaluation: Evaluation, findings: Findings, index: int) -> Iterator[str]:
     """Yields truth and prediction as addresses; nothing where the image cannot be read."""
     sample = evaluation.samples[index]
@@ -58,7 +73,8 @@ def _sources(evaluation: Evaluation, findings: Findings, index: int) -> Iterator
         return
     for value, truth in ((sample.truth, True), (findings.shown(sample.found), False)):
         result = as_result(value, evaluation.task, sample.size)
-        drawn = draw(image, result, evaluation.legend, with_scores=not truth)
+        names = not isinstance(result, Detections) or len(result) <= MOST_NAMED
+        drawn = draw(image, result, evaluation.legend, with_names=names, with_scores=not truth)
         yield inline_image(_enlarged(drawn), SIDE)
 
 
