@@ -183,18 +183,7 @@ def show_deployments(run: Run) -> list[Section]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         blocks.append(Table([['deployment', ''], *map(list, facts.items())], words=True))
-        verification = file.with_name('verification.json')
-        if verification.is_file():
-            blocks += _verification(verification)
     return [Section('deployment', 'Deployment', blocks)] if blocks else []
-
-
-def _verification(file: Path) -> list[Block]:
-    try:
-        tables = read_json(file)
-        return [Table(rows, title=f'{name} against PyTorch') for name, rows in tables.items()]
-    except (OSError, ValueError, AttributeError) as error:
-        return [Text(str(error))]
 
 
 def show_environment() -> Section:
