@@ -159,7 +159,7 @@ def call(project, monkeypatch, capfd):
 
 
 def test_our_tools_train_by_path_and_evaluate(call, segmentor):
-    call('train.py', 'by_path.py')
+    call('train.py', 'by_path.py', '--no-report')
     state = read_weights('work_dirs/by_path/epoch_1.pth')['state_dict']
     assert state['neck.lateral_convs.0.conv.weight'].shape == (32, 32, 1, 1)
     assert re.search(r'^mIoU +\d+\.\d+$', call('test.py', 'segmentor.py', segmentor), re.M)

@@ -73,7 +73,7 @@ def test_wheel_has_the_templates_of_pages(installed, source):
         {path.relative_to(root) for path in root.rglob('*.html')}
         for root in (installed / 'mmtrtvit', source / 'mmtrtvit')
     )
-    assert shipped == ours and len(ours) == 2
+    assert shipped == ours and len(ours) == 4
 
 
 def test_citation_names_the_version():

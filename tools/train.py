@@ -34,6 +34,12 @@ def parse_args() -> argparse.Namespace:
         help='train although the annotations have errors, which are logged; the training may fail '
         'or learn something wrong',
     )
+    parser.add_argument(
+        '--no-report',
+        dest='report',
+        action='store_false',
+        help='do not write report.html when the training has ended; tools/report.py does',
+    )
     return parser.parse_args()
 
 
@@ -62,6 +68,10 @@ def main(args: argparse.Namespace) -> None:
         ) from None
     if is_main_process():
         print(f'\n{format_table(vars(result))}')
+    if args.report and is_main_process():
+        from mmtrtvit.report.after_training import report_after
+
+        print(f'\n{report_after(result, config)}')
 
 
 if __name__ == '__main__':

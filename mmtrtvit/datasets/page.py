@@ -77,7 +77,7 @@ def write_page(inspection: Inspection, out: str | Path, *, name: str, count: int
         same=same_lines(inspection.splits),
         findings=sections,
         sizes=size_rows(inspection.sizes),
-        histogram=_histogram(inspection.sizes),
+        histogram=side_histogram(inspection.sizes),
         splits=splits,
         shown=pages.count,
         most=MOST,
@@ -154,7 +154,7 @@ class _Pictures:
         return Picture(inline_image(read_image(path), SIDE), f'{split}: {name}')
 
 
-def _histogram(sizes: Mapping[str, Sizes]) -> Markup:
+def side_histogram(sizes: Mapping[str, Sizes]) -> Markup:
     """Returns how many objects of each split have which side; nothing for label maps."""
     shown = {name: each.sides for name, each in sizes.items() if len(each.sides)}
     if not shown:

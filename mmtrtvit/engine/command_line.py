@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -110,6 +111,14 @@ def read_values(texts: Sequence[str]) -> dict[str, Any]:
     except AssertionError as error:  # MMEngine's, of brackets
         raise UserError(f'--cfg-options {" ".join(texts)}: {error}') from error
     return result.values
+
+
+def command_line() -> str:
+    """Returns what this process was started with, as a shell reads it."""
+    program, *words = sys.argv
+    ours = program.startswith('mmtrtvit ')  # as the command calls its tools
+    start = program.split() if ours else ['python', program]
+    return shlex.join([*start, *words])
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

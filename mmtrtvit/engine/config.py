@@ -64,6 +64,22 @@ def read_config(
     return config
 
 
+def config_in(work_dir: str | Path) -> Path:
+    """Returns the config that a run left in its work dir.
+
+    Raises:
+        UserError: If there is none, or more than one.
+    """
+    found = sorted(Path(work_dir).glob('*.py'))
+    if len(found) != 1:
+        there = f' ({listed(file.name for file in found)})' if found else ''
+        raise UserError(
+            f'{Path(work_dir).absolute()} has {len(found)} configs{there}: say which one these '
+            'weights were trained with, --config FILE'
+        )
+    return found[0]
+
+
 def _near(path: Path) -> str:
     folder = path.parent
     while not folder.is_dir():

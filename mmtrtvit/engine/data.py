@@ -72,7 +72,7 @@ def check_annotations(config: Config, splits: Sequence[str]) -> None:
     """
     local = [split for split in splits if all(map(_is_checked, _leaves(config, split)))]
     problems: list[Place] = []
-    read = list(read_splits(config, local, problems, then=_count, skip_unread=True))
+    read = list(read_splits(config, local, problems, then=count_instances, skip_unread=True))
     findings = [
         finding
         for finding in grouped([*problems, *find_problems(read)])
@@ -98,6 +98,7 @@ def _is_checked(dataset: dict) -> bool:
     return '://' not in places and backend == 'local' and dataset.get('with_label') is not False
 
 
-def _count(data: DataSet, split: str) -> None:
+def count_instances(data: DataSet, split: str) -> None:
+    """Fills in the instances of a data set by class, which takes no image; of label maps none."""
     for image in data.images:
         data.counts += image.counts()

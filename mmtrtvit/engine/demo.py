@@ -31,9 +31,10 @@ def run_demo(name: str, *, work_dir: Path, data_root: Path) -> None:
     _step('analyze', 'sheet', images)
     print(f"""
 Done. Look at
-  {run}/images.png   ground truth and predictions side by side
-  {run}/images/      the same for every validation image
-  {run}/curves.png   loss and metric over the training
+  {run}/report.html   curves, classes, confusion, errors and images on one page
+  {run}/images.png    ground truth and predictions side by side
+  {run}/images/       the same for every validation image
+  {run}/curves.png    loss and metric over the training
 The checkpoint, the config and the log are in {run}.
 Next: your own images (docs/own_data.md), or a larger model of configs/""")
 

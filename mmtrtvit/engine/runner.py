@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -15,6 +16,7 @@ from torch import nn
 
 from ..classification.stream import seed_samples
 from ..errors import UserError
+from ..files import write_whole
 from ..weights.checkpoints import (
     checkpoint_file,
     is_sharded,
@@ -24,6 +26,7 @@ from ..weights.checkpoints import (
 )
 from . import sharded  # noqa: F401  registers the strategy
 from .checks import check_batch, check_data, check_epoch, check_numbers, check_widths
+from .command_line import command_line
 from .data import check_annotations
 from .distributed import MeanLossHook, join_processes
 from .finite import FiniteHook
@@ -34,6 +37,8 @@ from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
 from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
+
+COMMAND = 'command.txt'  # beside the log: what the training was started with
 
 
 @dataclass
@@ -94,8 +99,10 @@ def train(
         if ignored:
             runner.logger.warning(f'--ignore-findings: {ignored}')
         runner.logger.info(f'{summary(runner, config, training=True)}\n')
+        log_dir = Path(runner.log_dir)
+        if is_main_process():
+            write_whole(log_dir / COMMAND, f'{command_line()}\n')
         runner.train()
-    log_dir = Path(runner.log_dir)
     return TrainResult(
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),

@@ -13,9 +13,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
 from ..analysis.curves import draw_curves, read_scalars
-from ..engine.config import read_config
+from ..engine.config import config_in, read_config
 from ..engine.hosts import import_host
-from ..errors import UserError, listed
+from ..errors import UserError
 from ..files import write_whole
 from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
 from ..weights.hub import FILE, HUB, HUB_ADDRESS
@@ -91,16 +91,11 @@ def _check_target(target: str) -> None:
 
 def _config(path: str | Path | None, run: Path, weights: Mapping[str, Tensor]) -> Config | None:
     if path is None:
-        found = sorted(run.glob('*.py'))
-        if len(found) == 1:
-            path = found[0]
-        elif any(name.startswith('backbone.') for name in weights):
-            there = f' ({listed(file.name for file in found)})' if found else ''
-            raise UserError(
-                f'{run.absolute()} has {len(found)} configs{there}: say which one these weights '
-                'were trained with, --config FILE'
-            )
-        else:
+        try:
+            path = config_in(run)
+        except UserError:
+            if any(name.startswith('backbone.') for name in weights):
+                raise
             return None
     return read_config(path)
 

@@ -14,7 +14,15 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 NAMED_SHARE = 0.01  # of the image: smaller classes of a label map are drawn without their name
 
 
-def draw(image: np.ndarray, result: Result, legend: Legend, *, opacity: float = 0.5) -> np.ndarray:
+def draw(
+    image: np.ndarray,
+    result: Result,
+    legend: Legend,
+    *,
+    opacity: float = 0.5,
+    with_names: bool = True,
+    with_scores: bool = True,
+) -> np.ndarray:
     """Draws a result onto its image.
 
     Args:
@@ -22,6 +30,8 @@ def draw(image: np.ndarray, result: Result, legend: Legend, *, opacity: float = 
         result: Detections, a label map or a classification.
         legend: Names and colours of the classes.
         opacity: Of masks and label maps.
+        with_names: Whether detections have their name beside them, in colour they always are.
+        with_scores: Whether there is a score beside the name.
 
     Returns:
         An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII: accents are left
@@ -31,11 +41,19 @@ def draw(image: np.ndarray, result: Result, legend: Legend, *, opacity: float = 
         return _draw_label_map(image, result, legend, opacity)
     if isinstance(result, Classification):
         return _draw_ranking(image, result, legend)
-    return _draw_detections(image, result, legend, opacity)
+    return _draw_detections(
+        image, result, legend, opacity=opacity, with_names=with_names, with_scores=with_scores
+    )
 
 
 def _draw_detections(
-    image: np.ndarray, found: Detections, legend: Legend, opacity: float
+    image: np.ndarray,
+    found: Detections,
+    legend: Legend,
+    *,
+    opacity: float,
+    with_names: bool,
+    with_scores: bool,
 ) -> np.ndarray:
     image = image.copy()
     width = max(round(sum(image.shape[:2]) / 500), 1)
@@ -48,9 +66,10 @@ def _draw_detections(
     for index in order:
         left, top, right, bottom = boxes[index]
         cv2.rectangle(image, (left, top), (right, bottom), colors[index], width)
-    for index in order:
+    for index in order if with_names else ():
         name = _letters(legend, int(found.labels[index]))
-        _write(image, f'{name} {found.scores[index]:.2f}', boxes[index][:2], colors[index])
+        text = f'{name} {found.scores[index]:.2f}' if with_scores else name
+        _write(image, text, boxes[index][:2], colors[index])
     return image
 
 

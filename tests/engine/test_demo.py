@@ -63,7 +63,7 @@ def test_a_demo_leaves_images_and_curves(user, steps, capfd):
     ]
     out = capfd.readouterr().out
     run = user / 'runs/retinanet_short'
-    for name in ('images.png', 'curves.png'):
+    for name in ('report.html', 'images.png', 'curves.png'):
         assert (run / name).stat().st_size > 0 and f'{run / name}   ' in out
     assert len(list((run / 'images').rglob('*.jpg'))) == 3
     assert f'$ mmtrtvit train retinanet_short.py --work-dir {run}' in out

@@ -174,8 +174,9 @@ def folder(tmp_path_factory):
 def run(folder, tool, *args):
     """Runs a tool in a process."""
     path = os.pathsep.join([str(folder), str(ROOT), os.environ.get('PYTHONPATH', '')])
+    quick = ['--no-report'] if tool == 'train.py' else []
     done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / tool, *args],
+        [sys.executable, ROOT / 'tools' / tool, *args, *quick],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -191,10 +192,12 @@ def call(folder, monkeypatch, capfd):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv('LOCAL_RANK', '0')
 
-    def call(tool, *args):
+    def call(tool, *args, report=False):
         # MMEngine shares the loggers of runs that start in the same second, unless named apart.
         name = f'experiment_name=call{next(CALLS)}'
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args), '--cfg-options', name])
+        quick = ['--no-report'] if tool == 'train.py' and not report else []
+        words = [tool, *map(str, args), *quick, '--cfg-options', name]
+        monkeypatch.setattr(sys, 'argv', words)
         code, message = 0, ''
         try:
             runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
@@ -450,8 +453,12 @@ def test_a_missing_checkpoint(call):
 
 
 def test_a_segmentor_trains_and_is_evaluated(call, folder):
-    trained = call('train.py', 'segmentor.py', '--work-dir', 'segmented')
+    trained = call('train.py', 'segmentor.py', '--work-dir', 'segmented', report=True)
     assert trained.code == 0, trained.err
+    assert f'\nreport: {folder}/segmented/report.html\n' in trained.out
+    page = (folder / 'segmented/report.html').read_text()
+    assert 'tools/train.py segmentor.py --work-dir segmented' in page
+    assert 'training loss over the iterations' in page
     assert 'Could not import OneDL' not in trained.out
     tested = call('test.py', 'segmentor.py', 'segmented/epoch_1.pth', '--show-dir', 'masks')
     assert tested.code == 0, tested.err
@@ -466,8 +473,11 @@ def test_a_segmentor_trains_and_is_evaluated(call, folder):
 
 
 def test_a_classifier_of_plain_mmengine_trains_and_is_evaluated(call, folder):
-    trained = call('train.py', 'classifier.py', '--auto-scale-lr')
+    trained = call('train.py', 'classifier.py', '--auto-scale-lr', report=True)
     assert trained.code == 0, trained.err
+    assert re.search(
+        r'^no report: \S+ has default_scope=None; a report is about', trained.out, re.M
+    )
     assert 'learning rate 0.5 for a batch of 16, scaled to 0.125.' in trained.out
     newest = folder / 'work_dirs/classifier/epoch_8.pth'
     tested = call('test.py', 'classifier.py', newest, '--out', 'hits.pkl')

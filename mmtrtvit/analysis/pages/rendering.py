@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 QUALITY = 80  # of images, as JPEG
+GROUP_NAME = re.compile(r'<g id="[^"]*"')  # the same in all figures of Matplotlib
 GREY = '#808890'  # of axes and texts of figures: readable on white and on black
 
 
@@ -60,7 +62,8 @@ def inline_figure(figure: Figure, name: str) -> Markup:
         figure: The figure, without a background.
         name: Unlike those of the page's other figures, as parts of an SVG have names, too.
     """
-    text = io.StringIO()
-    with matplotlib.rc_context({'svg.hashsalt': name}):
-        figure.savefig(text, format='svg', transparent=True, metadata={'Date': None})
-    return Markup(text.getvalue()[text.getvalue().index('<svg') :])
+    file = io.StringIO()
+    with matplotlib.rc_context({'svg.hashsalt': name, 'svg.fonttype': 'none'}):
+        figure.savefig(file, format='svg', transparent=True, metadata={'Date': None})
+    text = file.getvalue()
+    return Markup(GROUP_NAME.sub('<g', text[text.index('<svg') :]))
