@@ -1,0 +1,98 @@
+"""Options of the tools that measure blocks; PyTorch is loaded by what uses them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..arguments import positive, seconds, share, size
+
+if TYPE_CHECKING:
+    from .blocks import Stage
+    from .density import Conditions
+
+
+def add_conditions(parser: argparse.ArgumentParser, *, channels: tuple[int, ...]) -> None:
+    """Adds what says where and how blocks are measured.
+
+    Args:
+        parser: Parser of a tool.
+        channels: Default widths of the four stages.
+    """
+    add = parser.add_argument_group('measuring').add_argument
+    add(
+        '--backends',
+        nargs='+',
+        default=['fused'],
+        metavar='NAME',
+        help='eager, compiled or fused in PyTorch (default: fused, the copy for inference), '
+        'onnxruntime, openvino, tensorrt',
+    )
+    add('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')
+    add(
+        '--precisions',
+        nargs='+',
+        choices=('fp32', 'fp16', 'bf16', 'int8'),
+        default=['fp32'],
+        metavar='NAME',
+        help='fp32 (default), fp16, bf16, int8, as far as a backend has them',
+    )
+    add('--batches', nargs='+', type=positive, default=[1], metavar='N', help='(default: 1)')
+    add(
+        '--image',
+        type=size,
+        default=(224, 224),
+        metavar='HxW',
+        help='size of the image; the stages are at strides 4, 8, 16 and 32 (default: 224x224)',
+    )
+    add(
+        '--channels',
+        nargs=4,
+        type=positive,
+        default=channels,
+        metavar='C',
+        help=f'widths of the four stages (default: {" ".join(map(str, channels))})',
+    )
+    add('--threads', type=positive, default=0, metavar='N', help='on the CPU (default: all)')
+    add('--cuda-graphs', action='store_true', help="record PyTorch's kernels once and replay them")
+    add('--rounds', type=positive, default=15, metavar='N', help='least rounds (default: 15)')
+    add(
+        '--max-spread',
+        type=share,
+        default=0.1,
+        metavar='SHARE',
+        help='how uncertain a latency may be, plus or minus, with a probability of 95 %%; '
+        'measured until that is reached (default: 10%%)',
+    )
+    add(
+        '--time-limit',
+        type=seconds,
+        default=600.0,
+        metavar='SECONDS',
+        help='most time for each precision and batch size (default: 600)',
+    )
+
+
+def conditions_of(args: argparse.Namespace) -> Conditions:
+    """Returns the conditions that the options ask for."""
+    from .density import Conditions
+
+    return Conditions(
+        args.device,
+        args.threads,
+        args.cuda_graphs,
+        args.rounds,
+        args.max_spread,
+        args.time_limit,
+    )
+
+
+def stages_from(args: argparse.Namespace) -> list[Stage]:
+    """Returns the four stages that the options ask for.
+
+    Raises:
+        UserError: See :func:`.blocks.stages_of`.
+    """
+    from .blocks import stages_of
+
+    return stages_of(args.image, args.channels)
