@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='of 1 2 3 4 (default: all)',
     )
-    add_conditions(parser, channels=(256, 512, 1024, 2048))
+    add_conditions(parser)
     return parser.parse_args()
 
 
@@ -75,6 +75,10 @@ def main(args: argparse.Namespace) -> None:
         write_whole(args.csv, to_csv(measured))
     if args.json:
         write_whole(args.json, to_json(measured))
+    if args.figures:
+        from mmtrtvit.analysis.density_figures import draw_densities
+
+        draw_densities(measured, args.figures)
     print(format_rows(rows(measured.cells)))
     print(f'\n{describe_peaks(measured)}\n{describe(measured)}')
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,12 +19,12 @@ from ..models.backbone import MIN_SIZE
 from ..models.efficientvit import LocalMixing, Residual, SandwichBlock, WindowAttention
 from ..models.fast.fusion import fuse_block, fuse_stem
 from ..models.trt_vit import BottleNeck, MixBlockA, MixBlockB, MixBlockC, Transformer
+from .options import CHANNELS
 
-CHANNELS = 256, 512, 1024, 2048  # of ResNet-50's stages and TRT-ViT-D's
 STRIDES = 4, 8, 16, 32
 STEM_CHANNELS = 64
 # TRT-ViT's, as published.
-MIX = dict(mix_ratio=0.5, head_dim=32, mlp_ratio=3.0, drop_path=0.0)
+MIX: dict[str, Any] = dict(mix_ratio=0.5, head_dim=32, mlp_ratio=3.0, drop_path=0.0)
 KERNELS = EfficientViT.arch_settings['m4']['kernels']
 WINDOW = 7
 
@@ -126,7 +127,7 @@ BLOCKS = {
     block.name: block
     for block in (
         Block('BottleNeck', lambda stage: BottleNeck(stage.channels, stage.channels // 4)),
-        Block('Transformer', lambda stage: Transformer(stage.channels, MIX['head_dim'])),
+        Block('Transformer', lambda stage: Transformer(stage.channels)),
         Block('MixBlockA', _mix(MixBlockA)),
         Block('MixBlockB', _mix(MixBlockB)),
         Block('MixBlockC', _mix(MixBlockC)),

@@ -382,9 +382,9 @@ def read_densities(path: str | Path) -> Measured:
 def describe(measured: Measured) -> str:
     """The conditions in one sentence."""
     known = measured.conditions
+    threads = f'{known["threads"]} thread{"s" * (known["threads"] > 1)}'
     return (
-        f'{known["device"]}, {known["threads"]} threads, {known["versions"]}, {known["date"]}; '
-        f'{known["convention"]}'
+        f'{known["device"]}, {threads}, {known["versions"]}, {known["date"]}; {known["convention"]}'
     )
 
 

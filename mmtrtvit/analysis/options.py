@@ -11,14 +11,11 @@ if TYPE_CHECKING:
     from .blocks import Stage
     from .density import Conditions
 
+CHANNELS = 256, 512, 1024, 2048  # of ResNet-50's stages and TRT-ViT-D's
 
-def add_conditions(parser: argparse.ArgumentParser, *, channels: tuple[int, ...]) -> None:
-    """Adds what says where and how blocks are measured.
 
-    Args:
-        parser: Parser of a tool.
-        channels: Default widths of the four stages.
-    """
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Adds what says where and how blocks are measured."""
     add = parser.add_argument_group('measuring').add_argument
     add(
         '--backends',
@@ -49,9 +46,9 @@ def add_conditions(parser: argparse.ArgumentParser, *, channels: tuple[int, ...]
         '--channels',
         nargs=4,
         type=positive,
-        default=channels,
+        default=CHANNELS,
         metavar='C',
-        help=f'widths of the four stages (default: {" ".join(map(str, channels))})',
+        help=f'widths of the four stages (default: {" ".join(map(str, CHANNELS))})',
     )
     add('--threads', type=positive, default=0, metavar='N', help='on the CPU (default: all)')
     add('--cuda-graphs', action='store_true', help="record PyTorch's kernels once and replay them")
