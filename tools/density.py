@@ -16,7 +16,7 @@ what the roofline allows. int8 is measured with random weights and ranges.
 
 import argparse
 
-from mmtrtvit.analysis.options import add_conditions, conditions_of, stages_from
+from mmtrtvit.analysis.options import add_conditions
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
@@ -49,8 +49,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.analysis.blocks import OF_THE_PAPERS, find_block
+    from mmtrtvit.analysis.blocks import OF_THE_PAPERS, find_block, stages_of
     from mmtrtvit.analysis.density import (
+        Conditions,
         describe,
         describe_peaks,
         measure_densities,
@@ -64,9 +65,9 @@ def main(args: argparse.Namespace) -> None:
 
     measured = measure_densities(
         [find_block(name) for name in args.blocks or OF_THE_PAPERS],
-        [each for each in stages_from(args) if each.number in args.stages],
+        [each for each in stages_of(args.image, args.channels) if each.number in args.stages],
         args.backends,
-        conditions_of(args),
+        Conditions.of(args),
         backends=TORCH_BACKENDS,
         precisions=args.precisions,
         batches=args.batches,

@@ -13,7 +13,7 @@ product of multiply-adds and parameters within the budget; --maximise chooses on
 
 import argparse
 
-from mmtrtvit.analysis.options import add_conditions, conditions_of, stages_from
+from mmtrtvit.analysis.options import add_conditions
 from mmtrtvit.arguments import milliseconds, positive, share
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
@@ -68,21 +68,21 @@ def main(args: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from mmtrtvit.analysis import guidelines, suggest
-    from mmtrtvit.analysis.blocks import find_block
-    from mmtrtvit.analysis.density import describe, measure_densities, read_densities
+    from mmtrtvit.analysis.blocks import find_block, stages_of
+    from mmtrtvit.analysis.density import Conditions, describe, measure_densities, read_densities
     from mmtrtvit.analysis.runners import TORCH_BACKENDS
     from mmtrtvit.files import write_whole
 
     backends = TORCH_BACKENDS
     patterns = args.patterns or suggest.PATTERNS
     needed = suggest.needed_blocks(patterns) if args.budget else []
-    conditions = conditions_of(args)
+    conditions = Conditions.of(args)
     if args.densities:
         measured = read_densities(args.densities)
     else:
         measured = measure_densities(
             [find_block(name) for name in dict.fromkeys((*guidelines.BLOCKS, *needed))],
-            stages_from(args),
+            stages_of(args.image, args.channels),
             args.backends,
             conditions,
             backends=backends,

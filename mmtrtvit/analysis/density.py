@@ -5,6 +5,7 @@ defines them: FLOPs and parameters of a block over its latency. As in both paper
 counts as one FLOP, here and in the peaks.
 """
 
+import argparse
 import csv
 import io
 import itertools
@@ -56,6 +57,18 @@ class Conditions:
     rounds: int = 15
     most_uncertainty: float = 0.1
     seconds: float = 600.0
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> 'Conditions':
+        """The conditions that the options of :func:`.options.add_conditions` ask for."""
+        return cls(
+            args.device,
+            args.threads,
+            args.cuda_graphs,
+            args.rounds,
+            args.max_spread,
+            args.time_limit,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,8 @@
-"""Options of the tools that measure blocks; PyTorch is loaded by what uses them."""
-
-from __future__ import annotations
+"""Options of the tools that measure blocks, without PyTorch."""
 
 import argparse
-from typing import TYPE_CHECKING
 
 from ..arguments import positive, seconds, share, size
-
-if TYPE_CHECKING:
-    from .blocks import Stage
-    from .density import Conditions
 
 CHANNELS = 256, 512, 1024, 2048  # of ResNet-50's stages and TRT-ViT-D's
 
@@ -68,28 +61,3 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
         metavar='SECONDS',
         help='most time for each precision and batch size (default: 600)',
     )
-
-
-def conditions_of(args: argparse.Namespace) -> Conditions:
-    """Returns the conditions that the options ask for."""
-    from .density import Conditions
-
-    return Conditions(
-        args.device,
-        args.threads,
-        args.cuda_graphs,
-        args.rounds,
-        args.max_spread,
-        args.time_limit,
-    )
-
-
-def stages_from(args: argparse.Namespace) -> list[Stage]:
-    """Returns the four stages that the options ask for.
-
-    Raises:
-        UserError: See :func:`.blocks.stages_of`.
-    """
-    from .blocks import stages_of
-
-    return stages_of(args.image, args.channels)
