@@ -10,8 +10,9 @@ TeraFLOPS and TeraParams are multiply-adds and parameters over the latency, as T
 defines them: a multiply-add is one FLOP, in the peaks too. Blocks and peaks are measured in turn.
 Latencies are medians; IQR_% is the range between the quartiles, and the true median lies within ±%
 with a probability of 95 %. What stays more uncertain than --max-spread until --time-limit is shown
-as too noisy, without a number. %peak is the share of the best product of matrices, %roof that of
-what the roofline allows. int8 is measured with random weights and ranges.
+as too noisy, without a number. %peak is the share of the best product of matrices in PyTorch, which
+other backends may exceed, and %roof that of what the roofline allows. Weights are random, and so
+are the ranges of int8. benchmarks/density.py compares whole networks in the same way.
 """
 
 import argparse
@@ -60,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
         to_json,
     )
     from mmtrtvit.analysis.runners import TORCH_BACKENDS
+    from mmtrtvit.deploy.measure.block_backends import GRAPH_BACKENDS
     from mmtrtvit.files import write_whole
     from mmtrtvit.tables import format_rows
 
@@ -68,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
         [each for each in stages_of(args.image, args.channels) if each.number in args.stages],
         args.backends,
         Conditions.of(args),
-        backends=TORCH_BACKENDS,
+        backends={**TORCH_BACKENDS, **GRAPH_BACKENDS},
         precisions=args.precisions,
         batches=args.batches,
     )

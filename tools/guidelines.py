@@ -71,9 +71,10 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.analysis.blocks import find_block, stages_of
     from mmtrtvit.analysis.density import Conditions, describe, measure_densities, read_densities
     from mmtrtvit.analysis.runners import TORCH_BACKENDS
+    from mmtrtvit.deploy.measure.block_backends import GRAPH_BACKENDS
     from mmtrtvit.files import write_whole
 
-    backends = TORCH_BACKENDS
+    backends = {**TORCH_BACKENDS, **GRAPH_BACKENDS}
     patterns = args.patterns or suggest.PATTERNS
     needed = suggest.needed_blocks(patterns) if args.budget else []
     conditions = Conditions.of(args)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +238,7 @@ def measure_densities(
     known = dict(
         device=device_name(conditions.device),
         threads=count,
-        versions=' '.join([f'mmtrtvit {__version__}', *(f'{p} {version(p)}' for p in packages)]),
+        versions=' '.join([f'mmtrtvit {__version__}', *map(_versioned, packages)]),
         date=date.today().isoformat(),
         convention=CONVENTION,
         rounds=conditions.rounds,
@@ -314,6 +314,10 @@ def _density(cell: _Cell, found: Estimate, peaks: Peaks, conditions: Conditions)
         peaks.macs,
         peaks.bytes,
     )
+
+
+def _versioned(package: str) -> str:
+    return f'{package} {import_module(package).__version__.partition("-")[0]}'  # not its build
 
 
 def _command() -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -50,13 +51,15 @@ class Backend:
         name: Its name.
         precisions: What it computes in, by device.
         prepare: Makes a call of a job.
-        packages: Those whose versions matter, beside PyTorch.
+        packages: Those that it needs, beside PyTorch.
+        install: How to get them.
     """
 
     name: str
     precisions: dict[str, tuple[str, ...]]
     prepare: Callable[[Job], Call]
     packages: tuple[str, ...] = ()
+    install: str = ''
 
 
 def _eager(job: Job) -> Call:
@@ -110,7 +113,8 @@ def check_backend(
     """Returns the backend of a name.
 
     Raises:
-        UserError: If there is none, or it does not compute in the precision on the device.
+        UserError: If there is none, it does not compute in the precision on the device, or is not
+            installed.
     """
     if name not in backends:
         raise UserError(
@@ -120,10 +124,12 @@ def check_backend(
     backend = backends[name]
     known = backend.precisions.get(device, ())
     if precision not in known:
-        does = f'it computes in {", ".join(known)} there' if known else 'it does not run there'
+        does = f'it computes in {", ".join(known)} there' if known else 'it is not measured there'
         able = [
             each.name for each in backends.values() if precision in each.precisions.get(device, ())
         ]
         others = f'; {precision} have {", ".join(able)}' if able else ''
         raise UserError(f'{name} has no {precision} on {device}: {does}{others}.')
+    if missing := [package for package in backend.packages if find_spec(package) is None]:
+        raise UserError(f'{name} needs {", ".join(missing)}: {backend.install}')
     return backend
