@@ -20,7 +20,8 @@ from .cuda import ColdCache
 from .density import Conditions, Density, Measured
 from .estimates import measure_until_certain, wall_clock
 from .guidelines import groups
-from .runners import Backend, Job
+from .peaks import matrix_products
+from .runners import DTYPES, Backend, Job
 from .timing import threads as torch_threads
 
 KINDS = {
@@ -34,7 +35,7 @@ PATTERNS = tuple(
     for late in range(5)
     for kind in (['M', 'MA', 'MB', 'T'] if late else [''])
 )
-MAXIMISED = 'balance', 'macs', 'parameters'
+DRIFT = 1.2  # how much faster or slower a device may be at another time without a word of it
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Candidate:
         macs: Multiply-adds for a batch.
         parameters: Number of them.
         measured: Milliseconds of a batch, measured whole; None if not or too noisy.
+        drift: Speed of the device when that was measured over its speed when the parts were, by the
+            best product of matrices; None if not known.
     """
 
     pattern: str
@@ -58,6 +61,7 @@ class Candidate:
     macs: int
     parameters: int
     measured: float | None = None
+    drift: float | None = None
 
     @property
     def arch(self) -> dict[str, tuple[int, ...]]:
@@ -185,7 +189,9 @@ def suggest(
     (backend, precision, batch), cells = next(iter(groups(measured.cells).items()))
     stem = next(cell for cell in cells if cell.block == 'Stem')
     shape = batch, 3, stem.height, stem.width
-    found = measure_whole(found, backends[backend], conditions, precision=precision, shape=shape)
+    found = measure_whole(
+        found, backends[backend], conditions, precision=precision, shape=shape, peak=stem.peak_macs
+    )
     return sorted(found, key=lambda each: (each.measured or math.inf) > rules.budget)
 
 
@@ -196,6 +202,7 @@ def measure_whole(
     *,
     precision: str,
     shape: tuple[int, ...],
+    peak: float | None = None,
 ) -> list[Candidate]:
     """Measures networks in turn, whole.
 
@@ -205,12 +212,15 @@ def measure_whole(
         conditions: Under what.
         precision: Of the computation.
         shape: Of the images, ``(B, 3, H, W)``.
+        peak: Multiply-adds a second of the best product of matrices when the parts were measured.
 
     Returns:
         The networks with what was measured, in the same order.
     """
     with torch_threads(conditions.threads or None):
-        calls = {
+        products = matrix_products(conditions.device, DTYPES[precision]) if peak else {}
+        calls = {name: work.call for name, work in products.items()}
+        calls |= {
             str(index): backend.prepare(
                 Job(
                     TRTViT(each.arch, each.pattern, out_indices=(3,)).eval(),
@@ -231,11 +241,13 @@ def measure_whole(
             seconds=conditions.seconds,
             clock=ColdCache(conditions.device) if conditions.device == 'cuda' else wall_clock,
         )
+    speeds = [work.amount / found[name].median * 1000 for name, work in products.items()]
+    drift = max(speeds) / peak if peak else None
     return [
-        replace(each, measured=latency.median)
-        if latency.uncertainty <= conditions.most_uncertainty
+        replace(each, measured=found[str(index)].median, drift=drift)
+        if found[str(index)].uncertainty <= conditions.most_uncertainty
         else each
-        for each, latency in zip(candidates, found.values())
+        for index, each in enumerate(candidates)
     ]
 
 
@@ -254,6 +266,8 @@ def summary(candidate: Candidate, budget: float) -> str:
     else:
         over = ' (over the budget)' if candidate.measured > budget else ''
         whole = f'{candidate.measured:.3f} ms measured whole{over}'
+        if candidate.drift and not 1 / DRIFT <= candidate.drift <= DRIFT:
+            whole += f' by a device {candidate.drift:.2f} times as fast as for the parts'
     return (
         f'{whole}, {candidate.predicted:.3f} ms by its parts, {candidate.macs / 1e9:.3f} GMACs, '
         f'{candidate.parameters / 1e6:.2f}M parameters'

@@ -11,6 +11,7 @@ from mmtrtvit.analysis import suggest as module
 from mmtrtvit.analysis.cost import cost_of
 from mmtrtvit.analysis.density import Conditions, Density, Measured
 from mmtrtvit.analysis.estimates import estimate
+from mmtrtvit.analysis.peaks import Work
 from mmtrtvit.analysis.runners import TORCH_BACKENDS
 from mmtrtvit.analysis.suggest import (
     PATTERNS,
@@ -81,7 +82,9 @@ def test_the_best_of_all(maximised):
 
 def test_the_lines_build_the_network(monkeypatch):
     """Whose latency is the one that was measured whole, and whose size the one that was told."""
-    times = iter([30.0, 10.0, 20.0])
+    times = iter([1000.0, 30.0, 10.0, 20.0])
+    product = Work(lambda: None, 5 * 10**8)  # takes a second, half of the peak when measured before
+    monkeypatch.setattr(module, 'matrix_products', lambda *_: dict(product=product))
     monkeypatch.setattr(
         module,
         'measure_until_certain',
@@ -91,6 +94,8 @@ def test_the_lines_build_the_network(monkeypatch):
     found = suggest(MEASURED, rules, 3, TORCH_BACKENDS, Conditions())
     assert [each.measured for each in found] == [10, 20, 30]  # the best is too slow: last
     assert '30.000 ms measured whole (over the budget)' in summary(found[-1], 22.0)
+    assert 'by a device 0.50 times as fast as for the parts' in summary(found[0], 22.0)
+    assert 'by a device' not in summary(replace(found[0], drift=0.9), 22.0)
     options = {
         each.arg: ast.literal_eval(each.value)
         if not isinstance(each.value, ast.Call)
