@@ -296,6 +296,8 @@ def _checked(cells: Sequence[Density], needed: Sequence[str]) -> Mapping[tuple[s
 
 def _depths(rules: Rules) -> np.ndarray:
     """Depths of the four stages, ``(N, 4)``: from shallow to deep."""
+    if not rules.growth >= 1:
+        raise UserError(f'--growth {rules.growth:g}: expected 1 (equally deep stages) or more')
     sides = range(1, rules.max_depth + 1)
     rows = [
         depths

@@ -124,6 +124,7 @@ def test_too_noisy_to_tell(monkeypatch):
     'cells, rules, message',
     [
         (ALL, Rules(1.0), 'no network takes 1 ms or less: the fastest takes 7.35 ms'),
+        (ALL, Rules(9.0, growth=0.5), '--growth 0.5: expected 1 .equally deep stages. or more'),
         (ALL, Rules(9.0, ('C-C-M',)), "pattern 'C-C-M': expected four of C, T, M"),
         (ALL, Rules(9.0, ('C-C-C-X',)), "pattern 'C-C-C-X': expected four of"),
         (ALL[:-5], Rules(9.0), 'needs the densities of Stem, Embedding at all four stages'),
