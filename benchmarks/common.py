@@ -3,7 +3,6 @@
 import argparse
 import csv
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmtrtvit.analysis.cuda import Recorded
 from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
 from mmtrtvit.engine.command_line import new_parser
+from mmtrtvit.environment import device_name, require_device
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
 
@@ -90,30 +91,6 @@ def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-class Recorded:
-    """Replays the kernels of a call as a CUDA graph.
-
-    A graph holds addresses alone: the call, with the weights and inputs that it reads, is kept.
-    """
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.call = call
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                call()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.outputs = call()
-
-    def __call__(self) -> Any:
-        """Replays the graph and returns its outputs, which the next call overwrites."""
-        self.graph.replay()
-        return self.outputs
-
-
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """Makes a parser with the options that all benchmarks have.
 
@@ -167,8 +144,7 @@ def conditions(args: argparse.Namespace) -> Conditions:
     Raises:
         UserError: If there is no such device.
     """
-    if args.device == 'cuda' and not torch.cuda.is_available():
-        raise UserError('--device cuda: PyTorch finds no GPU here')
+    require_device(args.device)
     if args.cuda_graphs and args.device != 'cuda':
         raise UserError('--cuda-graphs needs --device cuda')
     return Conditions(
@@ -247,16 +223,6 @@ def onnx_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], li
     return lambda: [torch.from_numpy(value) for value in session.run(None, inputs)]
 
 
-def machine(device: str) -> str:
-    """Name of the processor or GPU."""
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    info = Path('/proc/cpuinfo')
-    names = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f'{name} {os.cpu_count()} cores'
-
-
 def save(
     rows: Sequence[Mapping[str, Any]],
     what: str,
@@ -273,7 +239,7 @@ def save(
         packages: Packages whose versions count, beside PyTorch.
         out: The file; by default named after the benchmark, device, versions and date.
     """
-    today, device = date.today().isoformat(), machine(settings.device)
+    today, device = date.today().isoformat(), device_name(settings.device)
     versions = ' '.join(f'{name} {version(name)}' for name in ('torch', *packages))
     if out is None:
         name = '_'.join((what, device, versions.replace(' ', ''), today))

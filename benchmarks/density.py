@@ -1,10 +1,10 @@
 """TeraFLOPS of TRT-ViT and other backbones, and the share of the machine's peak that they reach.
 
 TeraFLOPS are operations per second: 2 x multiply-adds of convolutions, linear layers and products
-of attention, over the latency. The peak is the best that a product of two square matrices of 1024,
-2048 or 4096 rows (on a GPU 4096 or 8192) reaches in the same run, as PyTorch computes it or as
-oneDNN does. Every model is as its users get it, in eval mode; TRT-ViT is a fused copy. timm's
-models are fixed to the size.
+of attention, over the latency. The peak is the best that a product of two square matrices of up to
+4096 rows (on a GPU 4096 or 8192) reaches in the same run, as PyTorch computes it or as oneDNN does.
+Every model is as its users get it, in eval mode; TRT-ViT is a fused copy. timm's models are fixed
+to the size. For single blocks, at each stage's size, see tools/density.py.
 
 Examples:
   python benchmarks/density.py --sizes 512x512 --threads 2
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from common import (
+    DTYPES,
     Conditions,
     conditions,
     make_parser,
@@ -31,11 +32,11 @@ from common import (
 from torch import nn
 
 from mmtrtvit.analysis.cost import cost_of
+from mmtrtvit.analysis.peaks import matrix_products
 from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import TRTViT, fuse
-from mmtrtvit.models.fast.layers import FastLinear
 
 PEERS = dict(
     resnet50='resnet50',
@@ -45,7 +46,6 @@ PEERS = dict(
     nextvit_small='nextvit_small',
 )
 OURS = [f'trtvit_{arch}' for arch in TRTViT.arch_settings]
-MATRICES = dict(cpu=(1024, 2048, 4096), cuda=(4096, 8192))
 COLUMNS = (
     'model',
     'mode',
@@ -95,13 +95,9 @@ def densities(
     """Measures models and the products of matrices side by side."""
     x = settings.random(shape)
     functions, operations = {}, {}
-    for side in MATRICES[settings.device]:
-        matrix = settings.random((side, side))
-        layer = settings.place(FastLinear(nn.Linear(side, side, bias=False)).requires_grad_(False))
-        functions[side] = lambda matrix=matrix: matrix @ matrix
-        functions[f'linear {side}'] = lambda layer=layer, matrix=matrix: layer(matrix)
-        operations[side] = operations[f'linear {side}'] = 2 * side**3
     with tempfile.TemporaryDirectory() as folder, threads(settings.threads):
+        for name, (call, macs) in matrix_products(settings.device, DTYPES[settings.dtype]).items():
+            functions[name], operations[name] = call, 2 * macs
         for name in names:
             operations[name] = count_operations(build(name, shape), shape)
             model = build(name, shape)

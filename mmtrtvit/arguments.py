@@ -18,6 +18,33 @@ def seconds(text: str) -> float:
     return float(text)
 
 
+def share(text: str) -> float:
+    """Parses a share above 0, written as ``0.1`` or ``10%``."""
+    try:
+        value = float(text.removesuffix('%')) / (100 if text.endswith('%') else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'expected a share above 0, as 0.1 or 10%, not {text!r}')
+    return value
+
+
+def milliseconds(text: str) -> float:
+    """Parses a time above 0, written as ``10ms``, ``10`` (milliseconds) or ``0.01s``."""
+    number, factor = text, 1
+    for unit, each in (('ms', 1), ('s', 1000)):
+        if text.endswith(unit):
+            number, factor = text.removesuffix(unit), each
+            break
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'expected a time above 0, as 10ms, not {text!r}')
+    return value
+
+
 def size(text: str) -> tuple[int, int]:
     """Parses ``HEIGHTxWIDTH``."""
     height, _, width = text.partition('x')

@@ -1,7 +1,9 @@
 """Environment: which packages are installed, and whether they load."""
 
 import importlib
+import os
 import platform
+import re
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,3 +67,31 @@ def require_torch(least: str, what: str) -> None:
 
     if digit_version(torch.__version__) < digit_version(least):
         raise UserError(f'{what} needs PyTorch {least} or newer; this is {torch.__version__}')
+
+
+def device_name(device: str) -> str:
+    """Name of the processor, with its number of cores, or of the GPU.
+
+    Args:
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+    if device == 'cuda':
+        import torch
+
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')
+    names = re.findall(r'model name\s*: (.*)', info.read_text()) if info.exists() else []
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f'{name} {os.cpu_count()} cores'
+
+
+def require_device(device: str) -> None:
+    """Refuses a device that PyTorch does not find.
+
+    Raises:
+        UserError: If it is not there.
+    """
+    import torch
+
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise UserError('--device cuda: PyTorch finds no GPU here')

@@ -17,13 +17,14 @@ class TorchMemory:
 
     Args:
         device: ``'cuda'`` or ``'cuda:0'``, ...
+        stream: The stream; default: one of its own.
 
     Raises:
         NoTensorRT: If PyTorch finds no GPU.
         UserError: If there is no such GPU.
     """
 
-    def __init__(self, device: str = 'cuda:0') -> None:
+    def __init__(self, device: str = 'cuda:0', stream: torch.cuda.Stream | None = None) -> None:
         if not torch.cuda.is_available():
             raise NoTensorRT('PyTorch finds no GPU here, and an engine runs on nothing else.')
         self.device = torch.device(device)
@@ -33,7 +34,7 @@ class TorchMemory:
                 f'cuda:{torch.cuda.device_count() - 1}.'
             )
         self.gpu = torch.cuda.get_device_name(self.device)
-        self._stream = torch.cuda.Stream(self.device)
+        self._stream = stream or torch.cuda.Stream(self.device)
         self.stream = self._stream.cuda_stream
         self._tensors: dict[str, torch.Tensor] = {}
 

@@ -84,10 +84,30 @@ def fuse(model: nn.Module) -> nn.Module:
         The copy, in eval mode and without gradients. Its state dict has names of its own: it loads
         into a fused copy of the same model.
     """
-    fused = replace_backbones(copy.deepcopy(model).eval(), FusedBackbone)
-    fold_pairs(fused)
-    replace_linear(fused)
-    return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    return _finished(replace_backbones(copy.deepcopy(model).eval(), FusedBackbone))
+
+
+@torch.no_grad()
+def fuse_block(block: nn.Module) -> nn.Module:
+    """Returns a copy of one block as it is inside a fused backbone.
+
+    Args:
+        block: A block of this package's backbones, or any other module; it stays as it is.
+
+    Returns:
+        The copy, in eval mode and without gradients.
+    """
+    fused = nn.Sequential(copy.deepcopy(block).eval())
+    _replace_blocks(fused)
+    return _finished(fused)
+
+
+@torch.no_grad()
+def fuse_stem(stem: nn.Sequential) -> nn.Module:
+    """Returns a copy of a backbone's stem as it is inside a fused backbone."""
+    fused = FastStem(*copy.deepcopy(stem).eval())
+    _replace_blocks(fused)
+    return _finished(fused)
 
 
 def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) -> nn.Module:
@@ -99,6 +119,12 @@ def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) ->
         return make(model)
     replace_modules(model, Backbone, make)
     return model
+
+
+def _finished(fused: nn.Module) -> nn.Module:
+    fold_pairs(fused)
+    replace_linear(fused)
+    return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
 def _replace_blocks(module: nn.Module) -> None:

@@ -23,6 +23,7 @@ class OnnxSession:
         device: ``'cpu'``, or ``'cuda:0'`` with onnxruntime-gpu.
         threads: Threads of one operator; 0 for one per core.
         timeout: Most seconds of a run, which is stopped between two operators; None for no limit.
+        spin: Whether threads wait for work in a loop after a run, which slows down what else runs.
         profile: Beginning of the path of a file for the times of all operators, see
             :meth:`end_profile`; None to measure none.
 
@@ -39,6 +40,7 @@ class OnnxSession:
         threads: int = 0,
         timeout: float | None = None,
         *,
+        spin: bool = True,
         profile: str | Path | None = None,
     ) -> None:
         try:
@@ -60,6 +62,8 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        if not spin:
+            options.add_session_config_entry('session.force_spinning_stop', '1')
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
         try:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -182,6 +183,21 @@ class TensorRTSession:
         with self._pool.take(self._another_lane) as lane, lane.memory.active():
             self._execute(lane, values)
             return {each.name: lane.memory.read(each.name) for each in self.outputs}
+
+    def hold(self, inputs: Arrays) -> Callable[[], None]:
+        """Puts inputs on the GPU and returns a call that runs the engine on them, again and again.
+
+        The call copies nothing. It gives the work to the memory's stream and does not wait. As it
+        holds the session's memory, nothing else may be run from then on.
+
+        Raises:
+            UserError: See :meth:`run`.
+        """
+        values = checked(self.inputs, inputs, self._path)
+        with self._pool.take(self._another_lane) as lane, lane.memory.active():
+            held = Lane(lane.memory, self._engine.create_execution_context())
+            self._bind(held, values)
+        return partial(self._enqueue, held)
 
     def time_layers(self, inputs: Arrays, rounds: int) -> list[dict[str, float]]:
         """Milliseconds of each layer by name, in each of several rounds."""

@@ -296,6 +296,21 @@ def test_no_memory_for_a_context(opened, monkeypatch, files, memory):
 
 
 @pytest.mark.parametrize('version', VERSIONS)
+def test_held_inputs_are_run_again_and_again(opened, memory, version, monkeypatch):
+    session, inputs = opened(version), arrays(1, 96, 96)
+    expected = session.run(inputs)['output']
+    session.run(dict(inputs, input=-inputs['input']))  # the output's memory holds something else
+    call = session.hold(inputs)
+    (lane,) = session.lanes
+    monkeypatch.setattr(lane.memory, 'write', None)  # nothing is copied any more
+    for _ in range(2):
+        with lane.memory.active():
+            call()
+            found = lane.memory.read('output')
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('version', VERSIONS)
 def test_layers_and_their_times(opened, version):
     session = opened(version)
     times = session.time_layers(arrays(1, 96, 96), 3)
