@@ -48,6 +48,8 @@ def run(path, x):
         dict(window_size=(7, 7, 4)),
         dict(window_size=5, out_indices=(0, 1)),
         dict(out_indices=(1,)),
+        dict(arch='m1', cascade=False, sandwich=False),
+        dict(arch='m1', interaction=False, key_channels=None, ffn_ratio=4),
     ],
     ids=str,
 )
