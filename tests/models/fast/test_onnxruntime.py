@@ -119,9 +119,14 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
         assert_equal(run(path, x), model(x), 1e-4)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(cascade=False, sandwich=False, interaction=False, key_channels=None, ffn_ratio=4)],
+    ids=str,
+)
 @torch.no_grad()
-def test_a_graph_of_one_size(randomise, tmp_path):
-    model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
+def test_a_graph_of_one_size(options, randomise, tmp_path):
+    model, path = randomise(EfficientViT('m0', **options)).eval(), tmp_path / 'model.onnx'
     x = torch.randn(1, 3, 75, 130)
     export(for_onnxruntime(fuse(model)), dict(image=x), path=path, output_names=NAMES)
     assert_equal(run(path, x), model(x), 1e-4)
