@@ -4,6 +4,8 @@ Examples:
     python tools/analyze.py curves work_dirs/retinanet_trtvit_b
     python tools/analyze.py sheet images --count 8     # what tools/test.py --show-dir wrote
     python tools/analyze.py memory timm:deit_tiny_patch16_224 --csv deit.csv
+    python tools/analyze.py heads CONFIG CHECKPOINT images --against CONFIG_2 CHECKPOINT_2
+    python tools/analyze.py importance CONFIG CHECKPOINT --out importance.svg
 """
 
 import argparse
@@ -35,22 +37,65 @@ def parse_args() -> argparse.Namespace:
     memory.add_argument('--batch', type=positive, default=1, metavar='N', help='(default: 1)')
     memory.add_argument('--rounds', type=positive, default=5, help='runs (default: %(default)s)')
     memory.add_argument('--fuse', action='store_true', help='of the fused copy')
-    add_device(memory)
-    add_tables(memory)
+    add_output(memory)
+    heads = commands.add_parser('heads', help="how alike an EfficientViT's attention heads are")
+    add_model(heads)
+    heads.add_argument('images', nargs='+', metavar='IMAGE', help='image files and folders')
+    heads.add_argument(
+        '--against',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='a second model, such as one that was trained without the cascade',
+    )
+    heads.add_argument('--count', type=positive, default=32, help='images (default: %(default)s)')
+    heads.add_argument('--out', default='heads.png', metavar='FILE', help='(default: %(default)s)')
+    add_output(heads)
+    importance = commands.add_parser(
+        'importance', help="how important an EfficientViT's channels are, by their Taylor scores"
+    )
+    add_model(importance)
+    importance.add_argument(
+        '--batches',
+        type=positive,
+        default=8,
+        metavar='N',
+        help='batches of the training data (default: %(default)s)',
+    )
+    importance.add_argument(
+        '--keep',
+        type=share,
+        default=0.5,
+        metavar='SHARE',
+        help='share of channels that would be kept (default: %(default)s)',
+    )
+    importance.add_argument(
+        '--out', default='importance.png', metavar='FILE', help='(default: %(default)s)'
+    )
+    add_output(importance)
     return parser.parse_args()
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def share(text: str) -> float:
+    """Parses a number between 0 and 1."""
+    if not 0 < float(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number between 0 and 1, not {text!r}')
+    return float(text)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', metavar='CONFIG', help='of a model with an EfficientViT')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='its weights, or a work directory')
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='(default: the first GPU, or the CPU without one)')
-
-
-def add_tables(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--csv', metavar='FILE', help='write the table as CSV')
     parser.add_argument('--json', metavar='FILE', help='write it as JSON')
 
 
 def main(args: argparse.Namespace) -> None:
-    dict(curves=curves, sheet=sheet, memory=memory)[args.command](args)
+    commands = curves, sheet, memory, heads, importance
+    {command.__name__: command for command in commands}[args.command](args)
 
 
 def curves(args: argparse.Namespace) -> None:
@@ -86,6 +131,42 @@ def memory(args: argparse.Namespace) -> None:
     print(f'{args.model}, {args.batch} x 3 x {images.shape[2]} x {images.shape[3]}, {device}\n')
     show(args, [*rows(times)], as_dicts(times))
     print(f'\n{PUBLISHED}')
+
+
+def heads(args: argparse.Namespace) -> None:
+    from mmtrtvit.analysis.heads import as_dicts, draw, image_runs, rows, similarities
+    from mmtrtvit.analysis.trained import load_trained
+    from mmtrtvit.engine.config import read_config
+
+    found = {}
+    models = [(args.config, args.checkpoint), *([args.against] if args.against else [])]
+    for config, checkpoint in models:
+        predictor, backbone = load_trained(read_config(config), checkpoint, args.device)
+        found[Path(config).stem] = similarities(
+            backbone, image_runs(predictor, args.images, args.count)
+        )
+    show(args, [*rows(found)], as_dicts(found))
+    print(f'\nwritten: {draw(found, args.out)}')
+
+
+def importance(args: argparse.Namespace) -> None:
+    from mmtrtvit.analysis.importance import (
+        as_dicts,
+        draw,
+        importances,
+        losses_of,
+        rows,
+        taylor_scores,
+    )
+    from mmtrtvit.analysis.trained import load_trained
+    from mmtrtvit.engine.config import read_config
+
+    config = read_config(args.config)
+    predictor, backbone = load_trained(config, args.checkpoint, args.device)
+    losses = losses_of(config, predictor.model, args.batches)
+    found = importances(taylor_scores(backbone, losses), args.keep)
+    show(args, [*rows(found)], as_dicts(found))
+    print(f'\nwritten: {draw(found, args.keep, args.out)}')
 
 
 def show(args: argparse.Namespace, table: list[list[str]], content: list[dict]) -> None:

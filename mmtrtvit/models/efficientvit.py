@@ -97,10 +97,14 @@ class AttentionHead(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``x``: (B, C, w, w); ``bias``, added to the attention's logits: (w * w, w * w)."""
+        attention, value = self.attend(x, bias)
+        return _map(attention @ value, x)
+
+    def attend(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the attention map, (B, w * w, w * w), and the values, (B, w * w, C)."""
         query, key, value = _tokens(self.qkv(x)).split(self.widths, dim=2)  # (B, w * w, K or C)
         query = _tokens(self.query_conv(_map(query, x))) * self.widths[0] ** -0.5
-        attention = (query @ key.transpose(1, 2) + bias).softmax(dim=-1)  # (B, w * w, w * w)
-        return _map(attention @ value, x)
+        return (query @ key.transpose(1, 2) + bias).softmax(dim=-1), value
 
 
 def _tokens(x: Tensor) -> Tensor:
