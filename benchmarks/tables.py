@@ -7,7 +7,7 @@ results, and the columns:
   <!-- end of table -->
 
 A second file, after a plus, has columns of what is published of the same models. It lies in the
-folder of published numbers, and may also stand alone:
+folder of published numbers, and may also stand alone, without the rows that are still empty:
 
   <!-- table: ablations_..._2026-01-31.csv + imagenet.csv: model milliseconds published_ms -->
   <!-- end of table -->
@@ -66,6 +66,7 @@ def _block(match: re.Match) -> str:
     if unknown:
         raise UserError(f'{path} has no columns {sorted(unknown)}, but {", ".join(rows[0])}')
     if path.parent == PUBLISHED:
+        rows = [row for row in rows if any(row[key] for key in row if key != 'model')]
         return f'{head}{table(rows, columns)}\n{end}'
     lines = [
         f'`{row["command"]}`; {row["machine"]}; {row["versions"]}; {row["threads"]} threads, '
