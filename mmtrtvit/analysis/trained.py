@@ -38,6 +38,6 @@ def load_trained(
     if not any(table.any() for table in tables):
         raise UserError(
             f'{checkpoint}: the bias tables of attention are all zero, as before any training. '
-            'Random weights say nothing here (all heads look alike, 0.99): give trained ones.'
+            'Random weights say nothing here (all heads look alike, above 0.99): give trained ones.'
         )
     return predictor, backbone

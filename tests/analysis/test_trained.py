@@ -40,6 +40,8 @@ def randomised(model):
             nn.init.normal_(parameter)
         elif name.endswith('norm.weight'):
             nn.init.uniform_(parameter, 0.5, 1)
+        elif name.endswith('norm.bias'):
+            nn.init.normal_(parameter, std=0.2)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
