@@ -1,7 +1,7 @@
 """The speed that the papers claim over other networks, published and measured side by side.
 
-All classifiers of benchmarks/published/top1.csv are timed in turn in one run, each at the size of
-its published accuracy: ours, those that the papers compare with, and what one would pick today.
+Ours and all classifiers of benchmarks/published/others.csv are timed in turn in one run, each at
+the size of its published accuracy: those that the papers compare with, and today's alternatives.
 Ours are fused copies; of the others, what timm can merge for inference is merged. Weights are
 random: they change no time. The ratios are throughput over throughput, as the papers have them.
 
@@ -23,7 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Conditions, conditions, make_parser, onnx_session, randomise, read, save, table
+from common import (
+    PUBLISHED,
+    Conditions,
+    conditions,
+    make_parser,
+    onnx_session,
+    randomise,
+    read,
+    save,
+    table,
+)
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -35,7 +45,7 @@ from mmtrtvit.errors import UserError, did_you_mean
 from mmtrtvit.models import EfficientViT, TRTViT, fuse
 from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 
-PUBLISHED = Path(__file__).parent / 'published'
+SIZE = '224'  # of our published accuracies
 CLASSES = 1000
 FAMILIES = {'trtvit_': TRTViT, 'efficientvit_': EfficientViT}
 COLUMNS = 'model', 'mode', 'batch', 'height', 'milliseconds', 'spread', 'top1'
@@ -46,7 +56,10 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('mode', choices=MODES, help='what runs the networks')
     parser.add_argument(
-        '--models', nargs='+', metavar='MODEL', help='of published/top1.csv (default: all)'
+        '--models',
+        nargs='+',
+        metavar='MODEL',
+        help='ours, or of published/others.csv (default: all)',
     )
     parser.add_argument('--figure', metavar='FILE', help='draw accuracy over latency: SVG, PNG')
     parser.set_defaults(sizes=None)
@@ -73,16 +86,19 @@ def main(args: argparse.Namespace) -> None:
 
 
 def chosen(names: Sequence[str] | None) -> dict[str, dict[str, str]]:
-    """Returns the rows of published/top1.csv, of all networks or of some.
+    """Returns what is published of all networks or of some, by name.
 
     Raises:
         UserError: If there is no such network.
     """
-    networks = {row['model']: row for row in read(PUBLISHED / 'top1.csv')}
+    published = {row['model']: row for row in read(PUBLISHED / 'imagenet.csv')}
+    own = (prefix + arch for prefix, family in FAMILIES.items() for arch in family.arch_settings)
+    networks = {name: dict(size=SIZE, distilled='', **published.get(name, {})) for name in own}
+    networks |= {row['model']: row for row in read(PUBLISHED / 'others.csv')}
     for name in names or ():
         if name not in networks:
             hint = did_you_mean(name, networks)
-            raise UserError(f'{name} is not in {PUBLISHED.name}/top1.csv.{hint}')
+            raise UserError(f'{name} is neither ours nor in {PUBLISHED.name}/others.csv.{hint}')
     return {name: networks[name] for name in names or networks}
 
 
@@ -92,7 +108,7 @@ def measure(
     """Times networks side by side.
 
     Args:
-        networks: Rows of published/top1.csv by name.
+        networks: What :func:`chosen` returns.
         mode: A key of ``MODES``.
         batch: Images at a time.
         settings: The conditions.
@@ -115,7 +131,7 @@ def measure(
             milliseconds=timings[name].milliseconds,
             fastest=timings[name].fastest,
             spread=timings[name].spread,
-            top1=row['top1'],
+            top1=_number(row.get('published_top1', '')),
             distilled=row['distilled'],
         )
         for name, row in networks.items()
@@ -131,6 +147,11 @@ def claims(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ratio = times[claim['peer']] / times[claim['model']] if both else ''
         rows.append(dict(claim, published=claim['ratio'], measured=ratio))
     return rows
+
+
+def _number(text: str) -> str:
+    """The text, unless it is no single number."""
+    return text if text.replace('.', '', 1).isdigit() else ''
 
 
 def ours(name: str) -> bool:

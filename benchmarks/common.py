@@ -23,6 +23,7 @@ from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
 
 RESULTS = Path(__file__).parent / 'results'
+PUBLISHED = Path(__file__).parent / 'published'
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (

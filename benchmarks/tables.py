@@ -1,4 +1,4 @@
-"""Updates the tables of a document from the CSV files of results.
+"""Updates the tables of a document from the CSV files of results and of published numbers.
 
 A table stands between two comments of the document; the first names the file, in the folder of
 results, and the columns:
@@ -6,8 +6,15 @@ results, and the columns:
   <!-- table: versus_timm-inference_..._2026-01-31.csv: model batch height width milliseconds -->
   <!-- end of table -->
 
+A second file, after a plus, has columns of what is published of the same models. It lies in the
+folder of published numbers, and may also stand alone, without the rows that are still empty:
+
+  <!-- table: ablations_..._2026-01-31.csv + imagenet.csv: model milliseconds published_ms -->
+  <!-- end of table -->
+
 Examples:
   python benchmarks/tables.py docs/speed.md
+  python benchmarks/tables.py docs/models.md
 """
 
 import argparse
@@ -15,13 +22,15 @@ import re
 import textwrap
 from pathlib import Path
 
-from common import RESULTS, read, table
+from common import PUBLISHED, RESULTS, read, table
 
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import write_whole
 
-BLOCK = re.compile(r'(<!-- table: (\S+): (.*?) -->\n).*?(<!-- end of table -->)', re.S)
+BLOCK = re.compile(
+    r'(<!-- table: (\S+)(?: \+ (\S+))?: (.*?) -->\n).*?(<!-- end of table -->)', re.S
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,14 +54,20 @@ def with_tables(text: str) -> str:
 
 
 def _block(match: re.Match) -> str:
-    head, name, columns, end = match.groups()
-    path = RESULTS / name
-    if not path.exists():
-        raise UserError(f'{path} does not exist: run the benchmark, or correct the document')
-    rows, columns = read(path), columns.split()
+    head, name, published, columns, end = match.groups()
+    columns = columns.split()
+    path = PUBLISHED / name if (PUBLISHED / name).exists() else RESULTS / name
+    rows = _rows(path)
+    if published:
+        known = {row['model']: row for row in _rows(PUBLISHED / published)}
+        empty = dict.fromkeys(next(iter(known.values())), '')
+        rows = [{**empty, **known.get(row['model'], {}), **row} for row in rows]
     unknown = set(columns) - set(rows[0])
     if unknown:
         raise UserError(f'{path} has no columns {sorted(unknown)}, but {", ".join(rows[0])}')
+    if path.parent == PUBLISHED:
+        rows = [row for row in rows if any(row[key] for key in row if key != 'model')]
+        return f'{head}{table(rows, columns)}\n{end}'
     lines = [
         f'`{row["command"]}`; {row["machine"]}; {row["versions"]}; {row["threads"]} threads, '
         f'{row["dtype"]}; {row["rounds"]} rounds; {row["date"]}'
@@ -63,6 +78,12 @@ def _block(match: re.Match) -> str:
         for line in dict.fromkeys(lines)
     )
     return f'{head}{table(rows, columns)}\n\n{births}\n{end}'
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        raise UserError(f'{path} does not exist: run the benchmark, or correct the document')
+    return read(path)
 
 
 if __name__ == '__main__':

@@ -24,6 +24,7 @@ names ([weights](../docs/weights.md)). What to put into `data/` is told in
 TITLES = {
     '.': '## Models on COCO and ADE20K',
     'classification': '## Classifiers',
+    'ablations': "## The papers' ablations, and networks that they compare with",
     'demo': '## Demos: generated data, in minutes on a CPU',
     'distributed': '## Models that are too large for one GPU',
     'deploy': '## Deployment, for `tools/deploy.py`',
@@ -61,6 +62,8 @@ def model_row(path: Path) -> dict[str, str]:
     root = config.data_root
     needs = [HOSTS[config.default_scope]]
     needs.append(GENERATED.get(root, f'`{root}`'))
+    if config.model.backbone.type == 'TIMMBackbone':
+        needs.append('timm')
     if 'strategy' in config:
         needs.append(STRATEGIES[config.strategy.type])
     return {

@@ -1,5 +1,7 @@
 """Tables as text."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
@@ -13,6 +15,15 @@ def format_table(values: Mapping[str, object]) -> str:
         else f'{name:<{width}}  {value}'
         for name, value in values.items()
     )
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Returns rows with equal keys as a CSV file, the keys first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def format_rows(rows: Sequence[Sequence[str]], names: int = 0) -> str:

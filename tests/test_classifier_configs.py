@@ -8,6 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmtrtvit.analysis.cost import cost_of
+from mmtrtvit.analysis.networks import build_network
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.models import EfficientViT, TRTViT
 
@@ -42,6 +44,29 @@ def build(config, device='cpu'):
         return MODELS.build(config.model)
 
 
+# Of ablations: millions of parameters with 1000 classes, and billions of multiply-adds at 224 x 224
+# with the products of attention. Where the paper is not known, these are numbers of our choices.
+ABLATIONS = {
+    'mixnet_v': (82.733, 7.264),
+    'refined_mixnet_v': (128.488, 8.936),
+    'mixnet_a': (46.012, 5.454),
+    'mixnet_b': (46.012, 5.454),
+    'mixnet_c': (46.012, 5.454),
+    'trtvit_c_ccmm': (86.988, 9.969),
+    'trtvit_c_cmmm': (89.949, 13.225),
+    'trtvit_c_mmmm': (90.445, 19.802),
+    'trtvit_c_r25': (56.404, 5.377),
+    'trtvit_c_r75': (102.146, 7.635),
+    'efficientvit_m4_without_cascade': (8.804, 0.299),
+    'efficientvit_m4_without_interaction': (8.754, 0.298),
+    'efficientvit_m4_without_reallocation': (14.999, 0.490),
+    'efficientvit_m4_without_sandwich': (9.618, 0.327),
+    'resnet50': (25.557, 4.089),
+    'pvt_v2_b3': (45.239, 6.897),
+}
+BACKBONES_OF_TIMM = {'resnet50', 'pvt_v2_b3'}
+
+
 def test_every_variant_has_its_config():
     names = [
         f'{family}_{arch}_imagenet'
@@ -62,6 +87,38 @@ def test_a_variant_differs_by_few_lines_and_has_the_published_size(path):
         assert len(path.read_text().splitlines()) <= 5
     count = sum(parameter.numel() for parameter in build(config, 'meta').parameters())
     assert count / 1e6 == pytest.approx(PARAMETERS[name], rel=3e-4)
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_an_ablation_is_a_few_lines_and_has_its_size(name):
+    if name in BACKBONES_OF_TIMM:
+        pytest.importorskip('timm')
+    path = CONFIGS / f'ablations/{name}.py'
+    model, (height, width), run = build_network(str(path))
+    x = torch.empty(1, 3, height, width, device='meta')
+    total = cost_of(model, lambda: run(x), [x]).total
+    assert (round(total.parameters / 1e6, 3), round(total.macs / 1e9, 3)) == ABLATIONS[name]
+    assert len(path.read_text().splitlines()) <= 15
+    backbone = Config.fromfile(path).model.backbone
+    assert (backbone.get('model_name') == name) is (name in BACKBONES_OF_TIMM)
+
+
+def test_every_ablation_is_known():
+    assert sorted(ABLATIONS) == sorted(path.stem for path in CONFIGS.glob('ablations/*.py'))
+
+
+def test_an_ablation_trains_as_its_family():
+    """All else being equal: nothing but the backbone, and what it gives the head."""
+    for name in ABLATIONS:
+        family = 'efficientvit_m4' if name.startswith('efficientvit') else 'trtvit_c'
+        one, other = (
+            Config.fromfile(CONFIGS / f'{path}.py')
+            for path in (f'ablations/{name}', f'classification/{family}_imagenet')
+        )
+        for config in (one, other):
+            config.model.pop('backbone')
+            config.model.head.pop('in_channels')
+        assert one.to_dict() == other.to_dict()
 
 
 @pytest.mark.parametrize('name', ['trtvit_a_imagenet', 'demo_efficientvit_m2'])

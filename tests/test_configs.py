@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 PATHS = sorted(  # of detectors and segmentors; other tests read the others
     path
     for path in CONFIGS.rglob('*.py')
-    if not {'_base_', 'classification', 'deploy'} & {*path.parts}
+    if not {'_base_', 'ablations', 'classification', 'deploy'} & {*path.parts}
 )
 BACKBONES = [
     f'{family}_{arch}'

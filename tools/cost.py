@@ -11,8 +11,6 @@ normalisations and activations. Two-stage detectors look at 1000 proposals and 1
 """
 
 import argparse
-import csv
-import io
 import json
 
 from mmtrtvit.arguments import positive, size
@@ -45,18 +43,14 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.analysis.cost import as_dicts, cost_of, rows
     from mmtrtvit.analysis.networks import build_network
     from mmtrtvit.files import write_whole
-    from mmtrtvit.tables import format_rows
+    from mmtrtvit.tables import csv_text, format_rows
 
     model, shape, run = build_network(args.model)
     images = torch.empty(args.batch, 3, *(args.shape or shape), device='meta')
     costs = cost_of(model, lambda: run(images), [images])
     parts = as_dicts(costs)
     if args.csv:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, parts[0], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(parts)
-        write_whole(args.csv, text.getvalue())
+        write_whole(args.csv, csv_text(parts))
     height, width = images.shape[2:]
     conditions = dict(model=args.model, batch=args.batch, height=height, width=width)
     if args.json:

@@ -16,7 +16,7 @@ from ..engine.config import read_config
 from ..engine.hosts import import_host, without_onedl_notice
 from ..engine.mistakes import explaining
 from ..errors import UserError, did_you_mean, listed
-from ..models import EfficientViT, TRTViT
+from ..models import EfficientViT, TRTViT, fuse
 from ..paths import config_names, config_path
 
 TIMM = 'timm:'
@@ -32,12 +32,14 @@ PROPOSALS, MASKS = 1000, 100  # regions of an image that a two-stage detector lo
 Network = tuple[nn.Module, tuple[int, int], Callable[[Tensor], object]]
 
 
-def build_network(name: str) -> Network:
-    """Builds a network on the meta device, where it has shapes and no numbers.
+def build_network(name: str, device: str = 'meta', *, fused: bool = False) -> Network:
+    """Builds a network; on the meta device it has shapes and no numbers.
 
     Args:
         name: A config (a file, or the name of one of ours), a backbone such as ``trtvit_b`` or
             ``efficientvit_m4``, or ``timm:NAME`` for a model of timm.
+        device: Where it is built. Anywhere but on the meta device its weights are random.
+        fused: Whether it is the copy for inference.
 
     Returns:
         The network in eval mode, the height and width that its published numbers are told for, and
@@ -49,15 +51,17 @@ def build_network(name: str) -> Network:
         UserError: If there is no such network, or it cannot be built.
     """
     if name.startswith(TIMM):
-        model = _of_timm(name.removeprefix(TIMM))
-        return model, SIZE, model
-    if name in BACKBONES:
-        with torch.device('meta'):
-            backbone = BACKBONES[name]().eval()
-        return backbone, SIZE, backbone
-    config = read_config(_config_file(name))
-    model = _of_config(config)
-    return model, SIZES.get(config.default_scope, SIZE), lambda images: _run(model, images)
+        model = _of_timm(name.removeprefix(TIMM), device)
+    elif name in BACKBONES:
+        with torch.device(device):
+            model = BACKBONES[name]().eval()
+    else:
+        config = read_config(_config_file(name))
+        model = _of_config(config, device)
+        model = fuse(model) if fused else model
+        return model, SIZES.get(config.default_scope, SIZE), lambda images: _run(model, images)
+    model = fuse(model) if fused else model
+    return model, SIZE, model
 
 
 def _config_file(name: str) -> str:
@@ -75,18 +79,18 @@ def _config_file(name: str) -> str:
     )
 
 
-def _of_timm(name: str) -> nn.Module:
+def _of_timm(name: str, device: str) -> nn.Module:
     if importlib.util.find_spec('timm') is None:
         raise UserError(f"{TIMM}{name} needs timm: pip install 'mmtrtvit[timm]'")
     import timm
 
     if not timm.is_model(name):
         raise UserError(f'timm has no model {name}.{did_you_mean(name, timm.list_models())}')
-    with torch.device('meta'):
+    with torch.device(device):
         return timm.create_model(name).eval()
 
 
-def _of_config(config: Config) -> nn.Module:
+def _of_config(config: Config, device: str) -> nn.Module:
     scope = config.get('default_scope')
     if not isinstance(config.get('model'), dict):
         raise UserError(f'{config.filename} has no model.')
@@ -96,7 +100,7 @@ def _of_config(config: Config) -> nn.Module:
         without_onedl_notice(),
         warnings.catch_warnings(),
         explaining(config),
-        torch.device('meta'),
+        torch.device(device),
     ):
         warnings.simplefilter('ignore')  # about losses
         return revert_sync_batchnorm(MODELS.build(config.model)).eval()
@@ -119,4 +123,4 @@ def _run(model: nn.Module, images: Tensor) -> None:
     for head, extractor, count in regions:
         rows, columns = extractor.roi_layers[0].output_size
         shape = len(images) * count, extractor.out_channels, rows, columns
-        head(torch.empty(shape, device=images.device))
+        head(torch.zeros(shape, device=images.device))

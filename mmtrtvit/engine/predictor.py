@@ -57,7 +57,7 @@ def load(
             f'{config.filename} has default_scope={scope!r}; the scopes that can predict are '
             f'{", ".join(SCOPES)}.'
         )
-    device = _usable_device(device)
+    device = usable_device(device)
     checkpoint = checkpoint_file(checkpoint)
     state = read_weights(checkpoint)
     import_host(scope)
@@ -182,7 +182,12 @@ def input_shape(data: Mapping[str, Any]) -> tuple[int, ...]:
     return data['inputs'].shape
 
 
-def _usable_device(name: str | None) -> torch.device:
+def usable_device(name: str | None) -> torch.device:
+    """Returns a device by its name, or without one the first GPU, or else the CPU.
+
+    Raises:
+        UserError: If it cannot be used; the message lists those that are there.
+    """
     name = name or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     try:
         torch.zeros(1, device=name).item()

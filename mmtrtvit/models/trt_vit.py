@@ -139,7 +139,7 @@ class MixBlock(nn.Module):
 
 
 class MixBlockA(MixBlock):
-    """Transformer and BottleNeck in parallel."""
+    """Transformer and BottleNeck in parallel [P; both on the same projected input is F]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, C, H, W)``."""
@@ -149,7 +149,7 @@ class MixBlockA(MixBlock):
 
 
 class MixBlockB(MixBlock):
-    """BottleNeck first, Transformer on its output."""
+    """BottleNeck first, Transformer on its output [P; both outputs in the concatenation is F]."""
 
     @staticmethod
     def path(global_channels: int, local_channels: int) -> tuple[int, int]:

@@ -357,10 +357,47 @@ def test_tables_of_a_document(module, tmp_path, monkeypatch):
         assert message in str(error.value)
 
 
-def test_the_tables_of_the_docs_are_those_of_the_results(module):
-    page = (FOLDER.parent / 'docs/speed.md').read_text()
+@pytest.mark.parametrize('name, tables', [('speed', 4), ('models', 2)])
+def test_the_tables_of_the_docs_are_those_of_the_results(module, name, tables):
+    page = (FOLDER.parent / f'docs/{name}.md').read_text()
     assert module('tables').with_tables(page) == page
-    assert page.count('<!-- table: ') > 3
+    assert page.count('<!-- table: ') >= tables
+
+
+def test_a_table_beside_what_is_published(module, tmp_path, monkeypatch):
+    tables, common = module('tables'), module('common')
+    monkeypatch.setattr(tables, 'RESULTS', tmp_path)
+    monkeypatch.setattr(tables, 'PUBLISHED', tmp_path / 'published')
+    (tmp_path / 'published').mkdir()
+    (tmp_path / 'published/p.csv').write_text('model,top1,source\nb,,\na,82.7,the paper\n')
+    rows = [dict(model=name, milliseconds=1.25) for name in 'abc']
+    common.save(rows, 'x', common.Conditions(threads=2), (), tmp_path / 'x.csv')
+    text = '<!-- table: x.csv + p.csv: model milliseconds top1 -->\n<!-- end of table -->'
+    lines = tables.with_tables(text).splitlines()
+    cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[3:6]]
+    assert cells == [['a', '1.25', '82.7'], ['b', '1.25', ''], ['c', '1.25', '']]
+    alone = '<!-- table: p.csv: model top1 source -->\n<!-- end of table -->'
+    lines = tables.with_tables(alone).splitlines()
+    assert lines[3].split() == '| a | 82.7 | the paper |'.split()
+    assert lines[4] == '<!-- end of table -->'
+    with pytest.raises(UserError, match='q.csv does not exist'):
+        tables.with_tables(text.replace('p.csv', 'q.csv'))
+
+
+def test_ablations(module, tmp_path, monkeypatch):
+    """The questions are those of the configs, and two networks are timed."""
+    pytest.importorskip('mmpretrain')
+    ablations, published = module('ablations'), module('common').PUBLISHED
+    models = {model for models in ablations.QUESTIONS.values() for model in models}
+    configs = {path.stem for path in (FOLDER.parent / 'configs/ablations').glob('*.py')}
+    assert models == configs | {'trtvit_c', 'efficientvit_m4'}
+    assert models <= {row['model'] for row in module('common').read(published / 'imagenet.csv')}
+    small = 'efficientvit_m4', 'efficientvit_m4_without_cascade'
+    monkeypatch.setitem(ablations.QUESTIONS, 'efficientvit', small)
+    settings = module('common').Conditions(rounds=2)
+    rows = ablations.measured('efficientvit', (1, 3, 64, 64), settings)
+    assert [row['model'] for row in rows] == [*small]
+    assert {row['parameters'] for row in rows} == {'8.80M'} and rows[0]['milliseconds'] > 0
 
 
 def test_the_figure_of_the_readme_is_that_of_the_results(module):
@@ -450,7 +487,8 @@ def test_every_published_network_can_be_built(module):
     claims = module('claims')
     networks = claims.chosen(None)
     assert all(claims.ours(name) or timm.is_model(name) for name in networks)
-    assert all(row['source'] for row in networks.values())
+    assert all(networks[name]['source'] for name in networks if not claims.ours(name))
+    assert networks['efficientvit_m5']['published_top1'] == '77.1'
     assert {row['peer'] for row in claims.claims([])} - {*networks} == {'CSWin-T'}
 
 

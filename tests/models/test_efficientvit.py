@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtrtvit.models import EfficientViT
-from mmtrtvit.models.efficientvit import SandwichBlock
+from mmtrtvit.models.efficientvit import AttentionHead, LocalMixing, SandwichBlock
 from mmtrtvit.models.windows import merge_windows, relative_bias_index, split_windows
 
 TINY = dict(channels=(16, 24, 32), depths=(1, 1, 1), heads=(2, 3, 2), kernels=(5, 3, 3))
@@ -251,12 +251,97 @@ def test_window_size_is_one_number_or_one_for_each_stage(window_size, sides):
         (dict(window_size=0), 'window_size=0: expected a number of at least 1, or three'),
         (dict(window_size=(7, 7)), r'window_size=\(7, 7\)'),
         (dict(window_size=(7, 0, 7)), r'window_size=\(7, 0, 7\)'),
+        (dict(cascade='no'), "cascade='no': expected True or False"),
+        (dict(sandwich=0), 'sandwich=0: expected True or False'),
+        (dict(interaction=None), 'interaction=None: expected True or False'),
+        (dict(key_channels=0), 'key_channels=0: expected a whole number above 0'),
+        (dict(ffn_ratio=2.5), 'ffn_ratio=2.5: expected a whole number above 0'),
+        (dict(ffn_ratio=True), 'ffn_ratio=True: expected a whole number above 0'),
     ],
     ids=str,
 )
 def test_wrong_arguments_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         EfficientViT(**settings)
+
+
+# What the ablations leave out
+
+
+def blocks_of(model: nn.Module, kind: type) -> list:
+    return [each for each in model.modules() if isinstance(each, kind)]
+
+
+def test_options_are_on_by_default():
+    """The names of the weights stay those of the published network."""
+    named = EfficientViT(
+        TINY, cascade=True, sandwich=True, interaction=True, key_channels=16, ffn_ratio=2
+    )
+    shapes = {name: value.shape for name, value in EfficientViT(TINY).state_dict().items()}
+    assert {name: value.shape for name, value in named.state_dict().items()} == shapes
+    heads = EfficientViT(TINY, cascade=False).state_dict()
+    assert {name: value.shape for name, value in heads.items()} == shapes
+
+
+@torch.no_grad()
+def test_without_the_cascade_no_head_sees_another(randomise):
+    for cascade in (True, False):
+        model = randomise(EfficientViT(TINY, cascade=cascade)).eval()
+        attention = model.stages[1][-1].attention.branch.attention
+        attention.proj = nn.Identity()
+        x = torch.randn(2, 24, 7, 7)
+        before = attention(x)
+        x[:, :8] += 1  # the first head's group
+        changed = [
+            not torch.equal(*pair) for pair in zip(before.split(8, 1), attention(x).split(8, 1))
+        ]
+        assert changed == [True, cascade, cascade]
+
+
+def test_without_the_sandwich_every_ffn_follows_an_attention():
+    model = EfficientViT(TINY, sandwich=False)
+    for stage in model.stages:
+        kinds = [type(getattr(part, 'branch', part)).__name__ for part in stage[-1]]
+        assert kinds == ['WindowAttention', 'LocalMixing'] * 2
+
+
+def test_without_interaction_no_map_has_a_depthwise_convolution():
+    model = EfficientViT(TINY, interaction=False)
+    assert all(len(block) == 1 for block in blocks_of(model, LocalMixing))
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels
+    ]
+    assert names and all('query_conv' in name or 'reduce' in name for name in names)
+
+
+def test_equal_widths_of_query_key_and_value():
+    model = EfficientViT(TINY, key_channels=None, ffn_ratio=4)
+    assert [head.widths for head in blocks_of(model, AttentionHead)] == [
+        *[(8, 8, 8)] * 5,
+        *[(16, 16, 16)] * 2,
+    ]
+    for block in blocks_of(model, LocalMixing):
+        assert block.ffn.branch[0].conv.out_channels == 4 * block.ffn.branch[0].conv.in_channels
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(cascade=False),
+        dict(sandwich=False),
+        dict(interaction=False),
+        dict(key_channels=None, ffn_ratio=4),
+    ],
+    ids=str,
+)
+def test_ablations_take_odd_sizes_and_train(settings, randomise):
+    model = randomise(EfficientViT(TINY, **settings)).train()
+    maps = model(torch.randn(2, 3, 75, 101))
+    assert [each.shape[1:] for each in maps] == [(16, 5, 7), (24, 3, 4), (32, 2, 2)]
+    sum(each.square().sum() for each in maps).backward()
+    assert all(each.grad.abs().sum() > 0 for each in model.parameters())
 
 
 # Windows

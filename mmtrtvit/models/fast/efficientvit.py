@@ -38,13 +38,15 @@ class FastLocalMixing(nn.Module):
 
     def __init__(self, block: LocalMixing) -> None:
         super().__init__()
-        interaction = folded(block.interaction.branch)
-        _add_identity(interaction)
         expand, reduce = map(folded, block.ffn.branch)
-        expand.bias += expand.weight.flatten(1) @ interaction.bias
-        reduce.bias += interaction.bias
-        interaction.bias = None
-        self.interaction = FastConv(interaction)
+        self.interaction: nn.Module = nn.Identity()
+        if hasattr(block, 'interaction'):
+            interaction = folded(block.interaction.branch)
+            _add_identity(interaction)
+            expand.bias += expand.weight.flatten(1) @ interaction.bias
+            reduce.bias += interaction.bias
+            interaction.bias = None
+            self.interaction = FastConv(interaction)
         self.expand, self.reduce = FastConv(expand, relu=True), FastConv(reduce)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,6 +72,7 @@ class FastAttentionHead(nn.Module):
         self, head: AttentionHead, bias: Tensor, *, window_size: int, offset: Tensor
     ) -> None:
         super().__init__()
+        key_channels = head.widths[0]
         qkv = folded(head.qkv)
         weight = qkv.weight.flatten(1)
         self.qkv = linear_layer(weight)
@@ -78,18 +81,18 @@ class FastAttentionHead(nn.Module):
         conv = folded(head.query_conv)
         impulses = torch.eye(window_size**2).to(bias).view(-1, 1, window_size, window_size)
         responses = conv2d(
-            impulses.expand(-1, KEY_CHANNELS, -1, -1),
+            impulses.expand(-1, key_channels, -1, -1),
             conv.weight,
             None,
             1,
             conv.padding,
             1,
-            KEY_CHANNELS,
+            key_channels,
         )
         constant = conv(query_bias.view(1, -1, 1, 1).expand(-1, -1, window_size, window_size))
-        scale = KEY_CHANNELS**-0.5
-        self.query_mixing = _frozen(responses.flatten(2).transpose(0, 1) * scale)  # (16, w^2, w^2)
-        self.query_bias = _frozen(constant.flatten(2).transpose(0, 1) * scale)  # (16, 1, w * w)
+        scale = key_channels**-0.5
+        self.query_mixing = _frozen(responses.flatten(2).transpose(0, 1) * scale)  # (K, w^2, w^2)
+        self.query_bias = _frozen(constant.flatten(2).transpose(0, 1) * scale)  # (K, 1, w * w)
         self.bias = _frozen(bias)
         self.reach = min(conv.kernel_size[0] // 2, window_size - 1)
 
@@ -101,11 +104,11 @@ class FastAttentionHead(nn.Module):
         """Computes attention within windows.
 
         Args:
-            query: ``(n, w * w, 16)``.
-            key: ``(n, w * w, 16)``.
+            query: ``(n, w * w, K)``.
+            key: ``(n, w * w, K)``.
             value: ``(n, w * w, C)``.
         """
-        query = query.permute(2, 0, 1).contiguous()  # (16, n, w * w)
+        query = query.permute(2, 0, 1).contiguous()  # (K, n, w * w)
         query = torch.baddbmm(self.query_bias, query, self.query_mixing)
         logits = torch.baddbmm(self.bias, query.permute(1, 2, 0), key.transpose(1, 2))
         return torch.bmm(logits.softmax(dim=-1), value)
@@ -113,7 +116,7 @@ class FastAttentionHead(nn.Module):
     def taps(self, reach: int) -> Tensor:
         """Returns the query's depthwise kernel, times the scale of attention, channels last.
 
-        Its shape is ``(2 * reach + 1, 2 * reach + 1, 16)``.
+        Its shape is ``(2 * reach + 1, 2 * reach + 1, K)``.
         """
         window_size = isqrt(self.bias.shape[0])
         mixing = self.query_mixing.unflatten(2, (window_size, -1)).unflatten(1, (window_size, -1))
@@ -134,27 +137,31 @@ class FastWindowAttention(nn.Module):
         super().__init__()
         self.window_size = block.window_size
         attention = block.attention
+        self.cascade = attention.cascade
         biases = attention.bias_table[:, attention.bias_index]
         self.widths = [head.widths[2] for head in attention.heads]
-        offsets = [biases.new_zeros(self.widths[0])]
+        no_offset = biases.new_zeros(self.widths[0])
+        offset = no_offset
         self.heads = nn.ModuleList()
         for head, bias in zip(attention.heads, biases):
             self.heads.append(
-                FastAttentionHead(head, bias, window_size=self.window_size, offset=offsets[-1])
+                FastAttentionHead(head, bias, window_size=self.window_size, offset=offset)
             )
-            offsets.append(self.heads[-1].offset)
-        offsets = torch.cat(offsets[1:])
+            offset = self.heads[-1].offset if self.cascade else no_offset
+        offsets = torch.cat([head.offset for head in self.heads])
         # relu(x + offset) = max(x, -offset) + offset
         self.floor = _frozen(-offsets)
         proj = folded(attention.proj)
         proj.bias += proj.weight.flatten(1) @ offsets
         self.proj = FastConv(proj)
+        # what the kernel computes: a cascade of heads with the published width of keys
+        self.published = self.cascade and self.heads[0].widths[0] == KEY_CHANNELS
         # all heads' weights, from the kernel's first call until they change
         self._stacked: triton_attention.Weights | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, C, H, W)``."""
-        by_kernel = triton_attention.takes(x, self.floor, self.window_size)
+        by_kernel = self.published and triton_attention.takes(x, self.floor, self.window_size)
         attend = self._by_one_kernel if by_kernel else self._head_by_head
         return self.proj(attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x)
 
@@ -162,7 +169,7 @@ class FastWindowAttention(nn.Module):
         channels = self.proj.in_channels
         height, width = tokens.shape[1:3]
         tokens = split_tokens(tokens, self.window_size, channels)
-        tokens = cascade(self.heads, tokens.split(self.widths, dim=2))
+        tokens = attend(self.heads, tokens.split(self.widths, dim=2), cascade=self.cascade)
         tokens = merge_tokens(
             tokens, self.window_size, height=height, width=width, channels=channels
         )
@@ -224,19 +231,20 @@ class FastPatchMerging(nn.Module):
         return self.project(x.mul_(scale[:, :, None, None]))
 
 
-def cascade(heads: Iterable[nn.Module], groups: Iterable[Tensor]) -> Tensor:
-    """Applies heads in a cascade: each takes its group of channels plus the last head's output.
+def attend(heads: Iterable[nn.Module], groups: Iterable[Tensor], *, cascade: bool) -> Tensor:
+    """Applies heads, each to its group of channels.
 
     Args:
         heads: One for each group.
         groups: Tokens of each group, ``(n, w * w, C)``.
+        cascade: Whether each head's input has the last head's output added.
 
     Returns:
         The outputs of all heads, ``(n, w * w, heads * C)``.
     """
     outputs: list[Tensor] = []
     for head, group in zip(heads, groups):
-        outputs.append(head(group + outputs[-1] if outputs else group))
+        outputs.append(head(group + outputs[-1] if cascade and outputs else group))
     return torch.cat(outputs, dim=2)
 
 

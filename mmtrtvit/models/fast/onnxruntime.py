@@ -26,7 +26,7 @@ from .efficientvit import (
     FastAttentionHead,
     FastPatchMerging,
     FastWindowAttention,
-    cascade,
+    attend,
     linear_layer,
 )
 from .fusion import FusedBackbone, replace_backbones
@@ -142,7 +142,7 @@ class OnnxWindowAttention(nn.Module):
         super().__init__()
         self.window_size, self.stride = block.window_size, stride
         self.heads = nn.ModuleList(map(OnnxAttentionHead, block.heads))
-        self.floor, self.proj = block.floor, block.proj
+        self.floor, self.proj, self.cascade = block.floor, block.proj, block.cascade
         channels = block.proj.in_channels
         self.border = nn.Conv2d(channels, channels, 1, padding=1, groups=channels, bias=False)
         nn.init.ones_(self.border.weight)
@@ -155,12 +155,13 @@ class OnnxWindowAttention(nn.Module):
         tokens = self.border(x).permute(0, 2, 3, 1)
         rows = (grid.height + 2) * (grid.width + 2) * heads
         groups = tokens.reshape(-1, rows, channels // heads)
-        windows = cascade(
+        windows = attend(
             self.heads,
             (
                 groups.index_select(1, index).reshape(-1, self.window_size**2, channels // heads)
                 for index in grid.split
             ),
+            cascade=self.cascade,
         )
         tokens = windows.reshape(-1, grid.split[0].shape[0], channels)
         tokens = tokens.index_select(1, grid.merge)

@@ -80,6 +80,11 @@ def test_every_variant_has_the_same_outputs(family, arch, randomise, monkeypatch
     [
         (EfficientViT, dict(window_size=(7, 7, 4))),
         (EfficientViT, dict(window_size=5, out_indices=(0, 1))),
+        (EfficientViT, dict(cascade=False)),
+        (EfficientViT, dict(sandwich=False, window_size=(7, 7, 4))),
+        (EfficientViT, dict(interaction=False)),
+        (EfficientViT, dict(key_channels=None, ffn_ratio=4)),
+        (EfficientViT, dict(cascade=False, sandwich=False, interaction=False, key_channels=5)),
         (EfficientViT, dict(frozen_stages=1, norm_eval=True, with_cp=True, out_indices=(1,))),
         (TRTViT, dict(pattern='MA-MB-MC-T', mix_ratio=0.5, drop_path_rate=0.3)),
         (TRTViT, dict(pattern='T-C-M-C', mix_ratio=0.5, out_indices=(1, 3), with_cp=True)),

@@ -48,6 +48,8 @@ def run(path, x):
         dict(window_size=(7, 7, 4)),
         dict(window_size=5, out_indices=(0, 1)),
         dict(out_indices=(1,)),
+        dict(arch='m1', cascade=False, sandwich=False),
+        dict(arch='m1', interaction=False, key_channels=None, ffn_ratio=4),
     ],
     ids=str,
 )
@@ -117,9 +119,14 @@ def test_one_graph_holds_for_every_size(exporter, traced, randomise, tmp_path):
         assert_equal(run(path, x), model(x), 1e-4)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(cascade=False, sandwich=False, interaction=False, key_channels=None, ffn_ratio=4)],
+    ids=str,
+)
 @torch.no_grad()
-def test_a_graph_of_one_size(randomise, tmp_path):
-    model, path = randomise(EfficientViT('m0')).eval(), tmp_path / 'model.onnx'
+def test_a_graph_of_one_size(options, randomise, tmp_path):
+    model, path = randomise(EfficientViT('m0', **options)).eval(), tmp_path / 'model.onnx'
     x = torch.randn(1, 3, 75, 130)
     export(for_onnxruntime(fuse(model)), dict(image=x), path=path, output_names=NAMES)
     assert_equal(run(path, x), model(x), 1e-4)

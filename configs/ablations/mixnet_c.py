@@ -1,0 +1,4 @@
+# MixNetC: MixNetV with MixBlockC in the place of its Transformers.
+_base_ = 'mixnet_v.py'
+
+model = dict(backbone=dict(pattern='C-C-C-MC'))

@@ -1,0 +1,3 @@
+_base_ = '../classification/trtvit_c_imagenet.py'
+
+model = dict(backbone=dict(mix_ratio=0.25))
