@@ -87,7 +87,7 @@ def train(
     seed_samples(config)
     runner = build_runner(config)
     check_batch(config, runner.world_size)
-    if config.get('load_from'):
+    if config.get('load_from') and isinstance(runner.model, nn.Module):  # else it is built later
         _leave_out_pretrained(runner.model)
     if resume is not None and not config.resume:
         runner.logger.info(f'{config.work_dir} has no checkpoint: this training starts anew.')
