@@ -43,8 +43,7 @@ COLUMNS = 'model', 'parameters', 'gmacs', 'milliseconds', 'spread'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__)
-    parser.set_defaults(sizes=[(224, 224)])
+    parser = make_parser(__doc__, sizes=[(224, 224)])
     parser.add_argument(
         '--questions',
         nargs='+',

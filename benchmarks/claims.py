@@ -53,7 +53,7 @@ CLAIM_COLUMNS = 'model', 'peer', 'published', 'measured', 'where', 'source'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, sizes=())
     parser.add_argument('mode', choices=MODES, help='what runs the networks')
     parser.add_argument(
         '--models',
@@ -62,13 +62,10 @@ def parse_args() -> argparse.Namespace:
         help='ours, or of published/others.csv (default: all)',
     )
     parser.add_argument('--figure', metavar='FILE', help='draw accuracy over latency: SVG, PNG')
-    parser.set_defaults(sizes=None)
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.sizes:
-        raise UserError('--sizes: each network is measured at the size of its published accuracy.')
     if args.mode != 'eager' and (args.compile or args.cuda_graphs or args.dtype != 'fp32'):
         raise UserError(f'{args.mode}: --dtype, --compile and --cuda-graphs are for eager alone.')
     settings, networks = conditions(args), chosen(args.models)

@@ -2,9 +2,7 @@
 
 import argparse
 import csv
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,7 +15,8 @@ from torch import Tensor, nn
 
 from mmtrtvit.analysis.cuda import Recorded
 from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
-from mmtrtvit.engine.command_line import new_parser
+from mmtrtvit.arguments import size
+from mmtrtvit.engine.command_line import command_line, new_parser
 from mmtrtvit.environment import device_name, require_device
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
@@ -92,22 +91,27 @@ def apart(settings: Conditions, function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
+def make_parser(
+    doc: str, sizes: Sequence[tuple[int, int]] = ((512, 512), (800, 1344))
+) -> argparse.ArgumentParser:
     """Makes a parser with the options that all benchmarks have.
 
     Args:
         doc: Docstring of the benchmark; what follows its first line ends the help.
+        sizes: Heights and widths by default; without any there is no option for them.
     """
     parser = new_parser(doc)
     add = parser.add_argument
-    add(
-        '--sizes',
-        nargs='+',
-        type=size,
-        default=[(512, 512), (800, 1344)],
-        metavar='HxW',
-        help='height and width of the images (default: 512x512 800x1344)',
-    )
+    if sizes:
+        default = ' '.join(f'{height}x{width}' for height, width in sizes)
+        add(
+            '--sizes',
+            nargs='+',
+            type=size,
+            default=list(sizes),
+            metavar='HxW',
+            help=f'height and width of the images (default: {default})',
+        )
     add(
         '--batches',
         nargs='+',
@@ -129,14 +133,6 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
         help='(default: benchmarks/results/<what>_<device>_<versions>_<date>.csv)',
     )
     return parser
-
-
-def size(text: str) -> tuple[int, int]:
-    """Parses ``HxW``."""
-    match = re.fullmatch(r'(\d+)x(\d+)', text)
-    if not match:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected HEIGHTxWIDTH, e.g. 800x1344')
-    return int(match[1]), int(match[2])
 
 
 def conditions(args: argparse.Namespace) -> Conditions:
@@ -254,7 +250,7 @@ def save(
         machine=device,
         versions=versions,
         date=today,
-        command=_command(),
+        command=command_line(folders=False),
     )
     records = {_key(row): row for row in (read(out) if out.exists() else [])}
     for row in ({**row, **common} for row in rows):
@@ -282,12 +278,6 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return '\n'.join(
         [lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]]
     )
-
-
-def _command() -> str:
-    """The command line of this run, without the folders of this machine."""
-    arguments = [Path(each).name if os.path.isabs(each) else each for each in sys.argv[1:]]
-    return ' '.join(['python', os.path.relpath(sys.argv[0]), *arguments])
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -70,8 +70,7 @@ COLUMNS = dict(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__)
-    parser.set_defaults(sizes=[(800, 1344)])
+    parser = make_parser(__doc__, sizes=[(800, 1344)])
     parser.add_argument('mode', choices=COLUMNS, help='what to measure')
     parser.add_argument(
         '--models',

@@ -29,6 +29,14 @@ def share(text: str) -> float:
     return value
 
 
+def part(text: str) -> float:
+    """Parses a share between 0 and 1, written as for :func:`share`."""
+    value = share(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f'expected a share between 0 and 1, not {text!r}')
+    return value
+
+
 def milliseconds(text: str) -> float:
     """Parses a time above 0, written as ``10ms``, ``10`` (milliseconds) or ``0.01s``."""
     number, factor = text, 1

@@ -64,8 +64,8 @@ def put_off() -> Iterator[None]:
 def leave_sigterm_to_parent() -> None:
     """Lets SIGTERM end this process only if the one that started it sends it.
 
-    ``timeout``, Slurm and terminals send it to all processes of a program at once. A worker that
-    died of it would take the program along before that could end in order. For processes of
+    ``timeout`` and Slurm send it to all processes of a program at once. A worker that died of it
+    would take the program along before that could end in order. For processes of
     :mod:`multiprocessing`, where the system can wait for signals (not on macOS and Windows).
     """
     parent = multiprocessing.parent_process()

@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from mmtrtvit.arguments import positive, size
+from mmtrtvit.arguments import part, positive, size
 from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     )
     importance.add_argument(
         '--keep',
-        type=share,
+        type=part,
         default=0.5,
         metavar='SHARE',
         help='share of channels that would be kept (default: %(default)s)',
@@ -73,13 +73,6 @@ def parse_args() -> argparse.Namespace:
     )
     add_output(importance)
     return parser.parse_args()
-
-
-def share(text: str) -> float:
-    """Parses a number between 0 and 1."""
-    if not 0 < float(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a number between 0 and 1, not {text!r}')
-    return float(text)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,9 @@ counts as one FLOP, here and in the peaks.
 """
 
 import argparse
-import csv
-import io
 import itertools
 import json
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -22,9 +19,11 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..engine.command_line import command_line
 from ..environment import device_name, require_device
 from ..errors import UserError
 from ..files import read_json
+from ..tables import csv_text
 from .blocks import Block, Stage, build
 from .cost import cost_of
 from .cuda import ColdCache
@@ -247,7 +246,7 @@ def measure_densities(
         caches='the L2 cache is written over before each call'
         if conditions.device == 'cuda'
         else 'each call follows one of another block',
-        command=_command(),
+        command=command_line(folders=False),
     )
     return Measured(known, tuple(cells))
 
@@ -320,12 +319,6 @@ def _versioned(package: str) -> str:
     return f'{package} {import_module(package).__version__.partition("-")[0]}'  # not its build
 
 
-def _command() -> str:
-    """The command line of this run, without the folders of this machine."""
-    names = [Path(each).name if Path(each).is_absolute() else each for each in sys.argv]
-    return ' '.join(names)
-
-
 def as_dicts(measured: Measured) -> list[dict[str, Any]]:
     """The cells as plain data, in single units, with what follows from them."""
     derived = 'uncertainty', 'teraflops', 'teraparams', 'intensity', 'share_of_peak'
@@ -364,11 +357,7 @@ def to_csv(measured: Measured) -> str:
                 **measured.conditions,
             )
         )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def read_densities(path: str | Path) -> Measured:

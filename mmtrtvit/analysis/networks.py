@@ -59,7 +59,11 @@ def build_network(name: str, device: str = 'meta', *, fused: bool = False) -> Ne
         config = read_config(_config_file(name))
         model = _of_config(config, device)
         model = fuse(model) if fused else model
-        return model, SIZES.get(config.default_scope, SIZE), lambda images: _run(model, images)
+        return (
+            model,
+            SIZES.get(config.get('default_scope'), SIZE),
+            lambda images: _run(model, images),
+        )
     model = fuse(model) if fused else model
     return model, SIZE, model
 
@@ -103,7 +107,15 @@ def _of_config(config: Config, device: str) -> nn.Module:
         torch.device(device),
     ):
         warnings.simplefilter('ignore')  # about losses
-        return revert_sync_batchnorm(MODELS.build(config.model)).eval()
+        try:
+            return revert_sync_batchnorm(MODELS.build(config.model)).eval()
+        except (NotImplementedError, RuntimeError) as error:
+            if device != 'meta':
+                raise
+            raise UserError(
+                f'{config.filename}: {config.model.get("type")} cannot be built without numbers '
+                f"(on PyTorch's meta device), so it cannot be counted: {str(error).splitlines()[0]}"
+            ) from error
 
 
 def _run(model: nn.Module, images: Tensor) -> None:

@@ -5,7 +5,6 @@ blocks, each as it was measured at its stage. All depths and patterns are looked
 are then measured whole.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -121,8 +120,7 @@ def best_candidates(measured: Measured, rules: Rules, count: int) -> list[Candid
         raise UserError(f'a budget needs one backend, precision and batch; there are: {listed}')
     needed = needed_blocks(rules.patterns)
     cells = _checked(measured.cells, needed)
-    channels = tuple(cells['BottleNeck' if 'BottleNeck' in needed else needed[0], stage].channels
-                     for stage in range(1, 5))  # fmt: skip
+    channels = tuple(cells[needed[0], stage].channels for stage in range(1, 5))
     frame = [cells['Stem', 1], *(cells['Embedding', stage] for stage in range(1, 5))]
     depths = _depths(rules)
     found: list[tuple[float, float, Candidate]] = []
@@ -284,8 +282,11 @@ def _checked(cells: Sequence[Density], needed: Sequence[str]) -> Mapping[tuple[s
             f'a budget needs the densities of {", ".join(missing)} at all four stages: measure '
             f'them too, tools/density.py --blocks {" ".join(needed)}'
         )
-    noisy = [f'{name} at stage {stage}' for name, stage in wanted
-             if found[name, stage].milliseconds is None]  # fmt: skip
+    noisy = [
+        f'{name} at stage {stage}'
+        for name, stage in wanted
+        if found[name, stage].milliseconds is None
+    ]
     if noisy:
         raise UserError(
             f'too noisy for a budget: {", ".join(noisy)}. Give it a larger --max-spread or '
@@ -298,12 +299,13 @@ def _depths(rules: Rules) -> np.ndarray:
     """Depths of the four stages, ``(N, 4)``: from shallow to deep."""
     if not rules.growth >= 1:
         raise UserError(f'--growth {rules.growth:g}: expected 1 (equally deep stages) or more')
-    sides = range(1, rules.max_depth + 1)
-    rows = [
-        depths
-        for depths in itertools.product(sides, repeat=4)
-        if all(low <= high <= rules.growth * low for low, high in itertools.pairwise(depths))
-    ]
+    rows: list[tuple[int, ...]] = [(depth,) for depth in range(1, rules.max_depth + 1)]
+    for _ in range(3):
+        rows = [
+            (*row, depth)
+            for row in rows
+            for depth in range(row[-1], int(min(rules.growth * row[-1], rules.max_depth)) + 1)
+        ]
     return np.array(rows)
 
 

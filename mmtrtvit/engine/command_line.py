@@ -113,9 +113,15 @@ def read_values(texts: Sequence[str]) -> dict[str, Any]:
     return result.values
 
 
-def command_line() -> str:
-    """Returns what this process was started with, as a shell reads it."""
-    program, *words = sys.argv
+def command_line(*, folders: bool = True) -> str:
+    """Returns what this process was started with, as a shell reads it.
+
+    Args:
+        folders: Whether absolute paths keep their folders, which are those of this machine.
+    """
+    program, *words = (
+        word if folders or not os.path.isabs(word) else os.path.basename(word) for word in sys.argv
+    )
     ours = program.startswith('mmtrtvit ')  # as the command calls its tools
     start = program.split() if ours else ['python', program]
     return shlex.join([*start, *words])

@@ -1,4 +1,4 @@
-"""BatchNorm that is also fast for 8 or 24 channels, in training on a CPU."""
+"""BatchNorm that is fast for 8 or 24 channels and right for one image, in training on a CPU."""
 
 from typing import Any
 
@@ -13,7 +13,11 @@ LARGE = 2**20
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """``torch.nn.BatchNorm2d`` with the same numbers and state dict, faster in one case.
+    """``torch.nn.BatchNorm2d`` with the same state dict, faster in one case and right in another.
+
+    On a CPU, PyTorch (2.4.1 and 2.14.1 were tried) misreads the gradient of a single image whose
+    pixels lie as in ``channels_last`` but whose batch stride is another, as the tokens of one
+    attention window give it. It is copied to plain strides first.
 
     PyTorch's kernel for ``channels_last`` computes the channels of a pixel in whole vectors and the
     remaining ones one by one, several times as slowly. In training on a CPU, large feature maps
@@ -24,7 +28,10 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalises ``(B, C, H, W) -> (B, C, H, W)`` and tracks the statistics in training."""
         if not (self.training and self.affine and self.track_running_stats and _has_rest(x)):
-            return super().forward(x)
+            y = super().forward(x)
+            if len(x) == 1 and y.requires_grad and not torch.compiler.is_compiling():
+                y.register_hook(_with_plain_strides)
+            return y
         mean, var = _statistics(x.detach())
         self._track(mean, var, x.numel() // x.shape[1])
         return _Normalise.apply(x, self.weight, self.bias, mean, (var + self.eps).rsqrt())
@@ -78,6 +85,11 @@ class _Normalise(torch.autograd.Function):
             rows, _row(slope)
         )
         return grad_x, grad_weight, grad_bias, None, None
+
+
+def _with_plain_strides(grad: Tensor) -> Tensor:
+    """A gradient ``(1, C, H, W)`` in a layout that PyTorch's kernels read right."""
+    return grad if grad.stride(0) >= grad[0].numel() else grad.contiguous()
 
 
 def _has_rest(x: Tensor) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.analysis import FlopAnalyzer
+from mmengine.registry import MODELS
 from torch import nn
 from torch.utils import flop_counter
 
@@ -150,6 +151,19 @@ def test_names_that_do_not_exist(name, message):
         pytest.importorskip('timm')
     with pytest.raises(UserError, match=message):
         build_network(name)
+
+
+def test_a_model_that_needs_numbers_to_be_built(tmp_path):
+    @MODELS.register_module(force=True)
+    class NeedsNumbers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rate = torch.linspace(0, 1, 2)[1].item()
+
+    (tmp_path / 'x.py').write_text("model = dict(type='NeedsNumbers')")
+    with pytest.raises(UserError, match=r'x\.py: NeedsNumbers cannot be built without numbers'):
+        build_network(str(tmp_path / 'x.py'))
+    build_network(str(tmp_path / 'x.py'), 'cpu')
 
 
 def run(monkeypatch, *arguments):

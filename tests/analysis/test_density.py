@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_a_number_that_is_too_noisy_is_not_there():
     eight_bits = replace(CELL, precision='int8', bytes=None, peak_macs=None)
     assert eight_bits.teraflops == CELL.teraflops
     assert (eight_bits.intensity, eight_bits.share_of_peak) == (None, None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a compiler on the CPU')
+def test_a_compiled_block(monkeypatch, capsys):
+    options = '--backends', 'compiled', '--rounds', 6, '--max-spread', '95%'
+    run(monkeypatch, '--blocks', 'FFN', *SMALL[:-3], '--stages', 4, *options)
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if each.startswith('FFN'))
+    assert 'compiled' in line and 'noisy' not in line
 
 
 def test_a_recorded_run(recorded):

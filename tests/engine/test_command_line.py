@@ -1,8 +1,9 @@
 import argparse
+import sys
 
 import pytest
 
-from mmtrtvit.engine.command_line import add_cfg_options, make_parser, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, command_line, make_parser, run_tool
 from mmtrtvit.errors import UserError
 
 
@@ -59,3 +60,16 @@ def test_ctrl_c_needs_no_traceback(capsys, words, text):
 def test_all_else_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run_tool(failing(error), argparse.Namespace())
+
+
+@pytest.mark.parametrize(
+    'words, whole, short',
+    [
+        (['tools/x.py', '/a/b.py', 'c d'], "python tools/x.py /a/b.py 'c d'", "b.py 'c d'"),
+        (['mmtrtvit train', '/a/b.py'], 'mmtrtvit train /a/b.py', 'mmtrtvit train b.py'),
+    ],
+)
+def test_the_command_line_of_this_run(monkeypatch, words, whole, short):
+    monkeypatch.setattr(sys, 'argv', words)
+    assert command_line() == whole
+    assert command_line(folders=False).endswith(short) and '/a/' not in command_line(folders=False)

@@ -130,3 +130,42 @@ def test_backbone_in_training(rows, with_cp):
         atol=1e-4,
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize('training', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_the_gradient_of_one_window_is_right(training, dtype):
+    """Its tokens have been transposed: pixel by pixel, with the batch stride of a pixel."""
+    torch.manual_seed(0)
+    norm = BatchNorm2d(40).to(dtype).train(training)
+    x = torch.randn(1, 40, 7, 7, dtype=dtype, requires_grad=True)
+    tokens = torch.randn(1, 49, 40, dtype=dtype)
+    grad = tokens.transpose(1, 2).unflatten(2, (7, 7))
+    inputs = x, norm.weight, norm.bias
+    found = torch.autograd.grad(norm(x), inputs, grad)
+    for ours, expected in zip(found, torch.autograd.grad(norm(x), inputs, grad.contiguous())):
+        assert_close(ours, expected)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    if not training:
+        assert_close(found[0], grad * scale.detach().view(1, -1, 1, 1))
+
+
+def test_one_image_has_the_gradients_of_two():
+    torch.manual_seed(0)
+    model = EfficientViT('m0').eval()
+    for name, parameter in model.named_parameters():
+        if 'norm.weight' in name:  # those of residuals are zero
+            nn.init.uniform_(parameter, 0.3, 1)
+    x = torch.randn(1, 3, 64, 64)
+    found = []
+    for count in (1, 2):
+        maps = model(x.repeat(count, 1, 1, 1))
+        loss = sum(
+            (each * torch.linspace(-1, 1, each[0].numel()).view_as(each[:1])).sum() for each in maps
+        )
+        (loss / count).backward()
+        found.append({name: each.grad.clone() for name, each in model.named_parameters()})
+        model.zero_grad()
+    one, two = found
+    for name, expected in two.items():
+        assert_close(one[name], expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmtrtvit.errors import UserError
@@ -216,6 +217,27 @@ def test_weights_of_other_classes_are_refused(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match=r'(?s)classifier/epoch_1\.pth.*head'):
         report('fpn', checkpoint='classifier/epoch_1.pth')
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def test_a_checkpoint_runs_no_code(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder)
+    weights, marker = tmp_path / 'epoch_2.pth', tmp_path / 'ran'
+    torch.save(dict(state_dict={}, meta=Payload(marker)), weights)
+    with pytest.raises(UserError, match=r'epoch_2\.pth'):
+        report('retinanet', checkpoint=weights)
+    assert not marker.exists()
+    torch.load(weights, weights_only=False)
+    assert marker.exists()  # it would have
 
 
 def test_a_config_without_validation_is_refused(folder, monkeypatch):
