@@ -50,6 +50,7 @@ def build_network(name: str, device: str = 'meta', *, fused: bool = False) -> Ne
     Raises:
         UserError: If there is no such network, or it cannot be built.
     """
+    shape, config = SIZE, None
     if name.startswith(TIMM):
         model = _of_timm(name.removeprefix(TIMM), device)
     elif name in BACKBONES:
@@ -58,14 +59,9 @@ def build_network(name: str, device: str = 'meta', *, fused: bool = False) -> Ne
     else:
         config = read_config(_config_file(name))
         model = _of_config(config, device)
-        model = fuse(model) if fused else model
-        return (
-            model,
-            SIZES.get(config.get('default_scope'), SIZE),
-            lambda images: _run(model, images),
-        )
+        shape = SIZES.get(config.get('default_scope'), SIZE)
     model = fuse(model) if fused else model
-    return model, SIZE, model
+    return model, shape, model if config is None else partial(_run, model)
 
 
 def _config_file(name: str) -> str:
