@@ -194,6 +194,8 @@ def evaluate(
 def build_runner(config: Config) -> Runner:
     """Builds the config's Runner, which checks every checkpoint that it loads."""
     join_processes(config)
+    if config.get('visualizer'):  # one of its name may be there, which writes into another work dir
+        config.visualizer.pop('name', None)
     with explaining(config):
         if 'runner_type' in config:
             _without_best_checkpoint(config)
@@ -343,12 +345,10 @@ def draw_to(config: Config, folder: str | Path) -> None:
     elif scope == 'mmseg':
         hook = dict(hook, type='SegVisualizationHook', draw=True)
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
-        config.visualizer.pop('name', None)  # one of that name may exist, with another folder
         config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
     elif scope == 'mmpretrain':
         hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
         config.setdefault('visualizer', dict(type='UniversalVisualizer'))
-        config.visualizer.pop('name', None)
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)
     else:

@@ -185,3 +185,10 @@ def test_a_training_may_start_from_other_classes_alone(toy, trained):
 def test_foreign_configs_are_checked_too(toy, trained):
     with pytest.raises(UserError, match='looks like the checkpoint of another model'):
         evaluate(toy(model=dict(channels=5), custom_hooks=[]), trained)
+
+
+def test_trainings_of_one_process_write_their_own_curves(toy):
+    visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')], name='same')
+    loop = dict(by_epoch=True, max_epochs=1)
+    runs = [train(toy(name, loop=loop, visualizer=dict(visualizer))) for name in ('one', 'two')]
+    assert [run.curves.relative_to(run.work_dir).name for run in runs] == ['scalars.json'] * 2
