@@ -29,7 +29,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Normalises ``(B, C, H, W) -> (B, C, H, W)`` and tracks the statistics in training."""
         if not (self.training and self.affine and self.track_running_stats and _has_rest(x)):
             y = super().forward(x)
-            if len(x) == 1 and y.requires_grad and not torch.compiler.is_compiling():
+            if y.requires_grad and not torch.compiler.is_compiling() and len(x) == 1:
                 y.register_hook(_with_plain_strides)
             return y
         mean, var = _statistics(x.detach())

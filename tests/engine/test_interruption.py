@@ -39,10 +39,19 @@ class ToyTerminate(Hook):
 
     def send(self):
         workers = [str(child.pid) for child in multiprocessing.active_children()]
+        while not all(map(shielded, workers)):
+            time.sleep(0.01)
         if workers:
             subprocess.run(['kill', '-TERM', *workers], check=True)
             time.sleep(0.2)  # for them to die of it
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def shielded(pid):
+    """Whether a process blocks SIGTERM, as a worker does once it has begun."""
+    status = Path('/proc', pid, 'status').read_text()
+    blocked = int(status.split('SigBlk:')[1].split()[0], 16)
+    return bool(blocked & 1 << signal.SIGTERM - 1)
 
 
 def terminated(config, *args):
