@@ -113,8 +113,8 @@ def main(args: argparse.Namespace) -> None:
     if not result.verified:
         print(f'\n{as_called(format_failure(result))}')
         raise SystemExit(2)
-    if result.no_engine:
-        print(f'\n{as_called(result.no_engine)}')
+    if result.not_built:
+        print(f'\n{as_called(result.not_built)}')
         raise SystemExit(3)
 
 

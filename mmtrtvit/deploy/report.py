@@ -18,8 +18,8 @@ def format_result(result: DeployResult) -> str:
         'size': f'{size.megabytes:.1f} MB, {size.nodes} nodes '
         f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)',
     }
-    if result.engine:
-        rows['engine'] = result.engine
+    if result.built:
+        rows[result.product] = result.built
     if result.images:
         rows['drawn'] = ', '.join(map(str, result.images))
     rows['seconds'] = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())

@@ -5,7 +5,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,29 +24,26 @@ from ..errors import UserError
 from ..media import write_image
 from ..runtime.sessions.base import Session, image_input
 from ..runtime.sessions.onnx import OnnxSession, has_cuda
-from .backends.tensorrt.build import EngineUnavailable, build_engine
-from .backends.tensorrt.options import read_options
+from .backends.backend import Backend, Batches, Unavailable
+from .backends.registry import all_backends, find_backend
+from .config import read_settings
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
-from .graphs.quantize import Quantization, quantize
-from .graphs.rules import check_graph, require_supported
-from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
+from .graphs.quantize import Quantization
+from .settings import DeploySettings
 from .verify.agreement import Agreement, agreement
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import Difference, agree, compare
 from .verify.evaluation import HostPreprocessor, deployed
-from .verify.open import open_engine
 from .verify.peaks import Peaks, half_peaks
 from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
-# The least release that takes an exporter's opset, or FP8.
-TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0', 'fp8': '10.0'}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
 
@@ -74,7 +71,8 @@ class DeployResult:
     Attributes:
         onnx: The ONNX file.
         exported: Its size, before slimming too.
-        engine: TensorRT's engine, None if none was asked for or none could be built here.
+        built: The backend's own file; None if it runs the ONNX file, or none could be built here.
+        product: What such a file is called.
         comparisons: Each file against PyTorch, by name; empty if not verified.
         agreements: The same for each file of lower precision; all others have to be PyTorch's but
             for rounding.
@@ -82,19 +80,20 @@ class DeployResult:
         images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
-        no_engine: Why there is no engine although one was asked for, and how to build it.
+        not_built: Why there is no such file although one was asked for, and how to build it.
     """
 
     onnx: Path
     exported: Exported | None = None
-    engine: Path | None = None
+    built: Path | None = None
+    product: str = ''
     comparisons: dict[str, list[Difference]] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
     peaks: Peaks | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    no_engine: str = ''
+    not_built: str = ''
 
     @property
     def differences(self) -> list[Difference]:
@@ -167,6 +166,8 @@ def deploy(
             cannot be exported, or a run takes longer.
     """
     require_exporter(settings.exporter)
+    backend = find_backend(settings.backend)
+    precision = backend.onnx_precision(settings.precision)
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
@@ -175,24 +176,29 @@ def deploy(
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
         loaded = [predictor.read(image) for image in images]
+        calibrating = (
+            training_images(calib_config or config, settings.calibration.num_images)
+            if settings.precision in FORMATS
+            else []
+        )
     compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir)
     least = {
         name: None if name == 'fp32' else settings.least_agreement
-        for name in (settings.file_precision, settings.precision)
+        for name in (precision, settings.precision)
     }
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
-        if settings.precision in FORMATS:
+        if precision in FORMATS:
             result.exported, quantization = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
-                config=calib_config or config,
+                files=calibrating,
                 device=device,
                 metadata=about,
             )
             result.notes.append(
-                f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
+                f'{len(quantization.layers)} layers are {precision.upper()}, '
                 f'{len(quantization.left_out)} others were left out; '
                 f'{quantization.batches} images gave the ranges.'
             )
@@ -204,12 +210,12 @@ def deploy(
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
             session = onnx_session(result, device, timeout)
-            result.add(result.onnx, compare_with(session, least=least[settings.file_precision]))
+            result.add(result.onnx, compare_with(session, least=least[precision]))
             steps = compare_steps(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
             result.add(result.onnx, Comparison(steps))
-    if settings.precision == 'fp16':
+    if precision == 'fp16':
         with _step('half precision', 'looking for what half precision cannot hold', result):
             result.peaks = peaks_of(
                 result,
@@ -220,13 +226,16 @@ def deploy(
                 device=device if has_cuda() else 'cpu',
                 timeout=timeout,
             )
-    if settings.backend == 'tensorrt':
-        with _step('engine', 'building the engine', result):
-            add_engine(result, settings)
-        if verify and result.engine:
-            with _step('verify engine', 'comparing the engine with PyTorch', result):
-                engine = open_engine(result.engine, device, host_code=True)
-                result.add(result.engine, compare_with(engine, least=least[settings.precision]))
+    if backend.suffix:
+        result.product = backend.product
+        with _step(backend.product, f'building the {backend.product}', result):
+            batches = partial(calibration_batches, predictor, result.onnx, calibrating)
+            add_built(result, backend, settings, batches)
+        if verify and result.built:
+            sentence = f'comparing the {backend.product} with PyTorch'
+            with _step(f'verify {backend.product}', sentence, result):
+                built = backend.open(result.built, device, trusted=True)
+                result.add(result.built, compare_with(built, least=least[settings.precision]))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     return result
 
@@ -281,30 +290,36 @@ def onnx_session(result: DeployResult, device: str, timeout: float | None = None
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
-    """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
-    release = TENSORRT['fp8' if settings.precision == 'fp8' else settings.exporter]
-    if settings.backend == 'tensorrt':
-        require_supported(result.onnx, release)
-    elif problems := check_graph(result.onnx, release):
+    """Refuses a graph that its backend would not take, and notes which others would not."""
+    for backend in all_backends():
+        refusal = backend.refusal(result.onnx, settings)
+        if refusal is None:
+            continue
+        if backend.name == settings.backend:
+            reasons = '\n'.join(f'  {reason}' for reason in refusal.reasons)
+            raise UserError(f'{result.onnx}: {refusal.by} does not take this graph:\n{reasons}')
         result.notes.append(
-            f'TensorRT {release} would not take this graph, for {len(problems)} reason(s). The '
-            f'first: {problems[0]}'
+            f'{refusal.by} would not take this graph, for {len(refusal.reasons)} reason(s). The '
+            f'first: {refusal.reasons[0]}'
         )
 
 
-def add_engine(result: DeployResult, settings: DeploySettings) -> None:
-    """Builds the engine beside the ONNX file, or notes why there can be none here."""
-    options, profiles = read_options(settings)
-    path = result.onnx.with_suffix('.engine')
+def add_built(
+    result: DeployResult,
+    backend: Backend,
+    settings: DeploySettings,
+    batches: Callable[[], Batches],
+) -> None:
+    """Builds the backend's own file beside the ONNX file, or notes why there can be none here."""
+    path = result.onnx.with_suffix(backend.suffix)
     try:
-        report = build_engine(
-            result.onnx, path, options=options, profiles=profiles, progress=logger.info
+        result.notes += backend.build(
+            result.onnx, path, settings=settings, batches=batches, progress=logger.info
         )
-    except EngineUnavailable as error:
-        result.no_engine = str(error)
+    except Unavailable as error:
+        result.not_built = str(error)
     else:
-        result.engine = path
-        result.notes += report.notes
+        result.built = path
 
 
 def describe_into(
@@ -320,7 +335,7 @@ def describe_into(
         description = describe(
             config,
             settings,
-            net=(result.engine or result.onnx).name,
+            net=(result.built or result.onnx).name,
             classes=predictor.classes,
             palette=predictor.legend.palette,
             checkpoint=checkpoint,
@@ -360,33 +375,28 @@ def export_quantized(
     settings: DeploySettings,
     *,
     path: Path,
-    config: Config,
+    files: Sequence[str],
     device: str,
     metadata: Mapping[str, Any],
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images."""
-    files = training_images(config, settings.calibration.num_images)
+    """Writes a model as an INT8 or FP8 file, with ranges of images."""
+    backend = find_backend(settings.backend)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(
             predictor.model, settings, path=source, device=device, metadata=metadata
         )
-        shape = image_input(OnnxSession(source)).shape
-        inputs = graph_inputs(
-            predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None)
-        )
-        quantization = quantize(
-            source,
-            path,
-            batches=inputs,
-            calibration=settings.calibration,
-            exclude_worst=settings.calibration.exclude_worst,
-            float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
-            kind=FORMATS[settings.precision],
-        )
+        batches = calibration_batches(predictor, source, files)
+        quantization = backend.quantize(source, path, batches=batches, settings=settings)
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
     return exported, quantization
+
+
+def calibration_batches(predictor: Predictor, path: Path, files: Sequence[str]) -> Batches:
+    """Inputs of an ONNX file, of one image after the other."""
+    shape = image_input(OnnxSession(path)).shape
+    return graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None))
 
 
 def verify_on(

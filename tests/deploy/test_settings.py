@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mmtrtvit.deploy.backends.registry import find_backend
 from mmtrtvit.deploy.settings import InputShapes
 from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.errors import UserError
@@ -95,14 +96,15 @@ def test_what_mmdeploy_does_not_have(tmp_path, mode):
     ):
         settings = read(tmp_path, backend_config=backend)
         assert settings.precision == mode and not settings.half_allowed and not settings.common
-        assert settings.file_precision == ('fp32' if mode == 'bf16' else mode)
+        expected = 'fp32' if mode == 'bf16' else mode
+        assert find_backend('tensorrt').onnx_precision(settings.precision) == expected
     with pytest.raises(UserError, match=f'sets {min(mode, "fp16")}_mode, .*leave all but one out'):
         common = {f'{mode}_mode': True, 'fp16_mode': True}
         read(tmp_path, backend_config=dict(type='tensorrt', common_config=common))
 
 
 def test_onnx_runtime_has_no_bf16(tmp_path):
-    with pytest.raises(UserError, match='bf16 is for engines'):
+    with pytest.raises(UserError, match='bf16 is for TensorRT.*ONNX Runtime has fp32.*or one of'):
         read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
 
 

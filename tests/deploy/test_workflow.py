@@ -16,6 +16,7 @@ import torch
 
 from mmtrtvit import media
 from mmtrtvit.deploy import workflow
+from mmtrtvit.deploy.backends.tensorrt import rules
 from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import LEAST_AGREEMENT, Calibration, DeploySettings
@@ -449,11 +450,9 @@ def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
 
 
 def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
-    def refuse(path, release):
-        raise UserError(f'TensorRT {release} does not take this graph')
-
-    monkeypatch.setattr(workflow, 'require_supported', refuse)
-    with pytest.raises(UserError, match='TensorRT 8.6 does not take this graph'):
+    monkeypatch.setattr(rules, 'check_graph', lambda path, release: ['an op is unknown'])
+    message = 'end2end.onnx: TensorRT 8.6 does not take this graph:\n  an op is unknown'
+    with pytest.raises(UserError, match=message):
         deploy(
             DeploySettings(backend='tensorrt'),
             read_config('fpn.py'),
