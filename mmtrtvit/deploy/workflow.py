@@ -158,7 +158,8 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
-        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
+        timeout: Most seconds of a run of the ONNX file, to calibrate or to compare; None for no
+            limit.
         verify: Whether to compare.
         calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
@@ -190,6 +191,7 @@ def deploy(
                 config=calib_config or config,
                 device=device,
                 metadata=about,
+                timeout=timeout,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
@@ -363,8 +365,19 @@ def export_quantized(
     config: Config,
     device: str,
     metadata: Mapping[str, Any],
+    timeout: float | None = None,
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images."""
+    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images.
+
+    Args:
+        predictor: The model; reads and resizes images.
+        settings: What to make of it.
+        path: The file to write.
+        config: Config with training data.
+        device: Where the model is exported.
+        metadata: What the file says of itself.
+        timeout: Most seconds of a run of a batch; None for no limit.
+    """
     files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
@@ -383,6 +396,7 @@ def export_quantized(
             exclude_worst=settings.calibration.exclude_worst,
             float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
             kind=FORMATS[settings.precision],
+            timeout=timeout,
         )
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
