@@ -157,7 +157,8 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
-        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
+        timeout: Most seconds of a run of the ONNX file, to calibrate or to compare; None for no
+            limit.
         verify: Whether to compare.
         calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
@@ -196,6 +197,7 @@ def deploy(
                 files=calibrating,
                 device=device,
                 metadata=about,
+                timeout=timeout,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are {precision.upper()}, '
@@ -378,8 +380,19 @@ def export_quantized(
     files: Sequence[str],
     device: str,
     metadata: Mapping[str, Any],
+    timeout: float | None = None,
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of images."""
+    """Writes a model as an INT8 or FP8 file, with ranges of images.
+
+    Args:
+        predictor: The model; reads and resizes images.
+        settings: What to make of it.
+        path: The file to write.
+        files: Images that show the ranges.
+        device: Where the model is exported.
+        metadata: What the file says of itself.
+        timeout: Most seconds of a run of a batch; None for no limit.
+    """
     backend = find_backend(settings.backend)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
@@ -387,7 +400,9 @@ def export_quantized(
             predictor.model, settings, path=source, device=device, metadata=metadata
         )
         batches = calibration_batches(predictor, source, files)
-        quantization = backend.quantize(source, path, batches=batches, settings=settings)
+        quantization = backend.quantize(
+            source, path, batches=batches, settings=settings, timeout=timeout
+        )
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
     return exported, quantization

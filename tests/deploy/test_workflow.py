@@ -499,6 +499,9 @@ def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
     given = 'fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path
     assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
     assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
+    message = f'error: calibration batch 1: {file}: a run took more than 0.2 seconds'
+    int8 = '--cfg-options', 'backend_config.common_config.int8_mode=True'
+    assert run(monkeypatch, PRESET, *given, *stop, *int8).startswith(message)
 
 
 @pytest.fixture

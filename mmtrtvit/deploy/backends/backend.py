@@ -85,7 +85,13 @@ class Backend:
         return None
 
     def quantize(
-        self, source: Path, target: Path, *, batches: Batches, settings: DeploySettings
+        self,
+        source: Path,
+        target: Path,
+        *,
+        batches: Batches,
+        settings: DeploySettings,
+        timeout: float | None = None,
     ) -> 'Quantization':
         """Writes an ONNX file of single precision as the one of eight bits that the backend takes.
 
@@ -94,6 +100,7 @@ class Backend:
             target: The file to write.
             batches: Inputs that show the ranges.
             settings: With a precision of :data:`~..graphs.formats.FORMATS`.
+            timeout: Most seconds of a run of a batch; None for no limit.
 
         Raises:
             UserError: See :func:`~..graphs.quantize.quantize`.
@@ -109,6 +116,7 @@ class Backend:
             exclude_worst=settings.calibration.exclude_worst,
             float_weights=settings.precision in self.float_weights,
             kind=FORMATS[settings.precision],
+            timeout=timeout,
         )
 
     def build(
