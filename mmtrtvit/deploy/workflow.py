@@ -400,9 +400,11 @@ def export_quantized(
             predictor.model, settings, path=source, device=device, metadata=metadata
         )
         batches = calibration_batches(predictor, source, files)
-        quantization = backend.quantize(
-            source, path, batches=batches, settings=settings, timeout=timeout
+        quantizer = backend.quantizer(
+            source, batches=batches, settings=settings, timeout=timeout, called=path
         )
+        worst = quantizer.noisiest(settings.calibration.exclude_worst)
+        quantization = quantizer.write(path, worst)
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
     return exported, quantization

@@ -108,6 +108,17 @@ def test_onnx_runtime_has_no_bf16(tmp_path):
         read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
 
 
+def test_the_processor_that_int8_is_for(tmp_path):
+    options = {'backend_config.common_config.processor': 'arm'}
+    settings = read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
+    assert settings.precision == 'int8' and settings.common == dict(processor='arm')
+    options['backend_config.common_config.processor'] = 'sparc'
+    with pytest.raises(
+        UserError, match="processor is 'sparc', expected one of: x86, x86_avx2, arm"
+    ):
+        read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
+
+
 def test_the_least_agreement(tmp_path):
     assert read(tmp_path).least_agreement == 0.7
     assert read(tmp_path, verify_config=dict(least_agreement=0)).least_agreement == 0

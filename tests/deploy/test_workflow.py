@@ -191,7 +191,7 @@ def test_label_maps_out_of_the_graph(tmp_path):
     [
         ('onnxruntime', 'fp32', True),
         ('onnxruntime', 'fp16', False),
-        ('onnxruntime', 'int8', False),
+        ('onnxruntime', 'int8', True),
         ('tensorrt', 'fp32', False),
     ],
 )
