@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,13 @@ from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
 from .graphs.quantize import Quantization
+from .measure.speed import Speed, measure_speed
+from .record import write_record
+from .result import Comparison, DeployResult
 from .settings import DeploySettings
-from .verify.agreement import Agreement, agreement
+from .verify.agreement import agreement
 from .verify.calibration import graph_inputs, training_images
-from .verify.compare import Difference, agree, compare
+from .verify.compare import compare
 from .verify.evaluation import HostPreprocessor, deployed
 from .verify.peaks import Peaks, half_peaks
 from .verify.steps import compare_steps
@@ -46,94 +49,6 @@ logger = logging.getLogger(__name__)
 
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A file against PyTorch.
-
-    Attributes:
-        differences: How far each kind of output is apart.
-        agreement: How much of what one side finds the other finds, where more than rounding of
-            single precision lies between them; None where nothing may differ but by that.
-        images: Drawn predictions.
-    """
-
-    differences: Sequence[Difference]
-    agreement: Agreement | None = None
-    images: Sequence[Path] = ()
-
-
-@dataclass
-class DeployResult:
-    """What came out.
-
-    Attributes:
-        onnx: The ONNX file.
-        exported: Its size, before slimming too.
-        built: The backend's own file; None if it runs the ONNX file, or none could be built here.
-        product: What such a file is called.
-        comparisons: Each file against PyTorch, by name; empty if not verified.
-        agreements: The same for each file of lower precision; all others have to be PyTorch's but
-            for rounding.
-        peaks: The largest values of a file of half precision; None if not looked at.
-        images: Drawn predictions.
-        seconds: Time of each step.
-        notes: What the user should know.
-        not_built: Why there is no such file although one was asked for, and how to build it.
-    """
-
-    onnx: Path
-    exported: Exported | None = None
-    built: Path | None = None
-    product: str = ''
-    comparisons: dict[str, list[Difference]] = field(default_factory=dict)
-    agreements: dict[str, Agreement] = field(default_factory=dict)
-    peaks: Peaks | None = None
-    images: list[Path] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    not_built: str = ''
-
-    @property
-    def differences(self) -> list[Difference]:
-        """Those of all files."""
-        return [each for rows in self.comparisons.values() for each in rows]
-
-    @property
-    def not_judged(self) -> list[str]:
-        """Files of which nothing could be compared, as neither side finds anything."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (
-                self.agreements[name].count
-                if name in self.agreements
-                else any(row.count or row.unmatched for row in rows)
-            )
-        ]
-
-    @property
-    def verified(self) -> bool:
-        """Whether each file was compared, agrees, and holds all its values."""
-        return not self.different and not (self.peaks and self.peaks.overflowing)
-
-    @property
-    def different(self) -> list[str]:
-        """Files that differ by more than their precision explains, or were not compared."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (self.agreements[name].enough if name in self.agreements else agree(rows))
-        ]
-
-    def add(self, file: Path, comparison: Comparison) -> None:
-        """Adds a comparison of a file."""
-        rows = self.comparisons.get(file.name, [])
-        self.comparisons[file.name] = [*rows, *comparison.differences]
-        if comparison.agreement:
-            self.agreements[file.name] = comparison.agreement
-        self.images += [image for image in comparison.images if image not in self.images]
 
 
 def deploy(
@@ -217,6 +132,9 @@ def deploy(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
             result.add(result.onnx, Comparison(steps))
+        if precision != 'fp32' and not backend.suffix:
+            with _step('speed', 'timing it beside single precision', result):
+                result.speed = speed_of(session, predictor, settings, images, timeout)
     if precision == 'fp16':
         with _step('half precision', 'looking for what half precision cannot hold', result):
             result.peaks = peaks_of(
@@ -239,7 +157,33 @@ def deploy(
                 built = backend.open(result.built, device, trusted=True)
                 result.add(result.built, compare_with(built, least=least[settings.precision]))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
+    write_record(result)
     return result
+
+
+def speed_of(
+    session: OnnxSession,
+    predictor: Predictor,
+    settings: DeploySettings,
+    images: Sequence[str | Path],
+    timeout: float | None = None,
+) -> Speed:
+    """Times a file of lower precision beside one of single precision, which is made for that.
+
+    Args:
+        session: The file.
+        predictor: The model; reads and resizes images.
+        settings: Those of the file.
+        images: Files of images.
+        timeout: Most seconds of a run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'fp32.onnx')
+        single = replace(settings, precision='fp32')
+        export_model(predictor.model, single, path=path, device=session.device)
+        fp32 = OnnxSession(path, session.device, timeout=timeout)
+    inputs = list(graph_inputs(predictor, image_input(session).shape, map(str, images)))
+    return measure_speed(fp32, session, inputs, settings.precision)
 
 
 def peaks_of(

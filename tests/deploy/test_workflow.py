@@ -252,6 +252,9 @@ def test_lower_precision_has_to_agree(lower):
     assert (precision == 'int8') == ('layers are INT8' in notes)
     assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
     assert (precision == 'fp16') == (result.peaks is not None)
+    record = json.loads(result.onnx.with_name('deploy_report.json').read_text())
+    assert record['speed']['ratio'] == result.speed.ratio > 0
+    assert record['speed']['precision'] == precision and record['verified']
     if precision == 'fp16':
         assert result.peaks.images == (2 if name == 'classifier' else 1)  # of the training data
         assert not result.peaks.overflowing
