@@ -135,9 +135,17 @@ class Quantizer:
         Args:
             target: The file.
             left_out: Names of layers that stay as they are.
+
+        Raises:
+            UserError: If that leaves none.
         """
         target = Path(target)
         chosen = [node for node in self.layers if node.name not in left_out]
+        if not chosen:
+            raise UserError(
+                f'calib_config leaves none of {len(self.layers)} layers to quantize: take a '
+                'smaller exclude_worst.'
+            )
         with whole_file(target) as part:
             quantized = self.quantized(chosen)
             known = {each.key: each.value for each in self.model.metadata_props}
