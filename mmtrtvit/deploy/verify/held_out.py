@@ -29,7 +29,7 @@ def held_out(config: Config, *, seen: Collection[str], count: int, folder: Path)
     Raises:
         UserError: If there is no such image, or the config names no metric.
     """
-    if not any(metrics(config, 'test')):
+    if not any(metric for _, metric in metrics(config, 'test')):
         raise UserError(
             f'calib_config.max_drop: {config.filename} has no test_evaluator, so there is no '
             'metric that could drop. Leave max_drop out.'
@@ -44,7 +44,7 @@ def held_out(config: Config, *, seen: Collection[str], count: int, folder: Path)
     try:
         with DefaultScope.overwrite_default_scope(scope):
             dataset = DATASETS.build(dict(whole, pipeline=[]))
-    except OSError as error:
+    except (OSError, AssertionError) as error:  # the latter MMSegmentation's, of a missing file
         raise UserError(
             f'calib_config.max_drop: the annotations of the training data of {config.filename} '
             f'cannot be read: {error}'

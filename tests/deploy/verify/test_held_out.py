@@ -67,8 +67,12 @@ def test_no_metric(tmp_path):
 def test_no_annotations(tmp_path):
     config = read_config('retinanet.py')
     config.train_dataloader.dataset.ann_file = 'annotations/none.json'
-    with pytest.raises(UserError, match='annotations of the training data of .* cannot be read'):
+    with pytest.raises(UserError, match='none.json cannot be read'):
         held_out(config, seen=[], count=3, folder=tmp_path)
+    segmentor = read_config('fpn.py')
+    segmentor.train_dataloader.dataset.data_prefix = dict(img_path='none')
+    with pytest.raises(UserError, match='annotations of the training data of .* cannot be read'):
+        held_out(segmentor, seen=[], count=3, folder=tmp_path)
     source = Path('data/shapes/annotations/instances_training.json')
     content = json.loads(source.read_text()) | dict(annotations=[])
     source.with_name('empty.json').write_text(json.dumps(content))
