@@ -72,6 +72,7 @@ class Quantizer:
     """
 
     symmetric = True  # ranges reach as far below zero as above
+    unfit = 'TensorRT would compute in {}: take int8'
 
     def __init__(
         self,
@@ -90,9 +91,7 @@ class Quantizer:
         named = _without(self._all, calibration.exclude, source)
         self.layers = self.fit(named)
         if not self.layers:
-            raise UserError(
-                f'{source} has no layer that TensorRT would compute in {kind.precision}: take int8.'
-            )
+            raise UserError(f'{source} has no layer that {self.unfit.format(kind.precision)}.')
         self._limit = Limit(timeout, called or Path(source))
         self.ranges: Ranges = find_ranges(
             self.model,
