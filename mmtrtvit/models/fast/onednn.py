@@ -94,6 +94,8 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     op = torch.ops.mkldnn._convolution_pointwise
     if other is None:
         return op(x, weight, conv.bias, *settings, 'relu' if conv.relu else 'none', [], '')
+    if x.dtype == torch.bfloat16 and conv.relu:  # PyTorch 2.14.1 has no such sum
+        return added(op(x, weight, conv.bias, *settings, 'none', [], ''), other, relu=True)
     return op.binary(
         x, other, weight, conv.bias, *settings, 'add', None, 'relu' if conv.relu else None, [], None
     )
