@@ -19,7 +19,7 @@ from .plots import plot_series
 from .run import Run, find_run
 
 LONG = 80  # letters of a value of a config that a page shows
-UNLIKE = 'work_dir', 'log_level', 'resume', 'load_from', 'launcher'  # keys that tell runs apart
+UNLIKE = 'work_dir', 'experiment_name', 'log_level', 'resume', 'launcher'  # of any two runs
 
 
 @dataclass
