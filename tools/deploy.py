@@ -48,7 +48,9 @@ def parse_args() -> argparse.Namespace:
         '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
-    add_timeout(parser, 'a run of the ONNX file in comparisons; an engine cannot be stopped')
+    add_timeout(
+        parser, 'a run of the ONNX file, to calibrate or compare; an engine cannot be stopped'
+    )
     parser.add_argument(
         '--no-verify',
         dest='verify',

@@ -85,13 +85,19 @@ EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
 # Ways to write NMS and RoIAlign in ONNX: the op of that name, or what does without it.
 NMS = GREEDY, MATRIX = 'greedy', 'matrix'
 POOLING = ROI_ALIGN, GRID = 'roi_align', 'grid'
+# What a graph does to images before the network: nothing, normalise and pad, or resize as well.
+RESIZE = 'resize'
+PREPROCESSING = False, True, RESIZE
 LEAST_AGREEMENT = 0.7
 METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
 @dataclass
 class InputShapes:
-    """Shapes ``(B, 3, H, W)`` of the images that an engine takes: least, usual and greatest."""
+    """Shapes of the images that an engine takes: least, usual and greatest.
+
+    They are ``(B, 3, H, W)``, or ``(B, H, W, 3)`` of a graph that takes uint8 images.
+    """
 
     min_shape: tuple[int, ...]
     opt_shape: tuple[int, ...]
@@ -130,6 +136,8 @@ class DeploySettings:
         nms: ``'greedy'`` for the op NonMaxSuppression, or ``'matrix'`` for a graph without it.
         pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
         preprocessing: Whether the graph takes uint8 images ``(B, H, W, 3)``, BGR.
+        resizing: Whether it takes them as they are and resizes them, too; then ``input_shape`` and
+            ``profiles`` are of the images as they are.
         with_argmax: Whether a segmentor returns label maps.
         precision: ``'fp32'``, ``'fp16'``, ``'int8'`` or ``'fp8'``, that of the ONNX file; or
             ``'bf16'`` for an engine of a file of single precision.
@@ -152,6 +160,7 @@ class DeploySettings:
     nms: str = GREEDY
     pooling: str = ROI_ALIGN
     preprocessing: bool = False
+    resizing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
     half_allowed: bool = False
@@ -203,6 +212,13 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             f"onnx_config.input_names is {onnx['input_names']}, but graphs take ['input'] "
             '(and sizes). Leave it out.'
         )
+    preprocessing = onnx.get('preprocessing', False)
+    _one_of('onnx_config.preprocessing', preprocessing, PREPROCESSING)
+    if (preprocessing, exporter) == (RESIZE, DYNAMO):
+        raise UserError(
+            f'onnx_config.preprocessing={RESIZE!r} needs exporter={TORCHSCRIPT!r}: the other one '
+            'cannot write sizes that follow from sizes.'
+        )
     precision, half_allowed = _precision(backend, common)
     if (kind, precision) == ('onnxruntime', 'bf16'):
         raise UserError(
@@ -229,14 +245,16 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         slim=bool(onnx.get('slim', True)),
         nms=onnx.get('nms', GREEDY),
         pooling=onnx.get('pooling', ROI_ALIGN),
-        preprocessing=bool(onnx.get('preprocessing', False)),
+        preprocessing=bool(preprocessing),
+        resizing=preprocessing == RESIZE,
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
         half_allowed=half_allowed,
         calibration=_calibration(config.get('calib_config') or {}),
         least_agreement=_least_agreement(config.get('verify_config') or {}),
         profiles=[
-            _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
+            _profile(index, each, channels_last=bool(preprocessing))
+            for index, each in enumerate(backend.get('model_inputs') or ())
         ],
         common=common,
     )
@@ -361,14 +379,20 @@ def _least_agreement(config: dict) -> float:
     return float(share)
 
 
-def _profile(index: int, model_input: Any) -> InputShapes:
+def _profile(index: int, model_input: Any, channels_last: bool) -> InputShapes:
     where = f'backend_config.model_inputs.{index}.input_shapes.input'
     shapes = ((model_input or {}).get('input_shapes') or {}).get('input') or {}
     names = ('min_shape', 'opt_shape', 'max_shape')
     missing = [name for name in names if len(shapes.get(name) or ()) != 4]
+    layout = '(B, H, W, 3)' if channels_last else '(B, 3, H, W)'
     if missing:
-        raise UserError(f'{where}: {", ".join(missing)} must be (B, 3, H, W).')
+        raise UserError(f'{where}: {", ".join(missing)} must be {layout}.')
     least, best, most = (tuple(shapes[name]) for name in names)
+    if any(shape[3 if channels_last else 1] != 3 for shape in (least, best, most)):
+        raise UserError(
+            f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must be {layout}, as '
+            f'onnx_config.preprocessing is {channels_last and "on" or "off"}.'
+        )
     if not all(a <= b <= c for a, b, c in zip(least, best, most)):
         raise UserError(
             f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '

@@ -22,13 +22,15 @@ from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_image
-from ..runtime.sessions.base import Session, image_input
+from ..runtime.pipeline import Resize
+from ..runtime.sessions.base import Session, image_input, resizes
 from ..runtime.sessions.onnx import OnnxSession, has_cuda
 from .backends.tensorrt.build import EngineUnavailable, build_engine
 from .backends.tensorrt.options import read_options
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
+from .export.resizing import pipeline_resize
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
@@ -158,7 +160,8 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
-        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
+        timeout: Most seconds of a run of the ONNX file, to calibrate or to compare; None for no
+            limit.
         verify: Whether to compare.
         calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
@@ -174,6 +177,7 @@ def deploy(
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
+        resize = pipeline_resize(config) if settings.resizing else None
         loaded = [predictor.read(image) for image in images]
     compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir)
     least = {
@@ -190,6 +194,8 @@ def deploy(
                 config=calib_config or config,
                 device=device,
                 metadata=about,
+                timeout=timeout,
+                resize=resize,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
@@ -198,7 +204,12 @@ def deploy(
             )
         else:
             result.exported = export_model(
-                predictor.model, settings, path=result.onnx, device=device, metadata=about
+                predictor.model,
+                settings,
+                path=result.onnx,
+                device=device,
+                metadata=about,
+                resize=resize,
             )
     check_rules(result, settings)
     if verify:
@@ -252,11 +263,13 @@ def peaks_of(
         device: Where the file runs.
         timeout: Most seconds of a run.
     """
-    shape = image_input(OnnxSession(result.onnx)).shape
+    session = OnnxSession(result.onnx)
+    shape, resized = image_input(session).shape, resizes(session)
 
     def look(files: Sequence[str | Path]) -> Peaks:
         bar = tqdm(files, 'half precision', leave=False, disable=None)
-        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device, timeout)
+        batches = graph_inputs(predictor, shape, bar, resizes=resized)
+        return half_peaks(result.onnx, batches, device, timeout)
 
     try:
         return look(training_images(config, count))
@@ -363,17 +376,32 @@ def export_quantized(
     config: Config,
     device: str,
     metadata: Mapping[str, Any],
+    timeout: float | None = None,
+    resize: Resize | None = None,
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images."""
+    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images.
+
+    Args:
+        predictor: The model; reads and resizes images.
+        settings: What to make of it.
+        path: The file to write.
+        config: Config with training data.
+        device: Where the model is exported.
+        metadata: What the file says of itself.
+        timeout: Most seconds of a run of a batch; None for no limit.
+        resize: How the graph resizes images, if it does.
+    """
     files = training_images(config, settings.calibration.num_images)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(
-            predictor.model, settings, path=source, device=device, metadata=metadata
+            predictor.model, settings, path=source, device=device, metadata=metadata, resize=resize
         )
-        shape = image_input(OnnxSession(source)).shape
         inputs = graph_inputs(
-            predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None)
+            predictor,
+            image_input(OnnxSession(source)).shape,
+            tqdm(files, 'calibrating', leave=False, disable=None),
+            resizes=settings.resizing,
         )
         quantization = quantize(
             source,
@@ -383,6 +411,7 @@ def export_quantized(
             exclude_worst=settings.calibration.exclude_worst,
             float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
             kind=FORMATS[settings.precision],
+            timeout=timeout,
         )
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
@@ -408,11 +437,13 @@ def verify_on(
         least: Share of what one side clearly finds that the other must find, in lower precision;
             None where both must find the same.
     """
-    reference, exported = copy.copy(predictor), copy.copy(predictor)
+    reference = copy.copy(predictor)
+    exported = predictor.without_resizing() if resizes(session) else copy.copy(predictor)
     exported.model = deployed(predictor.model, session)
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
-        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size)
+        predictor.model.data_preprocessor,
+        (None, 3, *exported.model.data_preprocessor.network_size),
     )
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = reference(images)

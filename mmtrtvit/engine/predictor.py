@@ -102,7 +102,7 @@ class Predictor:
     """
 
     def __init__(
-        self, model: nn.Module, *, loader: Callable, transforms: Callable, legend: Legend
+        self, model: nn.Module, *, loader: Callable, transforms: Compose, legend: Legend
     ) -> None:
         self.model = model
         self.legend = legend
@@ -160,6 +160,13 @@ class Predictor:
                 'vanish.'
             ) from error
 
+    def without_resizing(self) -> 'Predictor':
+        """A copy that leaves images in their size, for what resizes them itself."""
+        other = copy.copy(self)
+        kept = [each for each in self._transforms.transforms if type(each).__name__ != 'Resize']
+        other._transforms = Compose(kept)
+        return other
+
     @torch.no_grad()
     def predict(self, inputs: Sequence[dict[str, Any]]) -> list[BaseDataElement]:
         """Predicts on a batch of what :meth:`prepare` returns."""
@@ -216,7 +223,7 @@ def _is_classifier(config: Config) -> bool:
     return config.get('default_scope') == 'mmpretrain'
 
 
-def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
+def _build_pipeline(config: Config) -> tuple[Callable, Compose]:
     """Builds the test pipeline without annotations: its first transform, and the rest."""
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
     steps = [

@@ -7,9 +7,10 @@ stays as exact as it was.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from onnxruntime.quantization.calibrate import (
 
 from ...errors import UserError, did_you_mean
 from ...files import whole_file
+from ...runtime.sessions.base import TimedOut
+from ...runtime.sessions.onnx import run_within
 from ..settings import ENTROPY, MINMAX, PERCENTILE, Calibration
 from .formats import INT8, NumberFormat
 from .graph import drop_unused, load_onnx
@@ -87,6 +90,7 @@ def quantize(
     exclude_worst: int = 0,
     float_weights: bool = False,
     kind: NumberFormat = INT8,
+    timeout: float | None = None,
 ) -> Quantization:
     """Writes a copy of a float32 graph in eight bits; the file appears when it is whole.
 
@@ -103,8 +107,10 @@ def quantize(
             TensorRT before 10 needs them. Otherwise they are of eight bits and take a quarter of
             the space.
         kind: The format of eight bits.
+        timeout: Most seconds of a run of a batch; None for no limit.
 
     Raises:
+        TimedOut: If a run takes longer.
         UserError: If the graph has no layer to quantize or is not float32, a batch does not fit it,
             there is no batch, or no layer has a name to leave out.
     """
@@ -113,11 +119,14 @@ def quantize(
     layers = quantizable_layers(model)
     chosen = _without(layers, calibration.exclude, source)
     chosen = _taken(model, chosen, kind, source)
+    limit = partial(_Limited, seconds=timeout, path=target)
     with tempfile.TemporaryDirectory() as folder, whole_file(target) as part:
-        ranges, kept, count = _ranges(model, chosen, batches, calibration.method, Path(folder))
+        ranges, kept, count = _ranges(
+            model, chosen, batches, calibration.method, Path(folder), limit
+        )
         if exclude_worst:
             quantized = _quantized(model, chosen, ranges, kind, float_weights=False)
-            errors = _layer_errors(model, quantized, chosen, kept)
+            errors = _layer_errors(model, quantized, chosen, kept, limit)
             worst = {error.layer for error in errors[:exclude_worst]}
             chosen = [node for node in chosen if node.name not in worst]
         quantized = _quantized(model, chosen, ranges, kind, float_weights)
@@ -152,10 +161,11 @@ def sensitivity(
     model = _read(source)
     chosen = _without(quantizable_layers(model), calibration.exclude, source)
     chosen = _taken(model, chosen, kind, source)
+    limit = partial(_Limited, seconds=None, path=Path(source))
     with tempfile.TemporaryDirectory() as folder:
-        ranges, kept, _ = _ranges(model, chosen, batches, calibration.method, Path(folder))
+        ranges, kept, _ = _ranges(model, chosen, batches, calibration.method, Path(folder), limit)
         quantized = _quantized(model, chosen, ranges, kind, float_weights=False)
-    return _layer_errors(model, quantized, chosen, kept)
+    return _layer_errors(model, quantized, chosen, kept, limit)
 
 
 def quantizable_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -229,6 +239,7 @@ def _ranges(
     batches: Iterable[Batch],
     method: str,
     folder: Path,
+    limit: 'Callable[[InferenceSession], _Limited]',
 ) -> tuple[TensorsData, list[Batch], int]:
     """Ranges of the layers' inputs, the first batches, and the number of batches."""
     if method not in CALIBRATERS:
@@ -253,6 +264,7 @@ def _ranges(
     )
     calibrater.augment_graph()
     calibrater.create_inference_session()
+    calibrater.infer_session = limit(calibrater.infer_session)
     names = {value.name for value in model.graph.input}
     kept: list[Batch] = []
     count = 0
@@ -274,6 +286,24 @@ def _ranges(
     return ranges, kept, count
 
 
+class _Limited:
+    """A session of ONNX Runtime, as calibraters use it, whose runs are stopped when they take long.
+
+    Args:
+        session: What to run.
+        seconds: How long a run may take; None for no limit.
+        path: The file that is made, for the message.
+    """
+
+    def __init__(self, session: InferenceSession, seconds: float | None, path: Path) -> None:
+        self._session, self._seconds, self._path = session, seconds, path
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def run(self, names: Sequence[str] | None, inputs: Batch) -> list[np.ndarray]:
+        """Values of the named outputs, or of all."""
+        return run_within(self._seconds, self._session, names, inputs, self._path)
+
+
 class _OneBatch(CalibrationDataReader):
     """A calibrater keeps what it saw until its reader ends: one batch is all that it may keep."""
 
@@ -288,6 +318,8 @@ class _OneBatch(CalibrationDataReader):
 def _named(what: str) -> Iterator[None]:
     try:
         yield
+    except TimedOut as error:
+        raise TimedOut(f'{what}: {error}') from error
     except Exception as error:  # ONNX Runtime's errors share no class
         raise UserError(f'{what} does not go through the graph: {error}') from error
 
@@ -421,6 +453,7 @@ def _layer_errors(
     quantized: onnx.ModelProto,
     layers: Sequence[onnx.NodeProto],
     batches: Sequence[Batch],
+    limit: 'Callable[[InferenceSession], _Limited]',
 ) -> list[LayerError]:
     """Runs each quantized layer beside the float one, on the float one's input, in one graph."""
     graph = quantized.graph
@@ -455,10 +488,10 @@ def _layer_errors(
     twins = helper.make_model(
         twins, opset_imports=quantized.opset_import, ir_version=quantized.ir_version
     )
-    session = InferenceSession(twins.SerializeToString())
+    session = limit(InferenceSession(twins.SerializeToString()))
     totals = np.sum(
         [
-            [np.sum(value, dtype=np.float64) for value in session.run(sums, dict(batch))]
+            [np.sum(value, dtype=np.float64) for value in session.run(sums, batch)]
             for batch in batches
         ],
         axis=0,
