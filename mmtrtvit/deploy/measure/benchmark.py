@@ -8,13 +8,12 @@ from pathlib import Path
 from ...analysis.timing import threads as torch_threads
 from ...errors import UserError
 from ...runtime.sessions.base import Session
-from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.opening import GRAPHS, no_timeout
-from ...runtime.sessions.tensorrt import TensorRTSession
 from ...tables import format_rows
+from ..backends.registry import backend_of
+from ..graphs.layer_times import LayerTime, by_module, by_stage
 from ..verify.open import open_checkpoint, open_graph
 from .latency import Latency, measure_latency, random_inputs
-from .layer_times import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 
 PROFILED_ROUNDS = 10
 
@@ -78,19 +77,17 @@ def benchmark(
         with torch_threads(threads or None):
             result.latencies[batch] = measure_latency(calls, batch, rounds=rounds, warmup=warmup)
     for name, session in sessions.items() if layers else ():
-        inputs = random_inputs(session, batches[0], size=size)
-        if isinstance(session, OnnxSession):
-            result.layers[name] = onnx_layers(
-                name,
-                inputs,
-                rounds=PROFILED_ROUNDS,
-                warmup=warmup,
-                threads=threads,
-                timeout=timeout,
-            )
-        elif isinstance(session, TensorRTSession):
-            times = session.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
-            result.layers[name] = engine_layers(times, session.layers())
+        if Path(name).suffix not in GRAPHS:
+            continue
+        result.layers[name] = backend_of(name, device).layer_times(
+            session,
+            Path(name),
+            random_inputs(session, batches[0], size=size),
+            rounds=PROFILED_ROUNDS,
+            warmup=warmup,
+            threads=threads,
+            timeout=timeout,
+        )
     return result
 
 
