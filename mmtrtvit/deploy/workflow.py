@@ -22,7 +22,8 @@ from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_image
-from ..runtime.sessions.base import Session, image_input
+from ..runtime.pipeline import Resize
+from ..runtime.sessions.base import Session, image_input, resizes
 from ..runtime.sessions.onnx import OnnxSession, has_cuda
 from .backends.backend import Backend, Batches, Unavailable
 from .backends.registry import all_backends, find_backend
@@ -30,6 +31,7 @@ from .config import read_settings
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
+from .export.resizing import pipeline_resize
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
@@ -93,6 +95,7 @@ def deploy(
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
+        resize = pipeline_resize(config) if settings.resizing else None
         loaded = [predictor.read(image) for image in images]
         calibrating = (
             training_images(calib_config or config, settings.calibration.num_images)
@@ -116,6 +119,7 @@ def deploy(
                 device=device,
                 metadata=about,
                 timeout=timeout,
+                resize=resize,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are {precision.upper()}, '
@@ -124,7 +128,12 @@ def deploy(
             )
         else:
             result.exported = export_model(
-                predictor.model, settings, path=result.onnx, device=device, metadata=about
+                predictor.model,
+                settings,
+                path=result.onnx,
+                device=device,
+                metadata=about,
+                resize=resize,
             )
     check_rules(result, settings)
     if verify:
@@ -137,7 +146,9 @@ def deploy(
             result.add(result.onnx, Comparison(steps))
         if precision != 'fp32' and not backend.suffix:
             with _step('speed', 'timing it beside single precision', result):
-                result.speed = speed_of(session, predictor, settings, images, timeout)
+                result.speed = speed_of(
+                    session, predictor, settings, images, timeout=timeout, resize=resize
+                )
     if precision == 'fp16':
         with _step('half precision', 'looking for what half precision cannot hold', result):
             result.peaks = peaks_of(
@@ -169,7 +180,9 @@ def speed_of(
     predictor: Predictor,
     settings: DeploySettings,
     images: Sequence[str | Path],
+    *,
     timeout: float | None = None,
+    resize: Resize | None = None,
 ) -> Speed:
     """Times a file of lower precision beside one of single precision, which is made for that.
 
@@ -179,13 +192,16 @@ def speed_of(
         settings: Those of the file.
         images: Files of images.
         timeout: Most seconds of a run.
+        resize: How the graph resizes images, if it does.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'fp32.onnx')
         single = replace(settings, precision='fp32')
-        export_model(predictor.model, single, path=path, device=session.device)
+        export_model(predictor.model, single, path=path, device=session.device, resize=resize)
         fp32 = OnnxSession(path, session.device, timeout=timeout)
-    inputs = list(graph_inputs(predictor, image_input(session).shape, map(str, images)))
+    shape = image_input(session).shape
+    files = map(str, images)
+    inputs = list(graph_inputs(predictor, shape, files, resizes=resizes(session)))
     return measure_speed(fp32, session, inputs, settings.precision)
 
 
@@ -210,11 +226,13 @@ def peaks_of(
         device: Where the file runs.
         timeout: Most seconds of a run.
     """
-    shape = image_input(OnnxSession(result.onnx)).shape
+    session = OnnxSession(result.onnx)
+    shape, resized = image_input(session).shape, resizes(session)
 
     def look(files: Sequence[str | Path]) -> Peaks:
         bar = tqdm(files, 'half precision', leave=False, disable=None)
-        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device, timeout)
+        batches = graph_inputs(predictor, shape, bar, resizes=resized)
+        return half_peaks(result.onnx, batches, device, timeout)
 
     try:
         return look(training_images(config, count))
@@ -329,6 +347,7 @@ def export_quantized(
     device: str,
     metadata: Mapping[str, Any],
     timeout: float | None = None,
+    resize: Resize | None = None,
 ) -> tuple[Exported, Quantization, Search | None]:
     """Writes a model as an INT8 or FP8 file, with ranges of images.
 
@@ -341,12 +360,13 @@ def export_quantized(
         device: Where the model is exported.
         metadata: What the file says of itself.
         timeout: Most seconds of a run of a batch; None for no limit.
+        resize: How the graph resizes images, if it does.
     """
     backend = find_backend(settings.backend)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(
-            predictor.model, settings, path=source, device=device, metadata=metadata
+            predictor.model, settings, path=source, device=device, metadata=metadata, resize=resize
         )
         batches = calibration_batches(predictor, source, files)
         quantizer = backend.quantizer(
@@ -399,8 +419,9 @@ def search_on(
 
 def calibration_batches(predictor: Predictor, path: Path, files: Sequence[str]) -> Batches:
     """Inputs of an ONNX file, of one image after the other."""
-    shape = image_input(OnnxSession(path)).shape
-    return graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None))
+    session = OnnxSession(path)
+    bar = tqdm(files, 'calibrating', leave=False, disable=None)
+    return graph_inputs(predictor, image_input(session).shape, bar, resizes=resizes(session))
 
 
 def verify_on(
@@ -422,11 +443,13 @@ def verify_on(
         least: Share of what one side clearly finds that the other must find, in lower precision;
             None where both must find the same.
     """
-    reference, exported = copy.copy(predictor), copy.copy(predictor)
+    reference = copy.copy(predictor)
+    exported = predictor.without_resizing() if resizes(session) else copy.copy(predictor)
     exported.model = deployed(predictor.model, session)
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
-        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size)
+        predictor.model.data_preprocessor,
+        (None, 3, *exported.model.data_preprocessor.network_size),
     )
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = reference(images)

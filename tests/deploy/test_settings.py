@@ -138,6 +138,39 @@ def test_the_least_agreement(tmp_path):
             read(tmp_path, verify_config=dict(least_agreement=value))
 
 
+@pytest.mark.parametrize('value', [False, True, 'resize'])
+def test_what_a_graph_does_to_images(tmp_path, value):
+    settings = read(tmp_path, onnx_config=dict(preprocessing=value))
+    assert settings.preprocessing == bool(value) and settings.resizing == (value == 'resize')
+
+
+@pytest.mark.parametrize(
+    'onnx, channels, message',
+    [
+        (
+            dict(preprocessing='scale'),
+            1,
+            "preprocessing is 'scale', expected one of: False, True, r",
+        ),
+        (dict(preprocessing='resize', exporter='dynamo'), 1, "'resize' needs exporter='torchscri"),
+        (
+            dict(preprocessing='resize'),
+            1,
+            'must be .B, H, W, 3., as onnx_config.preprocessing is on',
+        ),
+        (dict(preprocessing=True), 1, 'must be .B, H, W, 3., as onnx_config.preprocessing is on'),
+        ({}, 3, 'must be .B, 3, H, W., as onnx_config.preprocessing is off'),
+    ],
+)
+def test_preprocessing_that_does_not_fit(tmp_path, onnx, channels, message):
+    shape = [1, 64, 96]
+    shape.insert(channels, 3)
+    shapes = dict(min_shape=shape, opt_shape=shape, max_shape=shape)
+    backend = dict(type='tensorrt', model_inputs=[dict(input_shapes=dict(input=shapes))])
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, onnx_config=onnx, backend_config=backend)
+
+
 def test_a_size_with_dynamic_axes_is_only_an_example(tmp_path):
     onnx = dict(input_shape=[640, 480], dynamic_axes=dict(input={2: 'height', 3: 'width'}))
     settings = read(tmp_path, onnx_config=onnx)

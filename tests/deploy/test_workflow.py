@@ -29,6 +29,7 @@ from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate
 from mmtrtvit.errors import UserError
 from mmtrtvit.models.fast.onnxruntime import OnnxBackbone
+from mmtrtvit.runtime import Segmentor
 from mmtrtvit.runtime.sessions.base import image_input
 from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
@@ -184,6 +185,40 @@ def test_label_maps_out_of_the_graph(tmp_path):
     dims = onnx.load(result.onnx).graph.output[0].type.tensor_type.shape.dim
     assert [dim.dim_param for dim in dims] == ['batch', 'rows', 'columns']
     assert result.differences[0].mean < 0.05  # enlarged after the best class was taken
+
+
+@pytest.fixture(scope='module')
+def resizing(folder, tmp_path_factory):
+    """What deploying a segmentor, the graph of which resizes, gave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return deploy(
+            DeploySettings(preprocessing=True, resizing=True),
+            read_config('fpn.py'),
+            checkpoint='fpn.pth',
+            images=images(),
+            work_dir=tmp_path_factory.mktemp('resizing'),
+        )
+
+
+def test_a_graph_that_resizes_finds_what_pytorch_finds(resizing):
+    assert resizing.verified and not resizing.agreements  # but for rounding
+    (model,) = json.loads(resizing.onnx.with_name('deploy.json').read_text())['models']
+    assert model['in_graph'][0] == 'Resize'
+    image = odd_images()[0]
+    predictor = load('fpn.py', 'fpn.pth', device='cpu')
+    (expected,) = predictor([image])
+    found = Segmentor(resizing.onnx.parent)(image).labels
+    assert (found != expected.pred_sem_seg.data[0].numpy()).mean() < 1e-4
+
+
+def test_a_graph_that_resizes_is_evaluated_on_images_as_they_are(resizing):
+    config = read_config('fpn.py')
+    steps = [step['type'] for step in config.test_dataloader.dataset.pipeline]
+    found = evaluate_graph(config, resizing.onnx)
+    expected = evaluate(config, 'fpn.pth')
+    assert found == pytest.approx(expected, abs=0.02)
+    assert [step['type'] for step in config.test_dataloader.dataset.pipeline] == steps
 
 
 @pytest.mark.parametrize(
