@@ -314,8 +314,8 @@ def on_cpu(monkeypatch):
     class."""
     import torch
 
-    from mmtrtvit.deploy.verify import open as opening
-    from mmtrtvit.deploy.verify.torch_memory import TorchMemory
+    from mmtrtvit.deploy.backends.tensorrt import backend as opening
+    from mmtrtvit.deploy.backends.tensorrt.torch_memory import TorchMemory
 
     class CpuMemory(TorchMemory):
         def __init__(self, device='cuda:0'):

@@ -5,11 +5,14 @@ Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
+  python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg   # INT8, for a CPU
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
-Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
-the descriptions deploy.json, pipeline.json and detail.json into the work dir.
+Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side), the
+descriptions deploy.json, pipeline.json and detail.json, and deploy_report.json with all numbers
+that it prints into the work dir. A file of lower precision is timed beside one of single precision
+on the given images, and a warning tells where it is slower.
 
 Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
 explains, nothing of it could be compared, or half precision cannot hold its values (all files
@@ -80,6 +83,7 @@ def main(args: argparse.Namespace) -> None:
         format_failure,
         format_peaks,
         format_result,
+        format_speed,
     )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
@@ -108,6 +112,8 @@ def main(args: argparse.Namespace) -> None:
             print(f'\n{what}: {format_agreement(agreement)}')
     if result.peaks:
         print(f'\n{format_peaks(result.peaks)}')
+    if result.speed:
+        print(f'\n{format_speed(result.speed, result.onnx.name)}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.images:
@@ -115,8 +121,8 @@ def main(args: argparse.Namespace) -> None:
     if not result.verified:
         print(f'\n{as_called(format_failure(result))}')
         raise SystemExit(2)
-    if result.no_engine:
-        print(f'\n{as_called(result.no_engine)}')
+    if result.not_built:
+        print(f'\n{as_called(result.not_built)}')
         raise SystemExit(3)
 
 

@@ -19,15 +19,16 @@ from ..environment import environment
 from ..errors import UserError
 from ..files import write_whole
 from ..runtime.pipeline import Pipeline
-from ..runtime.sessions.opening import ENGINES
+from ..runtime.sessions.opening import RUNNERS
 from ..version import __version__
 from ..weights.checkpoints import checkpoint_file
+from .backends.registry import all_backends
 from .settings import DeploySettings
 
 Description = dict[str, dict[str, Any]]
 PREPROCESSORS = 'DetDataPreprocessor', 'SegDataPreProcessor', 'ClsDataPreprocessor'
 PACKING = 'PackDetInputs', 'PackSegInputs', 'PackInputs'
-TOOLS = 'numpy', 'opencv-python', 'opencv-python-headless', 'onnx', 'onnxruntime', 'tensorrt'
+TOOLS = 'numpy', 'opencv-python', 'opencv-python-headless', 'onnx'
 
 
 def describe(
@@ -89,7 +90,7 @@ def describe(
         name=config.model.type.lower(),
         net=net,
         weights='',
-        backend='tensorrt' if net.endswith(ENGINES) else 'onnxruntime',
+        backend=RUNNERS[Path(net).suffix],
         precision=settings.precision.upper(),
         in_graph=in_graph(settings),
         batch_size=1,
@@ -235,6 +236,7 @@ def _segmentation(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _detail(config: Config, settings: DeploySettings, checkpoint: Path) -> dict[str, Any]:
     """Where the files come from."""
+    tools = *TOOLS, *(package for each in all_backends() for package in each.packages)
     return dict(
         version=__version__,
         date=datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
@@ -246,7 +248,7 @@ def _detail(config: Config, settings: DeploySettings, checkpoint: Path) -> dict[
             sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         ),
         settings=asdict(settings),
-        environment=environment() | {name: found for name in TOOLS if (found := _version(name))},
+        environment=environment() | {name: found for name in tools if (found := _version(name))},
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
 from .graphs.half import LARGEST
+from .measure.speed import Speed
+from .result import DeployResult
 from .verify.agreement import Agreement
 from .verify.compare import Difference
 from .verify.peaks import NEAR, Peaks
-from .workflow import DeployResult
 
 
 def format_result(result: DeployResult) -> str:
@@ -18,8 +19,8 @@ def format_result(result: DeployResult) -> str:
         'size': f'{size.megabytes:.1f} MB, {size.nodes} nodes '
         f'({size.exported_megabytes:.1f} MB, {size.exported_nodes} nodes as exported)',
     }
-    if result.engine:
-        rows['engine'] = result.engine
+    if result.built:
+        rows[result.product] = result.built
     if result.images:
         rows['drawn'] = ', '.join(map(str, result.images))
     rows['seconds'] = ', '.join(f'{name} {seconds:.1f}' for name, seconds in result.seconds.items())
@@ -63,6 +64,29 @@ def format_agreement(agreement: Agreement) -> str:
         f'{agreement.share:.1%} of {agreement.count} ({agreement.of}), at least '
         f'{agreement.least:.0%} expected'
     )
+
+
+def format_speed(speed: Speed, file: str) -> str:
+    """Returns the times of both files as a table, and a warning where lower precision is slower."""
+    title = speed.precision.upper()
+    rows = [
+        (f'{speed.runtime}, {speed.images} image(s), {speed.rounds} rounds', 'ms', 'fastest', ''),
+        *(
+            (name, f'{times.milliseconds:.1f}', f'{times.fastest:.1f}', note)
+            for name, times, note in (
+                ('FP32', speed.fp32, ''),
+                (title, speed.lower, f'{speed.ratio:.2f} times as fast'),
+            )
+        ),
+    ]
+    text = format_rows(rows)
+    if speed.slower:
+        text += (
+            f'\n\nWARNING: {file} IS SLOWER THAN FP32: {title} takes {1 / speed.ratio:.2f} times '
+            f'as long in {speed.runtime} on this machine. Take fp32 for it, unless the size of the '
+            'file is what counts.'
+        )
+    return text
 
 
 def format_peaks(peaks: Peaks) -> str:

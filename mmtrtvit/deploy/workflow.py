@@ -5,9 +5,9 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from ..media import write_image
 from ..runtime.pipeline import Resize
 from ..runtime.sessions.base import Session, image_input, resizes
 from ..runtime.sessions.onnx import OnnxSession, has_cuda
-from .backends.tensorrt.build import EngineUnavailable, build_engine
-from .backends.tensorrt.options import read_options
+from .backends.backend import Backend, Batches, Unavailable
+from .backends.registry import all_backends, find_backend
+from .config import read_settings
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
@@ -34,109 +35,22 @@ from .export.resizing import pipeline_resize
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
-from .graphs.quantize import Quantization, quantize
-from .graphs.rules import check_graph, require_supported
-from .settings import DYNAMO, TORCHSCRIPT, DeploySettings, read_settings
-from .verify.agreement import Agreement, agreement
+from .graphs.quantize import Quantization
+from .measure.speed import Speed, measure_speed
+from .record import write_record
+from .result import Comparison, DeployResult
+from .settings import DeploySettings
+from .verify.agreement import agreement
 from .verify.calibration import graph_inputs, training_images
-from .verify.compare import Difference, agree, compare
+from .verify.compare import compare
 from .verify.evaluation import HostPreprocessor, deployed
-from .verify.open import open_engine
 from .verify.peaks import Peaks, half_peaks
 from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
-# The least release that takes an exporter's opset, or FP8.
-TENSORRT = {TORCHSCRIPT: '8.6', DYNAMO: '10.0', 'fp8': '10.0'}
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A file against PyTorch.
-
-    Attributes:
-        differences: How far each kind of output is apart.
-        agreement: How much of what one side finds the other finds, where more than rounding of
-            single precision lies between them; None where nothing may differ but by that.
-        images: Drawn predictions.
-    """
-
-    differences: Sequence[Difference]
-    agreement: Agreement | None = None
-    images: Sequence[Path] = ()
-
-
-@dataclass
-class DeployResult:
-    """What came out.
-
-    Attributes:
-        onnx: The ONNX file.
-        exported: Its size, before slimming too.
-        engine: TensorRT's engine, None if none was asked for or none could be built here.
-        comparisons: Each file against PyTorch, by name; empty if not verified.
-        agreements: The same for each file of lower precision; all others have to be PyTorch's but
-            for rounding.
-        peaks: The largest values of a file of half precision; None if not looked at.
-        images: Drawn predictions.
-        seconds: Time of each step.
-        notes: What the user should know.
-        no_engine: Why there is no engine although one was asked for, and how to build it.
-    """
-
-    onnx: Path
-    exported: Exported | None = None
-    engine: Path | None = None
-    comparisons: dict[str, list[Difference]] = field(default_factory=dict)
-    agreements: dict[str, Agreement] = field(default_factory=dict)
-    peaks: Peaks | None = None
-    images: list[Path] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    no_engine: str = ''
-
-    @property
-    def differences(self) -> list[Difference]:
-        """Those of all files."""
-        return [each for rows in self.comparisons.values() for each in rows]
-
-    @property
-    def not_judged(self) -> list[str]:
-        """Files of which nothing could be compared, as neither side finds anything."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (
-                self.agreements[name].count
-                if name in self.agreements
-                else any(row.count or row.unmatched for row in rows)
-            )
-        ]
-
-    @property
-    def verified(self) -> bool:
-        """Whether each file was compared, agrees, and holds all its values."""
-        return not self.different and not (self.peaks and self.peaks.overflowing)
-
-    @property
-    def different(self) -> list[str]:
-        """Files that differ by more than their precision explains, or were not compared."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (self.agreements[name].enough if name in self.agreements else agree(rows))
-        ]
-
-    def add(self, file: Path, comparison: Comparison) -> None:
-        """Adds a comparison of a file."""
-        rows = self.comparisons.get(file.name, [])
-        self.comparisons[file.name] = [*rows, *comparison.differences]
-        if comparison.agreement:
-            self.agreements[file.name] = comparison.agreement
-        self.images += [image for image in comparison.images if image not in self.images]
 
 
 def deploy(
@@ -170,6 +84,8 @@ def deploy(
             cannot be exported, or a run takes longer.
     """
     require_exporter(settings.exporter)
+    backend = find_backend(settings.backend)
+    precision = backend.onnx_precision(settings.precision)
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')
     work_dir = Path(work_dir)
@@ -179,26 +95,31 @@ def deploy(
         support.check(predictor.model, settings)
         resize = pipeline_resize(config) if settings.resizing else None
         loaded = [predictor.read(image) for image in images]
+        calibrating = (
+            training_images(calib_config or config, settings.calibration.num_images)
+            if settings.precision in FORMATS
+            else []
+        )
     compare_with = partial(verify_on, predictor, images=loaded, work_dir=work_dir)
     least = {
         name: None if name == 'fp32' else settings.least_agreement
-        for name in (settings.file_precision, settings.precision)
+        for name in (precision, settings.precision)
     }
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
-        if settings.precision in FORMATS:
+        if precision in FORMATS:
             result.exported, quantization = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
-                config=calib_config or config,
+                files=calibrating,
                 device=device,
                 metadata=about,
                 timeout=timeout,
                 resize=resize,
             )
             result.notes.append(
-                f'{len(quantization.layers)} layers are {settings.precision.upper()}, '
+                f'{len(quantization.layers)} layers are {precision.upper()}, '
                 f'{len(quantization.left_out)} others were left out; '
                 f'{quantization.batches} images gave the ranges.'
             )
@@ -215,12 +136,17 @@ def deploy(
     if verify:
         with _step('verify', f'comparing {len(loaded)} image(s) with PyTorch', result):
             session = onnx_session(result, device, timeout)
-            result.add(result.onnx, compare_with(session, least=least[settings.file_precision]))
+            result.add(result.onnx, compare_with(session, least=least[precision]))
             steps = compare_steps(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
             result.add(result.onnx, Comparison(steps))
-    if settings.precision == 'fp16':
+        if precision != 'fp32' and not backend.suffix:
+            with _step('speed', 'timing it beside single precision', result):
+                result.speed = speed_of(
+                    session, predictor, settings, images, timeout=timeout, resize=resize
+                )
+    if precision == 'fp16':
         with _step('half precision', 'looking for what half precision cannot hold', result):
             result.peaks = peaks_of(
                 result,
@@ -231,15 +157,49 @@ def deploy(
                 device=device if has_cuda() else 'cpu',
                 timeout=timeout,
             )
-    if settings.backend == 'tensorrt':
-        with _step('engine', 'building the engine', result):
-            add_engine(result, settings)
-        if verify and result.engine:
-            with _step('verify engine', 'comparing the engine with PyTorch', result):
-                engine = open_engine(result.engine, device, host_code=True)
-                result.add(result.engine, compare_with(engine, least=least[settings.precision]))
+    if backend.suffix:
+        result.product = backend.product
+        with _step(backend.product, f'building the {backend.product}', result):
+            batches = partial(calibration_batches, predictor, result.onnx, calibrating)
+            add_built(result, backend, settings, batches)
+        if verify and result.built:
+            sentence = f'comparing the {backend.product} with PyTorch'
+            with _step(f'verify {backend.product}', sentence, result):
+                built = backend.open(result.built, device, trusted=True)
+                result.add(result.built, compare_with(built, least=least[settings.precision]))
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
+    write_record(result)
     return result
+
+
+def speed_of(
+    session: OnnxSession,
+    predictor: Predictor,
+    settings: DeploySettings,
+    images: Sequence[str | Path],
+    *,
+    timeout: float | None = None,
+    resize: Resize | None = None,
+) -> Speed:
+    """Times a file of lower precision beside one of single precision, which is made for that.
+
+    Args:
+        session: The file.
+        predictor: The model; reads and resizes images.
+        settings: Those of the file.
+        images: Files of images.
+        timeout: Most seconds of a run.
+        resize: How the graph resizes images, if it does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'fp32.onnx')
+        single = replace(settings, precision='fp32')
+        export_model(predictor.model, single, path=path, device=session.device, resize=resize)
+        fp32 = OnnxSession(path, session.device, timeout=timeout)
+    shape = image_input(session).shape
+    files = map(str, images)
+    inputs = list(graph_inputs(predictor, shape, files, resizes=resizes(session)))
+    return measure_speed(fp32, session, inputs, settings.precision)
 
 
 def peaks_of(
@@ -294,30 +254,36 @@ def onnx_session(result: DeployResult, device: str, timeout: float | None = None
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
-    """Refuses a graph that TensorRT's parser would not take, or notes it if none is asked for."""
-    release = TENSORRT['fp8' if settings.precision == 'fp8' else settings.exporter]
-    if settings.backend == 'tensorrt':
-        require_supported(result.onnx, release)
-    elif problems := check_graph(result.onnx, release):
+    """Refuses a graph that its backend would not take, and notes which others would not."""
+    for backend in all_backends():
+        refusal = backend.refusal(result.onnx, settings)
+        if refusal is None:
+            continue
+        if backend.name == settings.backend:
+            reasons = '\n'.join(f'  {reason}' for reason in refusal.reasons)
+            raise UserError(f'{result.onnx}: {refusal.by} does not take this graph:\n{reasons}')
         result.notes.append(
-            f'TensorRT {release} would not take this graph, for {len(problems)} reason(s). The '
-            f'first: {problems[0]}'
+            f'{refusal.by} would not take this graph, for {len(refusal.reasons)} reason(s). The '
+            f'first: {refusal.reasons[0]}'
         )
 
 
-def add_engine(result: DeployResult, settings: DeploySettings) -> None:
-    """Builds the engine beside the ONNX file, or notes why there can be none here."""
-    options, profiles = read_options(settings)
-    path = result.onnx.with_suffix('.engine')
+def add_built(
+    result: DeployResult,
+    backend: Backend,
+    settings: DeploySettings,
+    batches: Callable[[], Batches],
+) -> None:
+    """Builds the backend's own file beside the ONNX file, or notes why there can be none here."""
+    path = result.onnx.with_suffix(backend.suffix)
     try:
-        report = build_engine(
-            result.onnx, path, options=options, profiles=profiles, progress=logger.info
+        result.notes += backend.build(
+            result.onnx, path, settings=settings, batches=batches, progress=logger.info
         )
-    except EngineUnavailable as error:
-        result.no_engine = str(error)
+    except Unavailable as error:
+        result.not_built = str(error)
     else:
-        result.engine = path
-        result.notes += report.notes
+        result.built = path
 
 
 def describe_into(
@@ -333,7 +299,7 @@ def describe_into(
         description = describe(
             config,
             settings,
-            net=(result.engine or result.onnx).name,
+            net=(result.built or result.onnx).name,
             classes=predictor.classes,
             palette=predictor.legend.palette,
             checkpoint=checkpoint,
@@ -373,49 +339,46 @@ def export_quantized(
     settings: DeploySettings,
     *,
     path: Path,
-    config: Config,
+    files: Sequence[str],
     device: str,
     metadata: Mapping[str, Any],
     timeout: float | None = None,
     resize: Resize | None = None,
 ) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of a config's training images.
+    """Writes a model as an INT8 or FP8 file, with ranges of images.
 
     Args:
         predictor: The model; reads and resizes images.
         settings: What to make of it.
         path: The file to write.
-        config: Config with training data.
+        files: Images that show the ranges.
         device: Where the model is exported.
         metadata: What the file says of itself.
         timeout: Most seconds of a run of a batch; None for no limit.
         resize: How the graph resizes images, if it does.
     """
-    files = training_images(config, settings.calibration.num_images)
+    backend = find_backend(settings.backend)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(
             predictor.model, settings, path=source, device=device, metadata=metadata, resize=resize
         )
-        inputs = graph_inputs(
-            predictor,
-            image_input(OnnxSession(source)).shape,
-            tqdm(files, 'calibrating', leave=False, disable=None),
-            resizes=settings.resizing,
+        batches = calibration_batches(predictor, source, files)
+        quantizer = backend.quantizer(
+            source, batches=batches, settings=settings, timeout=timeout, called=path
         )
-        quantization = quantize(
-            source,
-            path,
-            batches=inputs,
-            calibration=settings.calibration,
-            exclude_worst=settings.calibration.exclude_worst,
-            float_weights=settings.backend == 'tensorrt' and settings.precision == 'int8',
-            kind=FORMATS[settings.precision],
-            timeout=timeout,
-        )
+        worst = quantizer.noisiest(settings.calibration.exclude_worst)
+        quantization = quantizer.write(path, worst)
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
     return exported, quantization
+
+
+def calibration_batches(predictor: Predictor, path: Path, files: Sequence[str]) -> Batches:
+    """Inputs of an ONNX file, of one image after the other."""
+    session = OnnxSession(path)
+    bar = tqdm(files, 'calibrating', leave=False, disable=None)
+    return graph_inputs(predictor, image_input(session).shape, bar, resizes=resizes(session))
 
 
 def verify_on(

@@ -28,6 +28,7 @@ from .hosts import import_host, without_onedl_notice
 from .loading import AnyLoader
 from .mistakes import explaining
 from .parts import class_counts, leaf_datasets
+from .precision import in_precision
 from .results import result_of
 
 SCOPES = 'mmdet', 'mmseg', 'mmpretrain'
@@ -38,6 +39,7 @@ def load(
     checkpoint: str | Path,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
+    precision: str | None = None,
 ) -> 'Predictor':
     """Loads a detector, segmentor or classifier for prediction.
 
@@ -46,9 +48,11 @@ def load(
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
+        precision: Takes a fused copy of the model that computes in it, see :func:`.in_precision`;
+            None for the model itself.
 
     Raises:
-        UserError: If the config, the checkpoint or the device cannot be used.
+        UserError: If the config, the checkpoint, the device or the precision cannot be used.
     """
     if not isinstance(config, Config):
         config = read_config(config, options)
@@ -77,7 +81,10 @@ def load(
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
         legend = _legend(config, state)
-    return Predictor(model.to(device).eval(), loader=loader, transforms=transforms, legend=legend)
+    model = model.to(device).eval()
+    if precision:
+        model = in_precision(model, precision)
+    return Predictor(model, loader=loader, transforms=transforms, legend=legend)
 
 
 class Predictor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mmtrtvit.deploy.backends.registry import find_backend
 from mmtrtvit.deploy.settings import InputShapes
 from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.errors import UserError
@@ -95,15 +96,27 @@ def test_what_mmdeploy_does_not_have(tmp_path, mode):
     ):
         settings = read(tmp_path, backend_config=backend)
         assert settings.precision == mode and not settings.half_allowed and not settings.common
-        assert settings.file_precision == ('fp32' if mode == 'bf16' else mode)
+        expected = 'fp32' if mode == 'bf16' else mode
+        assert find_backend('tensorrt').onnx_precision(settings.precision) == expected
     with pytest.raises(UserError, match=f'sets {min(mode, "fp16")}_mode, .*leave all but one out'):
         common = {f'{mode}_mode': True, 'fp16_mode': True}
         read(tmp_path, backend_config=dict(type='tensorrt', common_config=common))
 
 
 def test_onnx_runtime_has_no_bf16(tmp_path):
-    with pytest.raises(UserError, match='bf16 is for engines'):
+    with pytest.raises(UserError, match='bf16 is for TensorRT.*ONNX Runtime has fp32.*or one of'):
         read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
+
+
+def test_the_processor_that_int8_is_for(tmp_path):
+    options = {'backend_config.common_config.processor': 'arm'}
+    settings = read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
+    assert settings.precision == 'int8' and settings.common == dict(processor='arm')
+    options['backend_config.common_config.processor'] = 'sparc'
+    with pytest.raises(
+        UserError, match="processor is 'sparc', expected one of: x86, x86_avx2, arm"
+    ):
+        read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
 
 
 def test_the_least_agreement(tmp_path):

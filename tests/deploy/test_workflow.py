@@ -16,6 +16,7 @@ import torch
 
 from mmtrtvit import media
 from mmtrtvit.deploy import workflow
+from mmtrtvit.deploy.backends.tensorrt import rules
 from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import LEAST_AGREEMENT, Calibration, DeploySettings
@@ -225,7 +226,7 @@ def test_a_graph_that_resizes_is_evaluated_on_images_as_they_are(resizing):
     [
         ('onnxruntime', 'fp32', True),
         ('onnxruntime', 'fp16', False),
-        ('onnxruntime', 'int8', False),
+        ('onnxruntime', 'int8', True),
         ('tensorrt', 'fp32', False),
     ],
 )
@@ -286,6 +287,9 @@ def test_lower_precision_has_to_agree(lower):
     assert (precision == 'int8') == ('layers are INT8' in notes)
     assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
     assert (precision == 'fp16') == (result.peaks is not None)
+    record = json.loads(result.onnx.with_name('deploy_report.json').read_text())
+    assert record['speed']['ratio'] == result.speed.ratio > 0
+    assert record['speed']['precision'] == precision and record['verified']
     if precision == 'fp16':
         assert result.peaks.images == (2 if name == 'classifier' else 1)  # of the training data
         assert not result.peaks.overflowing
@@ -484,11 +488,9 @@ def test_without_tensorrt_the_onnx_file_is_done_and_the_way_on_is_told(
 
 
 def test_tensorrt_gets_no_graph_that_its_parser_refuses(monkeypatch, tmp_path):
-    def refuse(path, release):
-        raise UserError(f'TensorRT {release} does not take this graph')
-
-    monkeypatch.setattr(workflow, 'require_supported', refuse)
-    with pytest.raises(UserError, match='TensorRT 8.6 does not take this graph'):
+    monkeypatch.setattr(rules, 'check_graph', lambda path, release: ['an op is unknown'])
+    message = 'end2end.onnx: TensorRT 8.6 does not take this graph:\n  an op is unknown'
+    with pytest.raises(UserError, match=message):
         deploy(
             DeploySettings(backend='tensorrt'),
             read_config('fpn.py'),

@@ -1,1 +1,1 @@
-"""Backends: what each of them makes of an ONNX file."""
+"""Backends: a room for each, which says what it takes, what it makes and how that is opened."""

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from ...models import fuse
-from ...models.fast.onnxruntime import for_onnxruntime
 from ...runtime.pipeline import Resize
 from ...runtime.sessions.base import SIZES
+from ..backends.registry import find_backend
 from ..graphs.steps import CLASS_LOGITS, MAPS
 from ..settings import DYNAMO, TORCHSCRIPT, DeploySettings
 from . import support
@@ -44,11 +44,10 @@ def export_model(
         metadata: What the file says of itself.
         resize: How the graph resizes images, if it does; see :func:`~.resizing.pipeline_resize`.
     """
-    fused = fuse(model)
-    if settings.backend == 'onnxruntime' and settings.precision == 'fp32':
-        fused = for_onnxruntime(fused)
+    backend = find_backend(settings.backend)
+    fused = backend.prepare(fuse(model), settings)
     module = support.module_to_export(fused, settings).to(device)
-    if settings.precision == 'fp16':
+    if backend.onnx_precision(settings.precision) == 'fp16':
         module = half(module)
     module.output_names = (*module.output_names, *module.step_names)
     inner = module.step_names

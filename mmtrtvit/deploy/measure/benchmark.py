@@ -8,13 +8,12 @@ from pathlib import Path
 from ...analysis.timing import threads as torch_threads
 from ...errors import UserError
 from ...runtime.sessions.base import Session
-from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.opening import GRAPHS, no_timeout
-from ...runtime.sessions.tensorrt import TensorRTSession
 from ...tables import format_rows
+from ..backends.registry import backend_of
+from ..graphs.layer_times import LayerTime, by_module, by_stage
 from ..verify.open import open_checkpoint, open_graph
 from .latency import Latency, measure_latency, random_inputs
-from .layer_times import LayerTime, by_module, by_stage, engine_layers, onnx_layers
 
 PROFILED_ROUNDS = 10
 
@@ -43,6 +42,7 @@ def benchmark(
     device: str = 'cpu',
     threads: int = 0,
     timeout: float | None = None,
+    precision: str | None = None,
     layers: bool = False,
 ) -> BenchmarkResult:
     """Times models on noise, in turn.
@@ -57,12 +57,17 @@ def benchmark(
         device: Where weights and ONNX files run; engines run on a GPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
         timeout: Most seconds of a run; only ONNX files can be stopped.
+        precision: What weights are run in, see :func:`mmtrtvit.engine.precision.in_precision`.
         layers: Whether to measure the layers of graphs as well.
 
     Raises:
         UserError: If a model cannot be opened or does not take images of that size.
     """
-    sessions = {str(path): _open(path, config, device, threads, timeout) for path in models}
+    if precision and all(Path(path).suffix in GRAPHS for path in models):
+        raise UserError('--precision is for weights; what is exported stays as it is.')
+    sessions = {
+        str(path): _open(path, config, device, threads, timeout, precision) for path in models
+    }
     result = BenchmarkResult()
     for batch in batches:
         calls = {
@@ -72,19 +77,17 @@ def benchmark(
         with torch_threads(threads or None):
             result.latencies[batch] = measure_latency(calls, batch, rounds=rounds, warmup=warmup)
     for name, session in sessions.items() if layers else ():
-        inputs = random_inputs(session, batches[0], size=size)
-        if isinstance(session, OnnxSession):
-            result.layers[name] = onnx_layers(
-                name,
-                inputs,
-                rounds=PROFILED_ROUNDS,
-                warmup=warmup,
-                threads=threads,
-                timeout=timeout,
-            )
-        elif isinstance(session, TensorRTSession):
-            times = session.time_layers(inputs, warmup + PROFILED_ROUNDS)[warmup:]
-            result.layers[name] = engine_layers(times, session.layers())
+        if Path(name).suffix not in GRAPHS:
+            continue
+        result.layers[name] = backend_of(name, device).layer_times(
+            session,
+            Path(name),
+            random_inputs(session, batches[0], size=size),
+            rounds=PROFILED_ROUNDS,
+            warmup=warmup,
+            threads=threads,
+            timeout=timeout,
+        )
     return result
 
 
@@ -94,6 +97,7 @@ def _open(
     device: str,
     threads: int,
     timeout: float | None,
+    precision: str | None,
 ) -> Session:
     if Path(path).suffix in GRAPHS:
         return open_graph(path, device, threads, timeout)
@@ -104,7 +108,7 @@ def _open(
         )
     if timeout is not None:
         raise no_timeout(path, 'PyTorch')
-    return open_checkpoint(config, path, device)
+    return open_checkpoint(config, path, device, precision or 'fp32')
 
 
 def format_latencies(result: BenchmarkResult) -> str:

@@ -88,7 +88,7 @@ def _tensorrt(job: Job, path: Path, inputs: dict[str, np.ndarray]) -> Call:
     from ...runtime.sessions.tensorrt import TensorRTSession
     from ..backends.tensorrt.build import build_engine
     from ..backends.tensorrt.options import EngineOptions
-    from ..verify.torch_memory import TorchMemory
+    from ..backends.tensorrt.torch_memory import TorchMemory
 
     engine = path.with_suffix('.engine')
     build_engine(path, engine, options=EngineOptions(job.precision, timing_cache=False))

@@ -19,13 +19,14 @@ from ...runtime.results import Classification, Detections, LabelMap, Result
 from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.tensorrt import TensorRTSession
 from ...runtime.sessions.tensorrt_package import NoTensorRT, import_tensorrt
+from ..backends.tensorrt.backend import open_engine
 from ..backends.tensorrt.build import EngineUnavailable, build_engine
+from ..backends.tensorrt.layers import engine_layers
 from ..backends.tensorrt.options import EngineOptions, ShapeRange, read_graph
+from ..graphs.layer_times import by_stage
 from ..verify.compare import agree, compare
-from ..verify.open import open_engine
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
-from .layer_times import by_stage, engine_layers
 
 WARMUP = 5
 

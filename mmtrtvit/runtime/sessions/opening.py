@@ -1,4 +1,4 @@
-"""Opening of a graph by the suffix of its file."""
+"""Opening of a graph: what runs it follows from the suffix of its file, or from the device."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,14 @@ from ...errors import UserError
 from .base import Session, device_number
 from .onnx import OnnxSession
 
+ONNX = ('.onnx',)
 ENGINES = '.engine', '.plan', '.trt'
-GRAPHS = '.onnx', *ENGINES
+# What runs a file of a suffix, unless the device names another.
+RUNNERS = {
+    **dict.fromkeys(ONNX, 'onnxruntime'),
+    **dict.fromkeys(ENGINES, 'tensorrt'),
+}
+GRAPHS = tuple(RUNNERS)
 
 
 def no_timeout(path: str | Path, runner: str) -> UserError:
@@ -16,20 +22,43 @@ def no_timeout(path: str | Path, runner: str) -> UserError:
     return UserError(f'{path}: {runner} cannot stop a run. Leave the timeout out.')
 
 
-def open_engine(path: Path, device: str | None = None) -> Session:
-    """Opens a TensorRT engine with cuda-python's memory.
+def runner_of(path: Path, device: str | None = None) -> str:
+    """Name of what runs a file on a device: a key of :data:`OPENERS`.
 
     Args:
-        path: The file.
-        device: ``'cuda:0'``, ...; default: the first GPU.
+        path: The file, which must be there.
+        device: Where it runs.
 
     Raises:
-        UserError: If it cannot be loaded.
+        UserError: If there is no such file, or nothing runs it.
     """
+    if not path.is_file():
+        raise UserError(
+            f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.'
+        )
+    if path.suffix not in RUNNERS:
+        raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
+    return RUNNERS[path.suffix]
+
+
+def _open_onnx(path: Path, device: str | None, threads: int, timeout: float | None) -> Session:
+    return OnnxSession(path, device or 'cpu', threads, timeout)
+
+
+def _open_engine(path: Path, device: str | None, threads: int, timeout: float | None) -> Session:
+    """Opens an engine with cuda-python's memory; threads are for the CPU."""
+    if timeout is not None:
+        raise no_timeout(path, 'TensorRT')
     from .cuda_memory import CudaMemory
     from .tensorrt import TensorRTSession
 
     return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
+
+
+OPENERS: dict[str, Callable[[Path, str | None, int, float | None], Session]] = {
+    'onnxruntime': _open_onnx,
+    'tensorrt': _open_engine,
+}
 
 
 def open_session(
@@ -37,10 +66,8 @@ def open_session(
     device: str | None = None,
     threads: int = 0,
     timeout: float | None = None,
-    *,
-    engines: Callable[[Path, str | None], Session] = open_engine,
 ) -> Session:
-    """Loads a graph by the suffix of its file.
+    """Loads a graph; what runs it follows from :func:`runner_of`.
 
     Args:
         path: An ``.onnx`` file, or a TensorRT engine: ``.engine``, ``.plan`` or ``.trt``.
@@ -48,20 +75,9 @@ def open_session(
             engines, which run on no CPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
         timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
-        engines: Opens an engine on a device, as :func:`open_engine` does.
 
     Raises:
         UserError: If it cannot be loaded.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            f'there is no model {path}. Copy the whole work dir that tools/deploy.py wrote.'
-        )
-    if path.suffix in ENGINES:
-        if timeout is not None:
-            raise no_timeout(path, 'TensorRT')
-        return engines(path, device)
-    if path.suffix != '.onnx':
-        raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
-    return OnnxSession(path, device or 'cpu', threads, timeout)
+    return OPENERS[runner_of(path, device)](path, device, threads, timeout)

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from mmtrtvit.deploy.backends.tensorrt.rules import check_graph
 from mmtrtvit.deploy.graphs.formats import FP8
 from mmtrtvit.deploy.graphs.quantize import quantizable_layers, quantize, sensitivity
-from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.deploy.settings import Calibration
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.base import TimedOut

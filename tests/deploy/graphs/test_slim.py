@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import mmtrtvit
-from mmtrtvit.deploy.graphs.rules import check_graph
+from mmtrtvit.deploy.backends.tensorrt.rules import check_graph
 from mmtrtvit.errors import UserError
 
 DEMOS = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmtrtvit.deploy.backends.onnxruntime.layers import onnx_layers
 from mmtrtvit.deploy.backends.tensorrt.build import build_engine
 from mmtrtvit.deploy.measure.benchmark import benchmark, format_latencies, format_shares
-from mmtrtvit.deploy.measure.layer_times import onnx_layers
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.base import TimedOut
 

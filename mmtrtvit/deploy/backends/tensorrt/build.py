@@ -18,9 +18,9 @@ from ....errors import UserError
 from ....files import write_whole
 from ....runtime.sessions.tensorrt_package import NoTensorRT, create, import_tensorrt, make_logger
 from ...graphs.nodes import module_of
-from ...graphs.rules import OPSETS
 from ...graphs.tensorrt_limits import MAX_TOP_K
 from ...settings import EXPORTERS, GRID, MATRIX, TORCHSCRIPT
+from ..backend import Unavailable
 from .options import (
     FIXED,
     INT8_FP16,
@@ -37,6 +37,7 @@ from .options import (
     tool_command,
     trtexec_command,
 )
+from .rules import OPSETS
 
 # Settings of the export that do without an op.
 WITHOUT = {
@@ -46,7 +47,7 @@ WITHOUT = {
 }
 
 
-class EngineUnavailable(UserError):
+class EngineUnavailable(Unavailable):
     """No engine can be built here; the message ends with how to build it where there is a GPU."""
 
 

@@ -454,7 +454,7 @@ def test_no_onnx_file(tmp_path, content):
 def test_a_deploy_config_says_how_to_build():
     from mmengine.config import Config
 
-    from mmtrtvit.deploy.settings import read_settings
+    from mmtrtvit.deploy.config import read_settings
 
     config = Config.fromfile(TOOL.parents[1] / 'configs/deploy/tensorrt_fp32.py')
     options, profiles = read_options(read_settings(config, 'mmdet'))

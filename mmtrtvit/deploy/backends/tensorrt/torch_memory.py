@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ...errors import UserError
-from ...runtime.sessions.tensorrt_package import NoTensorRT
+from ....errors import UserError
+from ....runtime.sessions.tensorrt_package import NoTensorRT
 
 
 class TorchMemory:

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from ...errors import UserError
-from ..settings import EXPORTERS, TORCHSCRIPT
-from .graph import Graph, load_onnx
-from .tensorrt_limits import MAX_NMS_CANDIDATES, MAX_TOP_K
+from ....errors import UserError
+from ...graphs.graph import Graph, load_onnx
+from ...graphs.tensorrt_limits import MAX_NMS_CANDIDATES, MAX_TOP_K
+from ...settings import EXPORTERS, TORCHSCRIPT
 
 Release = tuple[int, int]
 
@@ -154,25 +154,6 @@ def check_graph(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> l
             problems.append(BrokenRule(node.name or node.output[0], node.op_type, message, hint))
     problems.extend(_check_tensors(graph, release))
     return problems
-
-
-def require_supported(model: str | Path | onnx.ModelProto, tensorrt: str = '8.6') -> None:
-    """Refuses a graph that a release of TensorRT would not take; see :func:`check_graph`.
-
-    Raises:
-        UserError: With every problem.
-    """
-    problems = check_graph(model, tensorrt)
-    if problems:
-        name = model if isinstance(model, str | Path) else 'the graph'
-        raise UserError(
-            '\n'.join(
-                [
-                    f'{name}: TensorRT {tensorrt} does not take this graph:',
-                    *(f'  {problem}' for problem in problems),
-                ]
-            )
-        )
 
 
 def _check_model(model: onnx.ModelProto, release: Release) -> Iterator[BrokenRule]:

@@ -1,21 +1,14 @@
 """Layer times: where the time of a graph goes, by modules of the model.
 
 Runtimes merge nodes into layers; the time of a layer goes to the innermost module that all its
-nodes share, by their names (:mod:`..graphs.nodes`).
+nodes share, by their names (:mod:`.nodes`).
 """
 
-import json
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-
-from ...runtime.sessions.onnx import OnnxSession
-from ..graphs.nodes import module_of, nodes_of_layer
+from .nodes import module_of
 
 POST_PROCESSING = 'post-processing'  # nodes of no module
 INSERTED = 'inserted by the runtime'  # layers of no node
@@ -66,63 +59,6 @@ def common_module(nodes: Iterable[str]) -> str:
         )
         shared = shared[:length]
     return '.'.join(shared) or POST_PROCESSING
-
-
-def engine_layers(
-    rounds: Sequence[Mapping[str, float]], descriptions: Sequence[Mapping[str, Any]]
-) -> list[LayerTime]:
-    """Layers of an engine.
-
-    Args:
-        rounds: Milliseconds of each layer by name, in each round, as IProfiler reports them.
-        descriptions: What the engine inspector says: ``Name``, and ``Metadata`` with the nodes
-            where TensorRT knows them; elsewhere the names of the nodes are in that of the layer.
-    """
-    metadata = {each['Name']: each.get('Metadata', '') for each in descriptions}
-    layers = []
-    for name in rounds[0]:
-        nodes = nodes_of_layer(name, metadata.get(name, ''))
-        layers.append(
-            LayerTime(name, common_module(nodes), median(each.get(name, 0.0) for each in rounds))
-        )
-    return layers
-
-
-def onnx_layers(
-    path: str | Path,
-    inputs: Mapping[str, np.ndarray],
-    *,
-    rounds: int = 10,
-    warmup: int = 2,
-    threads: int = 0,
-    timeout: float | None = None,
-) -> list[LayerTime]:
-    """Layers of an ONNX file in ONNX Runtime on the CPU, by its own profiler.
-
-    Args:
-        path: The file.
-        inputs: Arrays by name.
-        rounds: Runs that count.
-        warmup: Runs before them.
-        threads: Threads of one operator; 0 for one per core.
-        timeout: Most seconds of a run; None for no limit.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        session = OnnxSession(
-            path, threads=threads, timeout=timeout, profile=Path(folder, 'profile')
-        )
-        for _ in range(warmup + rounds):
-            session.run(inputs)
-        events = json.loads(session.end_profile().read_text())
-    times: dict[str, list[float]] = {}
-    for event in events:
-        if event.get('cat') == 'Node' and event['name'].endswith('_kernel_time'):
-            name = event['name'].removesuffix('_kernel_time')
-            times.setdefault(name, []).append(event['dur'] / 1000)
-    return [
-        LayerTime(name, common_module(nodes_of_layer(name)), median(values[warmup:]))
-        for name, values in times.items()
-    ]
 
 
 def stage_of(module: str) -> str:

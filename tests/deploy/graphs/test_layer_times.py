@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
-from mmtrtvit.deploy.measure.latency import measure_latency, random_inputs
-from mmtrtvit.deploy.measure.layer_times import (
+from mmtrtvit.deploy.backends.onnxruntime.layers import onnx_layers
+from mmtrtvit.deploy.backends.tensorrt.layers import engine_layers
+from mmtrtvit.deploy.graphs.layer_times import (
     INSERTED,
     POST_PROCESSING,
     LayerTime,
     by_module,
     by_stage,
     common_module,
-    engine_layers,
-    onnx_layers,
     stage_of,
 )
+from mmtrtvit.deploy.measure.latency import measure_latency, random_inputs
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.base import Tensor
 

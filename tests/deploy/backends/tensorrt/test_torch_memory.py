@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmtrtvit.deploy.backends.tensorrt.torch_memory import TorchMemory
 from mmtrtvit.deploy.verify.open import open_graph
-from mmtrtvit.deploy.verify.torch_memory import TorchMemory
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.tensorrt_package import NoTensorRT
 

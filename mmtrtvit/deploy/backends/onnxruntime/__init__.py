@@ -1,0 +1,1 @@
+"""ONNX Runtime: it runs the ONNX file itself."""
