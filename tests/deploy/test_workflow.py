@@ -538,8 +538,8 @@ def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
     assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
     assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
     message = f'error: calibration batch 1: {file}: a run took more than 0.2 seconds'
-    int8 = '--cfg-options', 'backend_config.common_config.int8_mode=True'
-    assert run(monkeypatch, PRESET, *given, *stop, *int8).startswith(message)
+    int8 = 'backend_config.type=tensorrt', 'backend_config.common_config.int8_mode=True'
+    assert run(monkeypatch, PRESET, *given, *stop, '--cfg-options', *int8).startswith(message)
 
 
 @pytest.fixture
