@@ -6,6 +6,8 @@ Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
   python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg   # INT8, for a CPU
+  python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg \
+      --cfg-options calib_config.max_drop=0.5   # layers stay float until AP or mIoU drops by less
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
@@ -83,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
         format_failure,
         format_peaks,
         format_result,
+        format_search,
         format_speed,
     )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
@@ -112,6 +115,8 @@ def main(args: argparse.Namespace) -> None:
             print(f'\n{what}: {format_agreement(agreement)}')
     if result.peaks:
         print(f'\n{format_peaks(result.peaks)}')
+    if result.search:
+        print(f'\n{format_search(result.search)}')
     if result.speed:
         print(f'\n{format_speed(result.speed, result.onnx.name)}')
     for note in result.notes:

@@ -62,6 +62,8 @@ SCHEMA: dict[str, Any] = {
         'method': None,
         'exclude': None,
         'exclude_worst': None,
+        'max_drop': None,
+        'num_held_out': None,
     },
     'verify_config': {'least_agreement': None},
 }
@@ -290,12 +292,19 @@ def _calibration(config: dict) -> Calibration:
         method=config.get('method', MINMAX),
         exclude=tuple(config.get('exclude') or ()),
         exclude_worst=config.get('exclude_worst', 0),
+        max_drop=config.get('max_drop'),
+        num_held_out=config.get('num_held_out', 200),
     )
     _one_of('calib_config.method', calibration.method, METHODS)
-    if not isinstance(calibration.num_images, int) or calibration.num_images < 1:
+    for name in ('num_images', 'num_held_out'):
+        value = getattr(calibration, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f'calib_config.{name} is {value!r}, expected a number of at least 1.')
+    drop = calibration.max_drop
+    number = isinstance(drop, int | float) and not isinstance(drop, bool)
+    if drop is not None and not (number and 0 <= drop < 100):
         raise UserError(
-            f'calib_config.num_images is {calibration.num_images!r}, expected a '
-            'number of at least 1.'
+            f'calib_config.max_drop is {drop!r}, expected points of a metric from 0 to 100, as 0.5.'
         )
     if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
         raise UserError(

@@ -9,9 +9,12 @@ from typing import Any
 
 from ..environment import device_name
 from ..files import write_whole
+from ..tables import csv_text
 from .result import DeployResult
+from .verify.search import Search
 
 NAME = 'deploy_report.json'
+SEARCH = 'quantization.csv', 'quantization.json'
 
 
 def write_record(result: DeployResult) -> Path:
@@ -19,6 +22,23 @@ def write_record(result: DeployResult) -> Path:
     path = result.onnx.with_name(NAME)
     write_whole(path, json.dumps(_plain(record(result)), indent=4) + '\n')
     return path
+
+
+def write_search(folder: Path, search: Search) -> list[Path]:
+    """Writes :data:`SEARCH`: a row for each layer, and all that was tried."""
+    rows = list(search.rows())
+    content = dict(
+        max_drop=search.max_drop,
+        fp32=dict(search.fp32),
+        chosen=asdict(search.chosen),
+        trials=[asdict(each) for each in search.trials],
+        layers=rows,
+    )
+    texts = csv_text(rows), json.dumps(_plain(content), indent=4) + '\n'
+    paths = [folder / name for name in SEARCH]
+    for path, text in zip(paths, texts):
+        write_whole(path, text)
+    return paths
 
 
 def record(result: DeployResult) -> dict[str, Any]:
@@ -39,6 +59,7 @@ def record(result: DeployResult) -> dict[str, Any]:
             if result.speed
             else None
         ),
+        max_drop=asdict(result.search.chosen) if result.search else None,
         seconds=result.seconds,
         notes=result.notes,
     )

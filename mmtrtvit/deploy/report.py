@@ -9,6 +9,7 @@ from .result import DeployResult
 from .verify.agreement import Agreement
 from .verify.compare import Difference
 from .verify.peaks import NEAR, Peaks
+from .verify.search import Search
 
 
 def format_result(result: DeployResult) -> str:
@@ -87,6 +88,34 @@ def format_speed(speed: Speed, file: str) -> str:
             'file is what counts.'
         )
     return text
+
+
+def format_search(search: Search) -> str:
+    """Returns what was tried, and the layers that stay in single precision, as two tables."""
+    names = list(search.fp32)
+    trials = [('layers in FP32', *names, 'drop', '')]
+    trials += [('all', *(f'{search.fp32[name]:.2f}' for name in names), '', '')]
+    trials += [
+        (
+            str(each.left_out),
+            *(f'{each.metrics[name]:.2f}' for name in names),
+            f'{each.drop:.2f}',
+            'taken' if each == search.chosen else '',
+        )
+        for each in search.trials
+    ]
+    rows = [
+        [row['layer'], f'{row["decibels"]:.1f}', *(_points(row[key]) for key in list(row)[4:])]
+        for row in search.rows()
+        if row['in_fp32']
+    ]
+    head = ['stays in FP32', 'dB', f'{names[0]} with INT8', 'without']
+    layers = format_rows([head, *rows]) if rows else 'No layer has to stay in FP32.'
+    return f'{format_rows(trials)}\n\n{layers}'
+
+
+def _points(value: float | str) -> str:
+    return f'{value:.2f}' if isinstance(value, float) else '-'
 
 
 def format_peaks(peaks: Peaks) -> str:

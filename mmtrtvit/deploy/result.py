@@ -9,6 +9,7 @@ from .measure.speed import Speed
 from .verify.agreement import Agreement
 from .verify.compare import Difference, agree
 from .verify.peaks import Peaks
+from .verify.search import Search
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class DeployResult:
             for rounding.
         peaks: The largest values of a file of half precision; None if not looked at.
         speed: Of a file of lower precision that its backend runs here; None if not measured.
+        search: For the layers of an INT8 or FP8 file that stay in single precision; None if
+            ``calib_config.max_drop`` asks for none.
         images: Drawn predictions.
         seconds: Time of each step.
         notes: What the user should know.
@@ -55,6 +58,7 @@ class DeployResult:
     agreements: dict[str, Agreement] = field(default_factory=dict)
     peaks: Peaks | None = None
     speed: Speed | None = None
+    search: Search | None = None
     images: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

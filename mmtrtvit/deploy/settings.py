@@ -38,12 +38,17 @@ class Calibration:
         method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
         exclude: Parts of the names of layers that stay as they are.
         exclude_worst: How many layers stay as they are besides: those that are harmed most.
+        max_drop: The most points that a metric may drop by; as many more layers stay as they are
+            as that takes. None for no search.
+        num_held_out: On how many other images of the training data that is measured.
     """
 
     num_images: int = 100
     method: str = MINMAX
     exclude: tuple[str, ...] = ()
     exclude_worst: int = 0
+    max_drop: float | None = None
+    num_held_out: int = 200
 
 
 @dataclass

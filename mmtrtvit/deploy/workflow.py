@@ -35,16 +35,18 @@ from .export.resizing import pipeline_resize
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
-from .graphs.quantize import Quantization
+from .graphs.quantize import Quantization, Quantizer
 from .measure.speed import Speed, measure_speed
-from .record import write_record
+from .record import write_record, write_search
 from .result import Comparison, DeployResult
 from .settings import DeploySettings
 from .verify.agreement import agreement
 from .verify.calibration import graph_inputs, training_images
 from .verify.compare import compare
-from .verify.evaluation import HostPreprocessor, deployed
+from .verify.evaluation import HostPreprocessor, deployed, evaluate_graph
+from .verify.held_out import held_out
 from .verify.peaks import Peaks, half_peaks
+from .verify.search import Search, find_left_out
 from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
@@ -108,10 +110,11 @@ def deploy(
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if precision in FORMATS:
-            result.exported, quantization = export_quantized(
+            result.exported, quantization, result.search = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
+                config=calib_config or config,
                 files=calibrating,
                 device=device,
                 metadata=about,
@@ -339,18 +342,20 @@ def export_quantized(
     settings: DeploySettings,
     *,
     path: Path,
+    config: Config,
     files: Sequence[str],
     device: str,
     metadata: Mapping[str, Any],
     timeout: float | None = None,
     resize: Resize | None = None,
-) -> tuple[Exported, Quantization]:
+) -> tuple[Exported, Quantization, Search | None]:
     """Writes a model as an INT8 or FP8 file, with ranges of images.
 
     Args:
         predictor: The model; reads and resizes images.
         settings: What to make of it.
         path: The file to write.
+        config: Config whose other training images a search measures on.
         files: Images that show the ranges.
         device: Where the model is exported.
         metadata: What the file says of itself.
@@ -367,11 +372,49 @@ def export_quantized(
         quantizer = backend.quantizer(
             source, batches=batches, settings=settings, timeout=timeout, called=path
         )
-        worst = quantizer.noisiest(settings.calibration.exclude_worst)
-        quantization = quantizer.write(path, worst)
+        count, search = settings.calibration.exclude_worst, None
+        if settings.calibration.max_drop is not None:
+            search = search_on(
+                config, quantizer, source, seen=files, settings=settings, timeout=timeout
+            )
+            count = search.chosen.left_out
+            write_search(path.parent, search)
+        quantization = quantizer.write(path, quantizer.noisiest(count))
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
-    return exported, quantization
+    return exported, quantization, search
+
+
+def search_on(
+    config: Config,
+    quantizer: Quantizer,
+    source: Path,
+    *,
+    seen: Sequence[str],
+    settings: DeploySettings,
+    timeout: float | None = None,
+) -> Search:
+    """Finds the layers that stay in single precision by metrics on held-out training images.
+
+    Args:
+        config: Config with the training data.
+        quantizer: Writes the files that are tried.
+        source: The file of single precision; the others are tried beside it.
+        seen: Images that showed the ranges.
+        settings: How far the metrics may drop, and on how many images.
+        timeout: Most seconds of a run.
+    """
+    calibration = settings.calibration
+    data = held_out(config, seen=seen, count=calibration.num_held_out, folder=source.parent)
+    return find_left_out(
+        quantizer,
+        lambda path: evaluate_graph(copy.deepcopy(data), path, timeout=timeout),
+        source,
+        max_drop=float(calibration.max_drop or 0),
+        folder=source.parent,
+        start=calibration.exclude_worst,
+        progress=logger.info,
+    )
 
 
 def calibration_batches(predictor: Predictor, path: Path, files: Sequence[str]) -> Batches:

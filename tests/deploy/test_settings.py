@@ -119,6 +119,17 @@ def test_the_processor_that_int8_is_for(tmp_path):
         read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
 
 
+def test_the_drop_of_a_metric(tmp_path):
+    assert read(tmp_path).calibration.max_drop is None
+    found = read(tmp_path, calib_config=dict(max_drop=0.5, num_held_out=50)).calibration
+    assert (found.max_drop, found.num_held_out) == (0.5, 50)
+    for value in (-1, 100, '0.5', True):
+        with pytest.raises(UserError, match='calib_config.max_drop is .*, expected points'):
+            read(tmp_path, calib_config=dict(max_drop=value))
+    with pytest.raises(UserError, match='calib_config.num_held_out is 0, expected a number of at'):
+        read(tmp_path, calib_config=dict(num_held_out=0))
+
+
 def test_the_least_agreement(tmp_path):
     assert read(tmp_path).least_agreement == 0.7
     assert read(tmp_path, verify_config=dict(least_agreement=0)).least_agreement == 0

@@ -72,6 +72,7 @@ class Quantizer:
     """
 
     symmetric = True  # ranges reach as far below zero as above
+    unfit = 'TensorRT would compute in {}: take int8'
 
     def __init__(
         self,
@@ -90,9 +91,7 @@ class Quantizer:
         named = _without(self._all, calibration.exclude, source)
         self.layers = self.fit(named)
         if not self.layers:
-            raise UserError(
-                f'{source} has no layer that TensorRT would compute in {kind.precision}: take int8.'
-            )
+            raise UserError(f'{source} has no layer that {self.unfit.format(kind.precision)}.')
         self._limit = Limit(timeout, called or Path(source))
         self.ranges: Ranges = find_ranges(
             self.model,
@@ -135,9 +134,17 @@ class Quantizer:
         Args:
             target: The file.
             left_out: Names of layers that stay as they are.
+
+        Raises:
+            UserError: If that leaves none.
         """
         target = Path(target)
         chosen = [node for node in self.layers if node.name not in left_out]
+        if not chosen:
+            raise UserError(
+                f'calib_config leaves none of {len(self.layers)} layers to quantize: take a '
+                'smaller exclude_worst.'
+            )
         with whole_file(target) as part:
             quantized = self.quantized(chosen)
             known = {each.key: each.value for each in self.model.metadata_props}

@@ -21,7 +21,7 @@ class Processor:
 
 
 PROCESSORS = {
-    'x86': Processor(),  # with VNNI: Intel's since 2019, AMD's since Zen 4
+    'x86': Processor(),  # with VNNI: Intel's servers since Cascade Lake, AMD since Zen 4
     'x86_avx2': Processor(seven_bits=True),
     'arm': Processor(signed=True),
 }

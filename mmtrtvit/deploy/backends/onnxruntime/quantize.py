@@ -3,7 +3,7 @@
 ONNX Runtime has a kernel in eight bits for a convolution only where its output is rounded, too. So
 chains of layers are quantized, with the additions, concatenations and activations between them, by
 ONNX Runtime's own quantizer. Attention, norms, softmax, sigmoid and post-processing stay in single
-precision, and so do the layers in front of post-processing, where rounding would show most.
+precision, and so do the heads' layers in front of it, where rounding would show most.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -46,6 +46,7 @@ class ChainQuantizer(Quantizer):
     """
 
     symmetric = False
+    unfit = 'ONNX Runtime would compute faster in int8: take fp32'
 
     def __init__(
         self,
@@ -150,7 +151,13 @@ def _sees_colours(graph: Graph, node: NodeProto) -> bool:
 
 
 def _decides(graph: Graph, node: NodeProto) -> bool:
-    """Whether a layer is a light one whose output only nodes of no module take, if any does."""
+    """Whether a layer is a light one of a head, whose output nodes of modules do not take."""
+    module = module_of(node.name)
     takers = [each for each in graph.nodes if node.output[0] in each.input]
     size = prod(graph.initializers[node.input[1]].dims)
-    return size < LIGHT and not any(module_of(each.name) for each in takers)
+    return (
+        size < LIGHT
+        and bool(module)
+        and module[0].endswith('head')
+        and not any(module_of(each.name) for each in takers)
+    )

@@ -12,6 +12,7 @@ from mmtrtvit.deploy.backends.onnxruntime.processors import PROCESSORS, this_pro
 from mmtrtvit.deploy.backends.onnxruntime.quantize import ChainQuantizer, chains
 from mmtrtvit.deploy.graphs.graph import load_onnx
 from mmtrtvit.deploy.settings import Calibration
+from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 DEMOS = 'retinanet_trtvit_b', 'fpn_efficientvit_m4'
@@ -188,6 +189,18 @@ def test_every_method(toy, method, tmp_path):
     path = quantizer(toy, method, count=10).write(tmp_path / 'a.onnx').path
     x = dict(input=np.random.default_rng(2).standard_normal((1, 3, 16, 24), np.float32))
     np.testing.assert_allclose(run(path, x)['output'], run(toy, x)['output'], atol=0.1)
+
+
+def test_nothing_to_compute_faster(toy, tmp_path):
+    model = onnx.load(toy)
+    del model.graph.node[1:]
+    model.graph.node[0].output[0] = 'output'
+    onnx.save(model, tmp_path / 'stem.onnx')
+    with pytest.raises(UserError, match='no layer that ONNX Runtime would compute faster in int8'):
+        quantizer(tmp_path / 'stem.onnx')
+    with pytest.raises(UserError, match='leaves none of 4 layers to quantize'):
+        made = quantizer(toy)
+        made.write(tmp_path / 'a.onnx', [node.name for node in made.layers])
 
 
 def test_layers_are_left_out(toy, tmp_path):
