@@ -1,4 +1,4 @@
-r"""Exports a trained model to ONNX or TensorRT and compares its predictions with PyTorch's.
+r"""Exports a trained model to ONNX, OpenVINO or TensorRT, and compares what they find with PyTorch.
 
 Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT image.jpg
@@ -6,10 +6,12 @@ Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
+  python tools/deploy.py configs/deploy/openvino_int8.py CONFIG RUN a.jpg    # OpenVINO's model, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
-Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side) and
-the descriptions deploy.json, pipeline.json and detail.json into the work dir.
+Writes end2end.onnx, the backend's own file (.engine, or .xml and .bin), the drawn predictions of
+both sides (output.jpg has them side by side) and the descriptions deploy.json, pipeline.json and
+detail.json into the work dir.
 
 Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
 explains, nothing of it could be compared, or half precision cannot hold its values (all files

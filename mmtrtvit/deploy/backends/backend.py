@@ -53,6 +53,7 @@ class Backend:
         suffix: That of the file which it makes of the ONNX file; none if it runs that one itself.
         product: What that file is called.
         packages: Those whose versions ``detail.json`` tells.
+        reads_onnx: Whether a backend with a suffix opens ONNX files as well.
         float_weights: Precisions of eight bits whose stored weights it wants in single precision.
     """
 
@@ -63,6 +64,7 @@ class Backend:
     suffix: str = ''
     product: str = 'file'
     packages: tuple[str, ...] = ()
+    reads_onnx: bool = False
     float_weights: tuple[str, ...] = ()
 
     def check(self, settings: DeploySettings) -> None:
