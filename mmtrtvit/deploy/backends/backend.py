@@ -51,6 +51,8 @@ class Backend:
         precisions: Those that it computes in, of :data:`~..settings.PRECISIONS`.
         options: Keys of ``backend_config.common_config`` that mean something to it alone.
         suffix: That of the file which it makes of the ONNX file; none if it runs that one itself.
+        companions: Suffixes of what lies beside that file.
+        needs: What it needs, for lists of configs.
         product: What that file is called.
         packages: Those whose versions ``detail.json`` tells.
         reads_onnx: Whether a backend with a suffix opens ONNX files as well.
@@ -62,6 +64,8 @@ class Backend:
     precisions: tuple[str, ...]
     options: tuple[str, ...] = ()
     suffix: str = ''
+    companions: tuple[str, ...] = ()
+    needs: str = 'a CPU'
     product: str = 'file'
     packages: tuple[str, ...] = ()
     reads_onnx: bool = False

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from torch import nn
 
+from ....models.fast.onnxruntime import for_onnxruntime
 from ....runtime.sessions.base import Session
 from ....runtime.sessions.openvino import OpenVINOSession
 from ...graphs.layer_times import LayerTime
@@ -20,6 +22,8 @@ class OpenVINO(Backend):
     title = 'OpenVINO'
     precisions = ('fp32', 'fp16', 'bf16', 'int8')
     suffix = '.xml'
+    companions = ('.bin',)
+    needs = 'a CPU and OpenVINO'
     product = 'model'
     packages = ('openvino', 'nncf')
     reads_onnx = True
@@ -27,6 +31,10 @@ class OpenVINO(Backend):
     def onnx_precision(self, precision: str) -> str:
         """Single: OpenVINO and NNCF convert it."""
         return 'fp32'
+
+    def prepare(self, fused: nn.Module, settings: DeploySettings) -> nn.Module:
+        """Takes ONNX Runtime's form in single precision, which OpenVINO computes faster as well."""
+        return for_onnxruntime(fused) if settings.precision in ('fp32', 'fp16') else fused
 
     def check(self, settings: DeploySettings) -> None:
         """See :func:`~.build.require`."""
