@@ -79,13 +79,16 @@ def require_nncf(calibration: Calibration) -> ModuleType:
         UserError: If it is not installed, or does not calibrate in that way.
     """
     os.environ.setdefault(SILENT, '1')
+    logger_class = logging.getLoggerClass()
     try:
         import nncf
     except ImportError as error:
         raise UserError(
             f'INT8 for OpenVINO needs NNCF: pip install "mmtrtvit[openvino]" ({error}).'
         ) from error
-    nncf.set_log_level(logging.ERROR)
+    finally:
+        logging.setLoggerClass(logger_class)  # NNCF's would be that of every logger from now on
+    logging.getLogger('nncf').setLevel(logging.ERROR)  # nncf.set_log_level changes all handlers
     if calibration.method != MINMAX or calibration.exclude_worst:
         raise UserError(
             f'calib_config: NNCF, which quantizes for OpenVINO, has method={MINMAX!r} and '

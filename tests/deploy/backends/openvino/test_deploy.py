@@ -1,5 +1,6 @@
 """OpenVINO's models from trained weights, and what cannot be made."""
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -132,6 +133,14 @@ def test_a_failed_write_leaves_no_half_model(onnx, tmp_path, monkeypatch):
     with pytest.raises(OSError, match='the disk is full'):
         build_model(onnx, path, precision='fp16', calibration=RANGES, batches=list)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_nncf_leaves_our_logging_alone():
+    pytest.importorskip('nncf')
+    before = [handler.level for handler in logging.root.handlers], logging.getLoggerClass()
+    build.require('int8', RANGES)
+    after = [handler.level for handler in logging.root.handlers], logging.getLoggerClass()
+    assert before == after
 
 
 def test_what_cannot_be_made_is_refused_before_any_work(monkeypatch, tmp_path):
