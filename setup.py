@@ -39,11 +39,13 @@ EXTRAS = {
     'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
+    # OpenVINO's models; NNCF quantizes them
+    'openvino': ['openvino>=2024.6', 'nncf>=2.14'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
-        'mmtrtvit[completion,data,deploy,parquet,server,timm]',
+        'mmtrtvit[completion,data,deploy,openvino,parquet,server,timm]',
         'grimp',
         'hypothesis',
         'onnx-graphsurgeon',  # polygraphy's linter needs it

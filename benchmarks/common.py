@@ -20,6 +20,7 @@ from mmtrtvit.engine.command_line import command_line, new_parser
 from mmtrtvit.environment import device_name, require_device
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
+from mmtrtvit.runtime.sessions.openvino import OpenVINOSession
 
 RESULTS = Path(__file__).parent / 'results'
 PUBLISHED = Path(__file__).parent / 'published'
@@ -218,6 +219,17 @@ def onnx_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], li
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=[provider])
     inputs = {session.get_inputs()[0].name: x.cpu().numpy()}
     return lambda: [torch.from_numpy(value) for value in session.run(None, inputs)]
+
+
+def openvino_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], list[Tensor]]:
+    """A function that runs an ONNX file with one input on ``x``, in OpenVINO on the CPU."""
+    session = OpenVINOSession(file, threads=settings.threads or 0, precision=settings.dtype)
+    inputs = {session.inputs[0].name: x.cpu().numpy()}
+    return lambda: [torch.from_numpy(value) for value in session.run(inputs).values()]
+
+
+# What runs an ONNX file, by the package.
+SESSIONS = dict(onnxruntime=onnx_session, openvino=openvino_session)
 
 
 def save(

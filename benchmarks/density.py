@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from common import (
     DTYPES,
+    SESSIONS,
     Conditions,
     conditions,
     make_parser,
-    onnx_session,
     randomise,
     save,
     table,
@@ -45,6 +45,7 @@ PEERS = dict(
     convnext_tiny='convnext_tiny',
     nextvit_small='nextvit_small',
 )
+RUNTIMES = dict(onnx='onnxruntime', openvino='openvino')  # by mode
 OURS = [f'trtvit_{arch}' for arch in TRTViT.arch_settings]
 COLUMNS = (
     'model',
@@ -64,9 +65,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'mode',
         nargs='?',
-        choices=('inference', 'onnx'),
+        choices=('inference', *RUNTIMES),
         default='inference',
-        help='in PyTorch, or exported and run by ONNX Runtime',
+        help='in PyTorch, or exported and run by ONNX Runtime or OpenVINO',
     )
     parser.add_argument(
         '--models',
@@ -81,7 +82,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    packages = ('timm', 'onnxruntime') if args.mode == 'onnx' else ('timm',)
+    packages = ('timm', *filter(None, [RUNTIMES.get(args.mode)]))
     for batch, (height, width) in itertools.product(args.batches, args.sizes):
         found = densities(args.models, args.mode, (batch, 3, height, width), settings)
         print(table(found, COLUMNS), flush=True)
@@ -102,10 +103,10 @@ def densities(
             operations[name] = count_operations(build(name, shape), shape)
             model = build(name, shape)
             model = fuse(model) if name in OURS else model
-            if mode == 'onnx':
+            if mode in RUNTIMES:
                 file = Path(folder) / f'{name}.onnx'
                 export(model, dict(image=x), path=file, output_names=['map'])
-                functions[name] = onnx_session(file, x, settings)
+                functions[name] = SESSIONS[RUNTIMES[mode]](file, x, settings)
             else:
                 functions[name] = settings.inference(settings.place(model), x)
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)

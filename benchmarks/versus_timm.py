@@ -1,12 +1,13 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Four comparisons, each with its outputs compared in the same run. On the CPU each model has a
+Six comparisons, each with its outputs compared in the same run. On the CPU each model has a
 process of its own for each size: what a process did before decides how glibc treats the memory of
 large maps.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
   onnx_fixed the same, exported for one size
+  openvino, openvino_fixed  the same two in OpenVINO
   training   forward and backward in training mode; our model and its images are put into
              channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 
@@ -28,12 +29,12 @@ import onnx as onnx_file
 import torch
 from common import (
     DTYPES,
+    SESSIONS,
     Conditions,
     apart,
     conditions,
     make_parser,
     measure,
-    onnx_session,
     randomise,
     save,
     speedups,
@@ -82,7 +83,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
-    packages = ('timm', 'onnxruntime') if 'onnx' in args.mode else ('timm',)
+    packages = ('timm', *(name for part, name in RUNTIMES.items() if part in args.mode))
     for arch in args.archs:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
@@ -111,6 +112,7 @@ def onnx(
     settings: Conditions,
     labels: dict[str, Any],
     fixed: bool = False,
+    runtime: str = 'onnxruntime',
 ) -> list[dict[str, Any]]:
     x = torch.randn(shape)
     functions, counts = {}, {}
@@ -121,7 +123,7 @@ def onnx(
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file, x if fixed else None)
             counts[name] = count_nodes(file)
-            functions[name] = onnx_session(file, x, settings)
+            functions[name] = SESSIONS[runtime](file, x, settings)
     rows = measure(functions, settings, **labels)
     return [row | counts[row['implementation']] for row in rows]
 
@@ -143,8 +145,14 @@ def training(
 
 
 MODES = dict(
-    inference=inference, onnx=onnx, onnx_fixed=partial(onnx, fixed=True), training=training
+    inference=inference,
+    onnx=onnx,
+    onnx_fixed=partial(onnx, fixed=True),
+    openvino=partial(onnx, runtime='openvino'),
+    openvino_fixed=partial(onnx, fixed=True, runtime='openvino'),
+    training=training,
 )
+RUNTIMES = dict(onnx='onnxruntime', openvino='openvino')  # by a part of the mode
 TRAINED = 'timm', 'mmtrtvit'
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmtrtvit.deploy.backends.registry import find_backend
 from mmtrtvit.files import whole_file
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -111,15 +112,16 @@ def deploy_row(path: Path) -> dict[str, str]:
     """Returns the row of a config that says what a model becomes."""
     backend = Config.fromfile(path).backend_config
     common = backend.common_config
-    tensorrt = backend.type == 'tensorrt'
+    runtime = find_backend(backend.type)
+    suffixes = filter(None, ('.onnx', runtime.suffix, *runtime.companions))
     modes = 'int8', 'fp8', 'fp16', 'bf16'
     precision = next((mode for mode in modes if common.get(f'{mode}_mode')), 'fp32').upper()
     return {
         'config': f'`{path.relative_to(CONFIGS)}`',
-        'backend': 'TensorRT' if tensorrt else 'ONNX Runtime',
+        'backend': runtime.title,
         'precision': precision,
-        'writes': '`end2end.onnx`, `end2end.engine`' if tensorrt else '`end2end.onnx`',
-        'needs': 'a GPU and TensorRT for the engine' if tensorrt else 'a CPU',
+        'writes': ', '.join(f'`end2end{suffix}`' for suffix in suffixes),
+        'needs': runtime.needs,
     }
 
 

@@ -63,7 +63,7 @@ def size(text: str) -> tuple[int, int]:
 
 def add_timeout(
     parser: argparse.ArgumentParser,
-    what: str = 'a run of an ONNX file; an engine cannot be stopped, nor can weights',
+    what: str = 'a run of an ONNX file; engines, OpenVINO and weights cannot be stopped',
 ) -> None:
     """Adds the time that one run of a model may take.
 

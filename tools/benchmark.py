@@ -1,13 +1,14 @@
-"""Times models side by side: weights in PyTorch, ONNX files and TensorRT engines.
+"""Times models side by side: weights in PyTorch, ONNX files, OpenVINO models, TensorRT engines.
 
 Examples:
   python tools/benchmark.py end2end.onnx end2end.engine --shape 800x1344
   python tools/benchmark.py end2end.onnx RUN --config CONFIG --batch 1 4 --device cuda:0
   python tools/benchmark.py end2end.onnx --layers --json times.json    # where the time goes
+  python tools/benchmark.py end2end.onnx end2end.xml --threads 2
 
 A time is from arrays in memory to arrays in memory, on noise: a detector's NMS has less to do than
 on images. The models take turns. Layers are those of the runtime: ONNX Runtime's on the CPU,
-measured by its profiler, and an engine's, measured by TensorRT's; their sum is more than the time
+OpenVINO's, and an engine's, each measured by its own profiler; their sum is more than the time
 without the profiler.
 """
 
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         'models',
         nargs='+',
         metavar='MODEL',
-        help='.onnx or .engine file; with --config also weights, or the work dir of a run',
+        help='.onnx, .xml or .engine file; with --config also weights, or the work dir of a run',
     )
     parser.add_argument('--config', help='config of the weights')
     parser.add_argument(
@@ -54,7 +55,10 @@ def parse_args() -> argparse.Namespace:
         help='rounds before those that count (default: %(default)s)',
     )
     parser.add_argument(
-        '--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s; engines: cuda:0)'
+        '--device',
+        default='cpu',
+        help='cpu, cuda:0, or openvino, which runs ONNX files in OpenVINO (default: %(default)s; '
+        'engines: cuda:0)',
     )
     parser.add_argument(
         '--threads',

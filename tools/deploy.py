@@ -1,4 +1,4 @@
-r"""Exports a trained model to ONNX or TensorRT and compares its predictions with PyTorch's.
+r"""Exports a trained model to ONNX, OpenVINO or TensorRT, and compares what they find with PyTorch.
 
 Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG CHECKPOINT image.jpg
@@ -9,12 +9,14 @@ Examples:
   python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg \
       --cfg-options calib_config.max_drop=0.5   # layers stay float until AP or mIoU drops by less
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
+  python tools/deploy.py configs/deploy/openvino_int8.py CONFIG RUN a.jpg    # OpenVINO's model, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
-Writes end2end.onnx, the drawn predictions of both sides (output.jpg has them side by side), the
-descriptions deploy.json, pipeline.json and detail.json, and deploy_report.json with all numbers
-that it prints into the work dir. A file of lower precision is timed beside one of single precision
-on the given images, and a warning tells where it is slower.
+Writes end2end.onnx, the backend's own file (.engine, or .xml and .bin), the drawn predictions of
+both sides (output.jpg has them side by side), the descriptions deploy.json, pipeline.json and
+detail.json, and deploy_report.json with all numbers that it prints into the work dir. A file of
+lower precision is timed beside one of single precision on the given images, and a warning tells
+where it is slower.
 
 Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
 explains, nothing of it could be compared, or half precision cannot hold its values (all files

@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
         'checkpoint',
-        help='weights of this model, the work dir of a run, or an exported .onnx or .engine file',
+        help='weights of this model, the work dir of a run, or an exported .onnx, .xml or .engine',
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='file to pickle the predictions to')
     parser.add_argument('--show-dir', metavar='DIR', help='folder for images of the predictions')

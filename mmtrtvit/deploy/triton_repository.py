@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import whole_file, write_whole
 from ..runtime.pipeline import Pipeline
 from ..runtime.sessions.base import Tensor
-from ..runtime.sessions.opening import ENGINES, open_session
+from ..runtime.sessions.opening import ENGINES, ONNX, open_session
 from ..runtime.work_dir import WorkDir, read_work_dir
 from .external_data import external_files
 from .graphs.graph import load_onnx
@@ -88,6 +88,11 @@ def export_triton(
         raise UserError(
             f'{model.net} is a link to {model.net.resolve()}: what is copied to a server must be '
             'in the folder itself. Copy the file there.'
+        )
+    if model.net.suffix not in (*ONNX, *ENGINES):
+        raise UserError(
+            f'{model.net} is for OpenVINO, but a repository takes ONNX files and engines: deploy '
+            'with configs/deploy/onnxruntime.py into another work dir.'
         )
     engine = model.net.suffix in ENGINES
     serving = serving or Serving(gpus=(0,) if engine else ())

@@ -87,6 +87,7 @@ def deploy(
     """
     require_exporter(settings.exporter)
     backend = find_backend(settings.backend)
+    backend.check(settings)
     precision = backend.onnx_precision(settings.precision)
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')
@@ -170,6 +171,8 @@ def deploy(
             with _step(f'verify {backend.product}', sentence, result):
                 built = backend.open(result.built, device, trusted=True)
                 result.add(result.built, compare_with(built, least=least[settings.precision]))
+                if settings.precision == 'fp32':
+                    add_steps(result, backend, predictor, loaded, device)
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
     write_record(result)
     return result
@@ -287,6 +290,20 @@ def add_built(
         result.not_built = str(error)
     else:
         result.built = path
+
+
+def add_steps(
+    result: DeployResult,
+    backend: Backend,
+    predictor: Predictor,
+    images: Sequence[np.ndarray],
+    device: str,
+) -> None:
+    """Compares the steps of a graph in its backend too, where that reads ONNX files."""
+    if backend.reads_onnx:
+        open_onnx = partial(backend.open, device=device)
+        steps = compare_steps(predictor, result.onnx, images=images, open_graph=open_onnx)
+        result.add(result.built, Comparison(steps))
 
 
 def describe_into(

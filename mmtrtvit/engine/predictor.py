@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmcv.transforms import Resize
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
@@ -163,8 +164,11 @@ class Predictor:
     def without_resizing(self) -> 'Predictor':
         """A copy that leaves images in their size, for what resizes them itself."""
         other = copy.copy(self)
-        kept = [each for each in self._transforms.transforms if type(each).__name__ != 'Resize']
-        other._transforms = Compose(kept)
+        idle = Resize(scale_factor=1.0)  # notes the scale, which later transforms may ask for
+        steps = self._transforms.transforms
+        other._transforms = Compose(
+            [idle if type(each).__name__ == 'Resize' else each for each in steps]
+        )
         return other
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime or TensorRT."""
+"""Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime, OpenVINO or TensorRT."""
 
 from .classifier import Classifier
 from .detector import Detector

@@ -63,7 +63,9 @@ def parse_args() -> argparse.Namespace:
         "half of the smaller one, as SAHI's GREEDYNMM does (default: %(default)s)",
     )
     parser.add_argument(
-        '--device', help='cpu or cuda:0 (default: cpu for ONNX files, cuda:0 for engines)'
+        '--device',
+        help='cpu, cuda:0 or openvino, which runs ONNX files in OpenVINO, with the name of its '
+        'device as in openvino:GPU (default: cuda:0 for engines, cpu for all others)',
     )
     parser.add_argument(
         '--threads',
@@ -74,8 +76,8 @@ def parse_args() -> argparse.Namespace:
     )
     add_timeout(
         parser,
-        'a run of an ONNX file, or of an answer of the server, 60 there without this; an engine '
-        'cannot be stopped',
+        'a run of an ONNX file, or of an answer of the server, 60 there without this; engines and '
+        'OpenVINO cannot be stopped',
     )
     parser.add_argument(
         '--server',

@@ -35,10 +35,10 @@ class Model(ABC):
 
     Args:
         work_dir: Folder that ``tools/deploy.py`` wrote.
-        device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, the first GPU for
-            engines.
+        device: ``'cpu'`` or ``'cuda:0'``, or ``'openvino'`` to run an ONNX file in OpenVINO;
+            default: the first GPU for engines, the CPU for others.
         threads: Threads of one operator on the CPU; 0 for one per core.
-        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
+        timeout: Most seconds of a run in ONNX Runtime; others cannot be stopped.
         session: What runs the graph, instead of the file in the folder.
 
     Attributes:

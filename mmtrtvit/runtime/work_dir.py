@@ -83,7 +83,7 @@ class WorkDir:
     Attributes:
         path: The folder.
         task: ``'Classifier'``, ``'Detector'`` or ``'Segmentor'``.
-        net: The ONNX file or the TensorRT engine.
+        net: The ONNX file, the TensorRT engine or OpenVINO's model.
         transforms: What happens to an image before the graph, in MMDeploy's words.
         params: What it takes to understand the graph's outputs.
         classes: Names by label; empty if ``pipeline.json`` has none.

@@ -279,6 +279,17 @@ def test_nothing_outside_the_folder_is_copied_to_a_server(made, tmp_path):
     assert not (tmp_path / 'models').exists()
 
 
+def test_openvinos_models_are_refused(made, tmp_path):
+    work_dir = made()
+    (work_dir / 'end2end.xml').touch()
+    (work_dir / 'deploy.json').write_text(
+        json.dumps(dict(task='Detector', models=[dict(net='end2end.xml')]))
+    )
+    with pytest.raises(UserError, match='end2end.xml is for OpenVINO, .* deploy with'):
+        export_triton(work_dir, tmp_path / 'models')
+    assert not (tmp_path / 'models').exists()
+
+
 def test_an_engine_takes_its_shapes_from_the_onnx_file_and_the_batch_from_the_profile(
     made, tmp_path
 ):

@@ -21,8 +21,10 @@ from mmtrtvit.deploy.export import model as exporting
 from mmtrtvit.deploy.export.model import export_model
 from mmtrtvit.deploy.settings import LEAST_AGREEMENT, Calibration, DeploySettings
 from mmtrtvit.deploy.verify import peaks, steps
+from mmtrtvit.deploy.verify.compare import agree
 from mmtrtvit.deploy.verify.evaluation import evaluate_graph
 from mmtrtvit.deploy.verify.open import open_graph
+from mmtrtvit.deploy.verify.steps import compare_steps
 from mmtrtvit.deploy.workflow import deploy, verify_on
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.predictor import load
@@ -146,6 +148,24 @@ def test_the_file_has_the_metric_of_the_weights(exported):
     found = evaluate_graph(read_config(f'{name}.py'), result.onnx)
     assert found.keys() == expected.keys()
     assert found == pytest.approx(expected, abs=5e-4)
+
+
+def test_openvino_finds_what_pytorch_finds(exported, tmp_path):
+    """In single precision, at every size, and step by step."""
+    pytest.importorskip('openvino')
+    from mmtrtvit.deploy.backends.openvino.build import build_model
+    from mmtrtvit.runtime.sessions.openvino import OpenVINOSession
+
+    name, result = exported
+    path, calibration = tmp_path / 'end2end.xml', Calibration()
+    build_model(result.onnx, path, precision='fp32', calibration=calibration, batches=list)
+    predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
+    session = open_graph(path)
+    assert session.backend == 'openvino' and session.precision == 'fp32'
+    comparison = verify_on(predictor, session, images=odd_images(), work_dir=tmp_path)
+    assert agree(comparison.differences)
+    one = odd_images()[:1]
+    assert agree(compare_steps(predictor, result.onnx, images=one, open_graph=OpenVINOSession))
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn'])
@@ -538,8 +558,8 @@ def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
     assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
     assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
     message = f'error: calibration batch 1: {file}: a run took more than 0.2 seconds'
-    int8 = '--cfg-options', 'backend_config.common_config.int8_mode=True'
-    assert run(monkeypatch, PRESET, *given, *stop, *int8).startswith(message)
+    int8 = 'backend_config.type=tensorrt', 'backend_config.common_config.int8_mode=True'
+    assert run(monkeypatch, PRESET, *given, *stop, '--cfg-options', *int8).startswith(message)
 
 
 @pytest.fixture

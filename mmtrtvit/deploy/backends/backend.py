@@ -51,8 +51,11 @@ class Backend:
         precisions: Those that it computes in, of :data:`~..settings.PRECISIONS`.
         options: Keys of ``backend_config.common_config`` that mean something to it alone.
         suffix: That of the file which it makes of the ONNX file; none if it runs that one itself.
+        companions: Suffixes of what lies beside that file.
+        needs: What it needs, for lists of configs.
         product: What that file is called.
         packages: Those whose versions ``detail.json`` tells.
+        reads_onnx: Whether a backend with a suffix opens ONNX files as well.
         float_weights: Precisions of eight bits whose stored weights it wants in single precision.
     """
 
@@ -61,8 +64,11 @@ class Backend:
     precisions: tuple[str, ...]
     options: tuple[str, ...] = ()
     suffix: str = ''
+    companions: tuple[str, ...] = ()
+    needs: str = 'a CPU'
     product: str = 'file'
     packages: tuple[str, ...] = ()
+    reads_onnx: bool = False
     float_weights: tuple[str, ...] = ()
 
     def check(self, settings: DeploySettings) -> None:

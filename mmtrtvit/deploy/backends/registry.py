@@ -7,7 +7,7 @@ from pathlib import Path
 from ...runtime.sessions.opening import runner_of
 from .backend import Backend
 
-BACKENDS = 'onnxruntime', 'tensorrt'
+BACKENDS = 'onnxruntime', 'tensorrt', 'openvino'
 
 
 def find_backend(name: str) -> Backend:

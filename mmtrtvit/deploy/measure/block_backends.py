@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +14,11 @@ from torch import Tensor, nn
 
 from ...analysis.runners import Backend, Call, Job, seeded_noise
 from ...runtime.sessions.onnx import OnnxSession
+from ...runtime.sessions.openvino import OpenVINOSession
 
 OUTPUT = 'output'
 EXPORT = 'onnx', 'onnxslim', 'onnxruntime'
 INSTALL_EXPORT = "pip install 'mmtrtvit[deploy]'"
-# OpenVINO's names of the types that it computes in; INT8 is what the file says.
-HINTS = dict(fp32='f32', bf16='bf16', int8='f32')
 
 
 class _OneMap(nn.Module):
@@ -71,17 +69,8 @@ def _onnxruntime(job: Job, path: Path, inputs: dict[str, np.ndarray]) -> Call:
 
 
 def _openvino(job: Job, path: Path, inputs: dict[str, np.ndarray]) -> Call:
-    import openvino
-
-    options: dict[str, Any] = dict(
-        PERFORMANCE_HINT='LATENCY', INFERENCE_PRECISION_HINT=HINTS[job.precision]
-    )
-    if job.threads:
-        options['INFERENCE_NUM_THREADS'] = job.threads
-    core = openvino.Core()
-    request = core.compile_model(core.read_model(path), 'CPU', options).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(inputs['input']))
-    return request.infer
+    session = OpenVINOSession(path, threads=job.threads, precision=job.precision)
+    return partial(session.run, inputs)
 
 
 def _tensorrt(job: Job, path: Path, inputs: dict[str, np.ndarray]) -> Call:
@@ -109,10 +98,10 @@ GRAPH_BACKENDS = {
         ),
         Backend(
             'openvino',
-            dict(cpu=tuple(HINTS)),
+            dict(cpu=('fp32', 'bf16', 'int8')),
             partial(_in_a_folder, _openvino),
             (*EXPORT, 'openvino'),
-            f'{INSTALL_EXPORT} openvino',
+            "pip install 'mmtrtvit[deploy,openvino]'",
         ),
         Backend(
             'tensorrt',

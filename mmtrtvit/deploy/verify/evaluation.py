@@ -380,9 +380,9 @@ def without_resizing(config: Config) -> Config:
     """A copy of a config whose test data leave images in their size, for a graph that resizes."""
     config = copy.deepcopy(config)
     for _, dataset in leaf_datasets(config, 'test'):
-        dataset['pipeline'] = [
-            step
-            for step in dataset.get('pipeline') or ()
-            if str(step['type']).split('.')[-1] != 'Resize'
-        ]
+        for step in dataset.get('pipeline') or ():
+            if str(step['type']).split('.')[-1].removesuffix("'>") == 'Resize':
+                for key in set(step) - {'type'}:
+                    del step[key]
+                step['scale_factor'] = 1.0  # noted, as later steps may ask for it
     return config

@@ -7,7 +7,7 @@ this, it does not make all that comes behind another.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...engine.predictor import Predictor
-from ...runtime.sessions.base import image_input, resizes
+from ...runtime.sessions.base import Session, image_input, resizes
 from ...runtime.sessions.onnx import OnnxSession
 from ..export.support import is_classifier, is_segmentor
 from ..graphs.graph import load_onnx
@@ -54,6 +54,7 @@ def compare_steps(
     images: Sequence[np.ndarray],
     device: str = 'cpu',
     timeout: float | None = None,
+    open_graph: Callable[[Path], Session] | None = None,
 ) -> list[Difference]:
     """Compares the steps of an exported file with those of the model.
 
@@ -63,6 +64,7 @@ def compare_steps(
         images: Images as OpenCV reads them.
         device: Where the file runs.
         timeout: Most seconds of a run of it.
+        open_graph: Opens it; default: in ONNX Runtime.
 
     Returns:
         A difference for each step. Of a detector NMS and all behind it are run on the best
@@ -76,7 +78,7 @@ def compare_steps(
         show(graph)
         copy = Path(folder, 'steps.onnx')
         onnx.save(graph, copy)
-        session = OnnxSession(copy, device, timeout=timeout)
+        session = open_graph(copy) if open_graph else OnnxSession(copy, device, timeout=timeout)
     model = predictor.model
     parts: list[Part] = []
     for image in images:
@@ -96,7 +98,7 @@ def compare_steps(
 
 
 def _run(
-    predictor: Predictor, session: OnnxSession, image: np.ndarray
+    predictor: Predictor, session: Session, image: np.ndarray
 ) -> tuple[dict[str, Tensor], Tensor, dict]:
     """The graph's tensors, the input of the model, and what is known of the image."""
     preprocessor, resized = predictor.model.data_preprocessor, resizes(session)

@@ -1,1 +1,1 @@
-"""Sessions that run a graph, with one protocol: ONNX Runtime, TensorRT or a Triton server."""
+"""Sessions that run a graph, with one protocol: ONNX Runtime, OpenVINO, TensorRT, Triton."""

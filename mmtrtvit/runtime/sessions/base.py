@@ -139,7 +139,7 @@ def checked(tensors: Sequence[Tensor], inputs: Arrays, source: str | Path) -> di
             raise UserError(
                 f'{each.name} is of {inputs[each.name].dtype}, but {source} takes {each.dtype}.'
             )
-    return {each.name: np.ascontiguousarray(inputs[each.name]) for each in tensors}
+    return {each.name: np.asarray(inputs[each.name], order='C') for each in tensors}
 
 
 def require(

@@ -1,5 +1,6 @@
 """Opening of a graph: what runs it follows from the suffix of its file, or from the device."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from .onnx import OnnxSession
 
 ONNX = ('.onnx',)
 ENGINES = '.engine', '.plan', '.trt'
+OPENVINO = ('.xml',)
 # What runs a file of a suffix, unless the device names another.
 RUNNERS = {
     **dict.fromkeys(ONNX, 'onnxruntime'),
     **dict.fromkeys(ENGINES, 'tensorrt'),
+    **dict.fromkeys(OPENVINO, 'openvino'),
 }
 GRAPHS = tuple(RUNNERS)
 
@@ -38,6 +41,8 @@ def runner_of(path: Path, device: str | None = None) -> str:
         )
     if path.suffix not in RUNNERS:
         raise UserError(f'{path}: expected a model *{", *".join(GRAPHS)}.')
+    if device and device.startswith('openvino') and path.suffix in ONNX:
+        return 'openvino'
     return RUNNERS[path.suffix]
 
 
@@ -55,9 +60,20 @@ def _open_engine(path: Path, device: str | None, threads: int, timeout: float | 
     return TensorRTSession(path, CudaMemory(device_number(device or 'cuda:0')))
 
 
+def _open_openvino(path: Path, device: str | None, threads: int, timeout: float | None) -> Session:
+    if timeout is not None:
+        raise no_timeout(path, 'OpenVINO')
+    from .openvino import OpenVINOSession
+
+    return OpenVINOSession(
+        path, device or 'cpu', threads, cache_dir=os.environ.get('MMTRTVIT_OPENVINO_CACHE')
+    )
+
+
 OPENERS: dict[str, Callable[[Path, str | None, int, float | None], Session]] = {
     'onnxruntime': _open_onnx,
     'tensorrt': _open_engine,
+    'openvino': _open_openvino,
 }
 
 
@@ -70,11 +86,12 @@ def open_session(
     """Loads a graph; what runs it follows from :func:`runner_of`.
 
     Args:
-        path: An ``.onnx`` file, or a TensorRT engine: ``.engine``, ``.plan`` or ``.trt``.
-        device: ``'cpu'`` or ``'cuda:0'``; default: the CPU for ONNX files, and the first GPU for
-            engines, which run on no CPU.
+        path: An ``.onnx`` file, OpenVINO's ``.xml`` file, or a TensorRT engine: ``.engine``,
+            ``.plan`` or ``.trt``.
+        device: ``'cpu'`` or ``'cuda:0'``; ``'openvino'``, ``'openvino:GPU'``, ... for ONNX files in
+            OpenVINO, too. Default: the CPU, and the first GPU for engines, which run on no CPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
-        timeout: Most seconds of a run of an ONNX file; an engine cannot be stopped.
+        timeout: Most seconds of a run in ONNX Runtime; others cannot be stopped.
 
     Raises:
         UserError: If it cannot be loaded.

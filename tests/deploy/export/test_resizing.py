@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmtrtvit.deploy.backends.tensorrt.rules import check_graph
 from mmtrtvit.deploy.export.resizing import pipeline_resize, resized
 from mmtrtvit.deploy.export.to_onnx import export
-from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime.pipeline import Resize

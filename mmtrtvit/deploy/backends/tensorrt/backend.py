@@ -35,6 +35,7 @@ class TensorRT(Backend):
         'dla_core',
     )
     suffix = '.engine'
+    needs = 'a GPU and TensorRT for the engine'
     product = 'engine'
     packages = ('tensorrt',)
     float_weights = ('int8',)  # TensorRT before 10

@@ -1,0 +1,1 @@
+"""OpenVINO: its models (IR, .xml and .bin) from ONNX files."""

@@ -1,0 +1,97 @@
+"""INT8 for OpenVINO by NNCF, OpenVINO's own quantizer."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ....errors import UserError, did_you_mean
+from ...graphs.nodes import module_of
+from ...settings import MINMAX, Calibration
+
+QUANTIZABLE = 'Convolution', 'GroupConvolution', 'MatMul'
+SILENT = 'NNCF_CI'  # set, NNCF sends nothing to its makers
+
+
+def quantize_model(
+    model: Any,
+    source: Path,
+    *,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    calibration: Calibration,
+) -> tuple[Any, str]:
+    """Quantizes backbone, neck and heads; what belongs to no module stays in single precision.
+
+    Args:
+        model: OpenVINO's model of an ONNX file.
+        source: That file, for messages.
+        batches: Inputs that show the ranges.
+        calibration: The layers to leave out by parts of their names.
+
+    Returns:
+        The quantized model, and a sentence about it.
+
+    Raises:
+        UserError: If :func:`require_nncf` fails, or no layer has a name to leave out.
+    """
+    nncf = require_nncf(calibration)
+    names = [op.get_friendly_name() for op in model.get_ops()]
+    for part in calibration.exclude:
+        if not any(part in name for name in names):
+            pieces = {piece for name in names for piece in name.split('/')}
+            raise UserError(
+                f'calib_config.exclude: {part!r} is in the name of no layer of {source}.'
+                f'{did_you_mean(part, pieces)}'
+            )
+    left_out = [
+        name
+        for name in names
+        if not module_of(name) or any(part in name for part in calibration.exclude)
+    ]
+    inputs = [{each.any_name: batch[each.any_name] for each in model.inputs} for batch in batches]
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(inputs),
+        model_type=nncf.ModelType.TRANSFORMER,
+        ignored_scope=nncf.IgnoredScope(names=left_out, validate=False),
+    )
+    ops = [op for op in quantized.get_ops() if op.get_type_name() in QUANTIZABLE]
+    done = sum(
+        all(each.get_node().get_type_name() == 'FakeQuantize' for each in op.input_values()[:1])
+        for op in ops
+    )
+    return quantized, (
+        f'{done} of {len(ops)} convolutions and products are INT8; {len(inputs)} images gave the '
+        'ranges.'
+    )
+
+
+def require_nncf(calibration: Calibration) -> ModuleType:
+    """Imports NNCF, which then sends nothing to its makers.
+
+    Raises:
+        UserError: If it is not installed, or does not calibrate in that way.
+    """
+    os.environ.setdefault(SILENT, '1')
+    logger_class = logging.getLoggerClass()
+    try:
+        import nncf
+    except ImportError as error:
+        raise UserError(
+            f'INT8 for OpenVINO needs NNCF: pip install "mmtrtvit[openvino]" ({error}).'
+        ) from error
+    finally:
+        logging.setLoggerClass(logger_class)  # NNCF's would be that of every logger from now on
+    logging.getLogger('nncf').setLevel(logging.ERROR)  # nncf.set_log_level changes all handlers
+    if calibration.method != MINMAX or calibration.exclude_worst:
+        raise UserError(
+            f'calib_config: NNCF, which quantizes for OpenVINO, has method={MINMAX!r} and '
+            'exclude_worst=0 only. Name layers to leave out in calib_config.exclude.'
+        )
+    return nncf
