@@ -88,7 +88,7 @@ def require_nncf(calibration: Calibration) -> ModuleType:
         ) from error
     finally:
         logging.setLoggerClass(logger_class)  # NNCF's would be that of every logger from now on
-    logging.getLogger('nncf').setLevel(logging.ERROR)  # nncf.set_log_level changes all handlers
+    nncf.set_log_level(logging.ERROR)
     if calibration.method != MINMAX or calibration.exclude_worst:
         raise UserError(
             f'calib_config: NNCF, which quantizes for OpenVINO, has method={MINMAX!r} and '
