@@ -32,12 +32,7 @@ def folder(small_models, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def inside(folder, monkeypatch):
-    """What is imported here silences pytest's handlers of logs, which later tests look into."""
     monkeypatch.chdir(folder)
-    levels = [(handler, handler.level) for handler in logging.root.handlers]
-    yield
-    for handler, level in levels:
-        handler.setLevel(level)
 
 
 @pytest.fixture(scope='module')
