@@ -85,6 +85,13 @@ def device_name(device: str) -> str:
     return f'{name} {os.cpu_count()} cores'
 
 
+def has_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16, as far as Linux tells."""
+    info = Path('/proc/cpuinfo')
+    words = set(info.read_text().split()) if info.exists() else set()
+    return not words.isdisjoint(('avx512_bf16', 'amx_bf16', 'bf16'))
+
+
 def require_device(device: str) -> None:
     """Refuses a device that PyTorch does not find.
 

@@ -23,6 +23,7 @@ MODULES = {
         'mmtrtvit.models',
         'mmtrtvit.classification.agc',
         'mmtrtvit.classification.stream',
+        'mmtrtvit.engine.amp',
         'mmtrtvit.engine.distributed',
         'mmtrtvit.engine.finite',
         'mmtrtvit.engine.hooks',

@@ -17,7 +17,7 @@ import json
 from dataclasses import asdict
 
 from mmtrtvit.arguments import add_timeout, positive, size
-from mmtrtvit.engine.command_line import new_parser, run_tool
+from mmtrtvit.engine.command_line import add_precision, new_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,6 +67,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='threads of one operator on the CPU (default: one per core)',
     )
+    add_precision(parser)
     add_timeout(parser)
     parser.add_argument('--layers', action='store_true', help='show where the time of graphs goes')
     parser.add_argument(
@@ -95,6 +96,7 @@ def main(args: argparse.Namespace) -> None:
         device=args.device,
         threads=args.threads,
         timeout=args.timeout,
+        precision=args.precision,
         layers=args.layers,
     )
     print(format_latencies(result))

@@ -5,13 +5,18 @@ Examples:
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg --test-img b.jpg c.jpg
   python tools/deploy.py configs/deploy/onnxruntime.py CONFIG RUN a.jpg \
       --cfg-options onnx_config.input_shape="[640,640]"      # WIDTH, HEIGHT: a graph of one size
+  python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg   # INT8, for a CPU
+  python tools/deploy.py configs/deploy/onnxruntime_int8.py CONFIG RUN a.jpg \
+      --cfg-options calib_config.max_drop=0.5   # layers stay float until AP or mIoU drops by less
   python tools/deploy.py configs/deploy/tensorrt_fp16.py CONFIG RUN a.jpg    # an engine, too
   python tools/deploy.py configs/deploy/openvino_int8.py CONFIG RUN a.jpg    # OpenVINO's model, too
   python tools/test.py CONFIG WORK_DIR/end2end.onnx          # its metrics on the test data
 
 Writes end2end.onnx, the backend's own file (.engine, or .xml and .bin), the drawn predictions of
-both sides (output.jpg has them side by side) and the descriptions deploy.json, pipeline.json and
-detail.json into the work dir.
+both sides (output.jpg has them side by side), the descriptions deploy.json, pipeline.json and
+detail.json, and deploy_report.json with all numbers that it prints into the work dir. A file of
+lower precision is timed beside one of single precision on the given images, and a warning tells
+where it is slower.
 
 Exit codes: 0 done, 1 wrong input, 2 a file differs from PyTorch by more than its precision
 explains, nothing of it could be compared, or half precision cannot hold its values (all files
@@ -50,7 +55,9 @@ def parse_args() -> argparse.Namespace:
         '(default: the config of the model)',
     )
     parser.add_argument('--device', default='cpu', help='cpu, cuda:0, ... (default: %(default)s)')
-    add_timeout(parser, 'a run of the ONNX file in comparisons; an engine cannot be stopped')
+    add_timeout(
+        parser, 'a run of the ONNX file, to calibrate or compare; an engine cannot be stopped'
+    )
     parser.add_argument(
         '--no-verify',
         dest='verify',
@@ -80,6 +87,8 @@ def main(args: argparse.Namespace) -> None:
         format_failure,
         format_peaks,
         format_result,
+        format_search,
+        format_speed,
     )
     from mmtrtvit.deploy.workflow import deploy, read_deploy_config
     from mmtrtvit.engine.config import read_config
@@ -108,6 +117,10 @@ def main(args: argparse.Namespace) -> None:
             print(f'\n{what}: {format_agreement(agreement)}')
     if result.peaks:
         print(f'\n{format_peaks(result.peaks)}')
+    if result.search:
+        print(f'\n{format_search(result.search)}')
+    if result.speed:
+        print(f'\n{format_speed(result.speed, result.onnx.name)}')
     for note in result.notes:
         print(f'\n{note}')
     if args.show and result.images:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, add_precision, new_parser, run_tool
 from mmtrtvit.runtime.options import add_run_options, run_options
 from mmtrtvit.signals import terminable
 
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights of this model, or the work dir of a run')
     add_run_options(parser, out_dir='work_dirs/<config name>/infer', at_once='images')
     parser.add_argument('--device', help='cpu, cuda:0, ... (default: cuda:0 if there is one)')
+    add_precision(parser)
     add_cfg_options(parser)
     return parser.parse_args()
 
@@ -41,6 +42,7 @@ def main(args: argparse.Namespace) -> None:
         inputs=args.inputs,
         out_dir=args.out_dir or Path(config.work_dir, 'infer'),
         device=args.device,
+        precision=args.precision,
         **run_options(args),
         track=partial(tqdm, unit='image', leave=False, disable=None),
     )

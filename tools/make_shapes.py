@@ -8,6 +8,7 @@ A finished data set of the same arguments is left alone, so that the command may
 """
 
 import argparse
+from inspect import signature
 
 from tqdm import tqdm
 
@@ -15,26 +16,29 @@ from mmtrtvit.engine.command_line import new_parser, run_tool
 
 
 def parse_args() -> argparse.Namespace:
-    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
-
     parser = new_parser(__doc__)
-    parser.formatter_class = Formatter
     parser.add_argument(
         'root',
         nargs='?',
         default='data/shapes',
-        help='folder to write: absent, empty or made by this command',
+        help='folder to write: absent, empty or made by this command (default: %(default)s)',
     )
-    parser.add_argument('--train', type=int, default=640, metavar='N', help='training images')
-    parser.add_argument('--val', type=int, default=200, metavar='N', help='validation images')
+    parser.add_argument(
+        '--train',
+        type=int,
+        metavar='N',
+        help='training images (default: 1440, or 640 with --folders)',
+    )
+    parser.add_argument(
+        '--val', type=int, default=200, metavar='N', help='validation images (default: 200)'
+    )
     parser.add_argument(
         '--size',
         type=int,
         nargs='+',
-        default=[192],
         metavar='PIXELS',
-        help='height and width of the images, or one number for squares',
+        help='height and width of the images, or one number for squares (default: 256, or 96 with '
+        '--folders)',
     )
     parser.add_argument(
         '--objects',
@@ -42,9 +46,11 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         default=[2, 6],
         metavar=('MIN', 'MAX'),
-        help='fewest and most objects in an image',
+        help='fewest and most objects in an image (default: 2 6)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='equal seeds give equal files')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='equal seeds give equal files (default: 0)'
+    )
     parser.add_argument(
         '--folders',
         action='store_true',
@@ -72,16 +78,18 @@ def print_summary(summary: dict) -> None:
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.datasets import make_shape_folders, make_shapes
 
-    size = args.size[0] if len(args.size) == 1 else args.size
+    defaults = signature(make_shape_folders if args.folders else make_shapes).parameters
+    train, size = args.train or defaults['train'].default, args.size or defaults['size'].default
+    if not isinstance(size, int) and len(size) == 1:
+        (size,) = size
     try:
-        with tqdm(total=args.train + args.val, unit='image', leave=False, disable=None) as bar:
+        with tqdm(total=train + args.val, unit='image', leave=False, disable=None) as bar:
             common = dict(val=args.val, size=size, seed=args.seed, progress=bar.update)
             if args.folders:
-                root = make_shape_folders(args.root, args.train, **common)
-                print(f'complete in {root}')
+                print(f'complete in {make_shape_folders(args.root, train, **common)}')
                 return
             summary = make_shapes(
-                args.root, args.train, objects=args.objects, overwrite=args.overwrite, **common
+                args.root, train, objects=args.objects, overwrite=args.overwrite, **common
             )
     except (ValueError, FileExistsError) as error:
         raise SystemExit(f'error: {error}') from error

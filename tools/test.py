@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from mmtrtvit.arguments import add_timeout
-from mmtrtvit.engine.command_line import make_parser, run_tool
+from mmtrtvit.engine.command_line import add_precision, make_parser, run_tool
 from mmtrtvit.tables import format_table
 
 
@@ -28,6 +28,13 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='evaluate the copy for inference that mmtrtvit.models.fuse makes of the model',
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='merge what is found in copies of each image, flipped and in three sizes, or those of '
+        'tta_pipeline in the config: better, and six times as slow',
+    )
+    add_precision(parser)
     add_timeout(parser)
     return parser.parse_args()
 
@@ -39,6 +46,7 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import evaluate
     from mmtrtvit.engine.speed import FuseHook
+    from mmtrtvit.engine.tta import use_tta
     from mmtrtvit.errors import UserError
     from mmtrtvit.runtime.sessions.opening import GRAPHS, no_timeout
 
@@ -48,8 +56,10 @@ def main(args: argparse.Namespace) -> None:
     if args.log_level:
         config.log_level = args.log_level
     if Path(args.checkpoint).suffix in GRAPHS:
-        if args.fuse:
-            raise UserError('--fuse is for weights; what is exported stays as it is.')
+        if args.fuse or args.precision or args.tta:
+            raise UserError(
+                '--fuse, --precision and --tta are for weights; what is exported stays as it is.'
+            )
         metrics = evaluate_graph(
             config,
             args.checkpoint,
@@ -60,7 +70,9 @@ def main(args: argparse.Namespace) -> None:
     else:
         if args.timeout is not None:
             raise no_timeout(args.checkpoint, 'PyTorch')
-        hooks = [FuseHook()] if args.fuse else []
+        hooks = [FuseHook(args.precision or 'fp32')] if args.fuse or args.precision else []
+        if args.tta:
+            hooks.append(use_tta(config))
         metrics = evaluate(
             config, args.checkpoint, out=args.out, show_dir=args.show_dir, hooks=hooks
         )

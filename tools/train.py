@@ -15,7 +15,11 @@ from mmtrtvit.tables import format_table
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision, on a GPU')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train in mixed precision; on a CPU in bfloat16, if it has that',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -46,8 +50,9 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
+    from mmtrtvit.engine.amp import use_amp
     from mmtrtvit.engine.config import read_config
-    from mmtrtvit.engine.runner import train, use_amp, use_scaled_lr
+    from mmtrtvit.engine.runner import train, use_scaled_lr
     from mmtrtvit.weights.checkpoints import newest_checkpoint
 
     config = read_config(
@@ -55,8 +60,8 @@ def main(args: argparse.Namespace) -> None:
     )
     if args.log_level:
         config.log_level = args.log_level
-    if args.amp:
-        use_amp(config)
+    if args.amp and (notice := use_amp(config)):
+        print(notice)
     if args.auto_scale_lr:
         use_scaled_lr(config)
     try:

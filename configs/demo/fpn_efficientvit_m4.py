@@ -26,13 +26,13 @@ model = dict(
     ),
 )
 
-train_cfg = dict(max_epochs=10)
+train_cfg = dict(max_epochs=4)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        T_max=10,
+        T_max=4,
         eta_min_ratio=0.01,
         by_epoch=True,
         convert_to_iter_based=True,

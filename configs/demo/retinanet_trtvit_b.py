@@ -9,15 +9,15 @@ _base_ = [
 model = dict(
     backbone=dict(type='TRTViT', arch='b', out_indices=(1, 2, 3)),
     neck=dict(in_channels=[512, 1024, 1280]),
-    bbox_head=dict(num_classes=3),
+    bbox_head=dict(num_classes=3, anchor_generator=dict(octave_base_scale=3)),
 )
 
-train_cfg = dict(max_epochs=3)
+train_cfg = dict(max_epochs=2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        T_max=3,
+        T_max=2,
         eta_min_ratio=0.01,
         by_epoch=True,
         convert_to_iter_based=True,

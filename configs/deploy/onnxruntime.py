@@ -8,7 +8,7 @@ onnx_config = dict(
     slim=True,
     nms='greedy',
     pooling='roi_align',
-    preprocessing=False,
+    preprocessing=False,  # True: the graph normalises; 'resize': and resizes
 )
 codebase_config = dict(with_argmax=False)
 backend_config = dict(type='onnxruntime', common_config=dict(fp16_mode=False, int8_mode=False))

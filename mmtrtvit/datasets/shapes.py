@@ -43,10 +43,10 @@ ATTEMPTS = 60  # to place one object
 
 def make_shapes(
     root: str | os.PathLike,
-    train: int = 640,
+    train: int = 1440,
     *,
     val: int = 200,
-    size: int | Sequence[int] = 192,
+    size: int | Sequence[int] = 256,
     seed: int = 0,
     objects: Sequence[int] = (2, 6),
     overwrite: bool = False,

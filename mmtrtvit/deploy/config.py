@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from ..errors import UserError, did_you_mean, listed
 from .backends.registry import BACKENDS, all_backends, find_backend
 from .settings import (
+    DYNAMO,
     EXPORTERS,
     GREEDY,
     LEAST_AGREEMENT,
@@ -16,6 +17,8 @@ from .settings import (
     NMS,
     POOLING,
     PRECISIONS,
+    PREPROCESSING,
+    RESIZE,
     ROI_ALIGN,
     TORCHSCRIPT,
     Calibration,
@@ -59,6 +62,8 @@ SCHEMA: dict[str, Any] = {
         'method': None,
         'exclude': None,
         'exclude_worst': None,
+        'max_drop': None,
+        'num_held_out': None,
     },
     'verify_config': {'least_agreement': None},
 }
@@ -126,6 +131,13 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             f"onnx_config.input_names is {onnx['input_names']}, but graphs take ['input'] "
             '(and sizes). Leave it out.'
         )
+    preprocessing = onnx.get('preprocessing', False)
+    _one_of('onnx_config.preprocessing', preprocessing, PREPROCESSING)
+    if (preprocessing, exporter) == (RESIZE, DYNAMO):
+        raise UserError(
+            f'onnx_config.preprocessing={RESIZE!r} needs exporter={TORCHSCRIPT!r}: the other one '
+            'cannot write sizes that follow from sizes.'
+        )
     precision, half_allowed = _precision(backend, common)
     _check_computes(kind, precision)
     shape = _size(onnx.get('input_shape'))
@@ -148,14 +160,16 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         slim=bool(onnx.get('slim', True)),
         nms=onnx.get('nms', GREEDY),
         pooling=onnx.get('pooling', ROI_ALIGN),
-        preprocessing=bool(onnx.get('preprocessing', False)),
+        preprocessing=bool(preprocessing),
+        resizing=preprocessing == RESIZE,
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
         half_allowed=half_allowed,
         calibration=_calibration(config.get('calib_config') or {}),
         least_agreement=_least_agreement(config.get('verify_config') or {}),
         profiles=[
-            _profile(index, each) for index, each in enumerate(backend.get('model_inputs') or ())
+            _profile(index, each, channels_last=bool(preprocessing))
+            for index, each in enumerate(backend.get('model_inputs') or ())
         ],
         common=common,
     )
@@ -276,12 +290,19 @@ def _calibration(config: dict) -> Calibration:
         method=config.get('method', MINMAX),
         exclude=tuple(config.get('exclude') or ()),
         exclude_worst=config.get('exclude_worst', 0),
+        max_drop=config.get('max_drop'),
+        num_held_out=config.get('num_held_out', 200),
     )
     _one_of('calib_config.method', calibration.method, METHODS)
-    if not isinstance(calibration.num_images, int) or calibration.num_images < 1:
+    for name in ('num_images', 'num_held_out'):
+        value = getattr(calibration, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f'calib_config.{name} is {value!r}, expected a number of at least 1.')
+    drop = calibration.max_drop
+    number = isinstance(drop, int | float) and not isinstance(drop, bool)
+    if drop is not None and not (number and 0 <= drop < 100):
         raise UserError(
-            f'calib_config.num_images is {calibration.num_images!r}, expected a '
-            'number of at least 1.'
+            f'calib_config.max_drop is {drop!r}, expected points of a metric from 0 to 100, as 0.5.'
         )
     if not isinstance(calibration.exclude_worst, int) or calibration.exclude_worst < 0:
         raise UserError(
@@ -300,14 +321,20 @@ def _least_agreement(config: dict) -> float:
     return float(share)
 
 
-def _profile(index: int, model_input: Any) -> InputShapes:
+def _profile(index: int, model_input: Any, channels_last: bool) -> InputShapes:
     where = f'backend_config.model_inputs.{index}.input_shapes.input'
     shapes = ((model_input or {}).get('input_shapes') or {}).get('input') or {}
     names = ('min_shape', 'opt_shape', 'max_shape')
     missing = [name for name in names if len(shapes.get(name) or ()) != 4]
+    layout = '(B, H, W, 3)' if channels_last else '(B, 3, H, W)'
     if missing:
-        raise UserError(f'{where}: {", ".join(missing)} must be (B, 3, H, W).')
+        raise UserError(f'{where}: {", ".join(missing)} must be {layout}.')
     least, best, most = (tuple(shapes[name]) for name in names)
+    if any(shape[3 if channels_last else 1] != 3 for shape in (least, best, most)):
+        raise UserError(
+            f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must be {layout}, as '
+            f'onnx_config.preprocessing is {channels_last and "on" or "off"}.'
+        )
     if not all(a <= b <= c for a, b, c in zip(least, best, most)):
         raise UserError(
             f'{where}: min_shape={least}, opt_shape={best}, max_shape={most} must not '

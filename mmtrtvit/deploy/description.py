@@ -92,6 +92,7 @@ def describe(
         weights='',
         backend=RUNNERS[Path(net).suffix],
         precision=settings.precision.upper(),
+        in_graph=in_graph(settings),
         batch_size=1,
         dynamic_shape=settings.dynamic_size,
     )
@@ -109,6 +110,12 @@ def describe(
         ),
         'detail.json': _detail(config, settings, checkpoint_file(checkpoint)),
     }
+
+
+def in_graph(settings: DeploySettings) -> list[str]:
+    """The transforms of ``pipeline.json`` that the graph does, not its host."""
+    steps = ['Resize'] if settings.resizing else []
+    return [*steps, 'Normalize', 'Pad'] if settings.preprocessing else steps
 
 
 def write_description(work_dir: str | Path, description: Description) -> list[Path]:

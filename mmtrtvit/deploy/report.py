@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from ..tables import format_rows, format_table
 from .graphs.half import LARGEST
+from .measure.speed import Speed
+from .result import DeployResult
 from .verify.agreement import Agreement
 from .verify.compare import Difference
 from .verify.peaks import NEAR, Peaks
-from .workflow import DeployResult
+from .verify.search import Search
 
 
 def format_result(result: DeployResult) -> str:
@@ -63,6 +65,57 @@ def format_agreement(agreement: Agreement) -> str:
         f'{agreement.share:.1%} of {agreement.count} ({agreement.of}), at least '
         f'{agreement.least:.0%} expected'
     )
+
+
+def format_speed(speed: Speed, file: str) -> str:
+    """Returns the times of both files as a table, and a warning where lower precision is slower."""
+    title = speed.precision.upper()
+    rows = [
+        (f'{speed.runtime}, {speed.images} image(s), {speed.rounds} rounds', 'ms', 'fastest', ''),
+        *(
+            (name, f'{times.milliseconds:.1f}', f'{times.fastest:.1f}', note)
+            for name, times, note in (
+                ('FP32', speed.fp32, ''),
+                (title, speed.lower, f'{speed.ratio:.2f} times as fast'),
+            )
+        ),
+    ]
+    text = format_rows(rows)
+    if speed.slower:
+        text += (
+            f'\n\nWARNING: {file} IS SLOWER THAN FP32: {title} takes {1 / speed.ratio:.2f} times '
+            f'as long in {speed.runtime} on this machine. Take fp32 for it, unless the size of the '
+            'file is what counts.'
+        )
+    return text
+
+
+def format_search(search: Search) -> str:
+    """Returns what was tried, and the layers that stay in single precision, as two tables."""
+    names = list(search.fp32)
+    trials = [('layers in FP32', *names, 'drop', '')]
+    trials += [('all', *(f'{search.fp32[name]:.2f}' for name in names), '', '')]
+    trials += [
+        (
+            str(each.left_out),
+            *(f'{each.metrics[name]:.2f}' for name in names),
+            f'{each.drop:.2f}',
+            'taken' if each == search.chosen else '',
+        )
+        for each in search.trials
+    ]
+    rows = [
+        [row['layer'], f'{row["decibels"]:.1f}', *(_points(row[key]) for key in list(row)[4:])]
+        for row in search.rows()
+        if row['in_fp32']
+    ]
+    head = ['stays in FP32', 'dB', f'{names[0]} with INT8', 'without']
+    layers = format_rows([head, *rows]) if rows else 'No layer has to stay in FP32.'
+    return f'{format_rows(trials)}\n\n{layers}'
+
+
+def _points(value: float | str) -> str:
+    return f'{value:.2f}' if isinstance(value, float) else '-'
 
 
 def format_peaks(peaks: Peaks) -> str:

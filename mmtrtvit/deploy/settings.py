@@ -10,13 +10,19 @@ EXPORTERS = {TORCHSCRIPT: 17, DYNAMO: 18}
 # Ways to write NMS and RoIAlign in ONNX: the op of that name, or what does without it.
 NMS = GREEDY, MATRIX = 'greedy', 'matrix'
 POOLING = ROI_ALIGN, GRID = 'roi_align', 'grid'
+# What a graph does to images before the network: nothing, normalise and pad, or resize as well.
+RESIZE = 'resize'
+PREPROCESSING = False, True, RESIZE
 LEAST_AGREEMENT = 0.7
 METHODS = MINMAX, ENTROPY, PERCENTILE = 'minmax', 'entropy', 'percentile'
 
 
 @dataclass
 class InputShapes:
-    """Shapes ``(B, 3, H, W)`` of the images that an engine takes: least, usual and greatest."""
+    """Shapes of the images that an engine takes: least, usual and greatest.
+
+    They are ``(B, 3, H, W)``, or ``(B, H, W, 3)`` of a graph that takes uint8 images.
+    """
 
     min_shape: tuple[int, ...]
     opt_shape: tuple[int, ...]
@@ -32,12 +38,17 @@ class Calibration:
         method: ``'minmax'``, ``'entropy'`` or ``'percentile'``, as in ONNX Runtime.
         exclude: Parts of the names of layers that stay as they are.
         exclude_worst: How many layers stay as they are besides: those that are harmed most.
+        max_drop: The most points that a metric may drop by; as many more layers stay as they are
+            as that takes. None for no search.
+        num_held_out: On how many other images of the training data that is measured.
     """
 
     num_images: int = 100
     method: str = MINMAX
     exclude: tuple[str, ...] = ()
     exclude_worst: int = 0
+    max_drop: float | None = None
+    num_held_out: int = 200
 
 
 @dataclass
@@ -55,6 +66,8 @@ class DeploySettings:
         nms: ``'greedy'`` for the op NonMaxSuppression, or ``'matrix'`` for a graph without it.
         pooling: ``'roi_align'`` for the op RoiAlign, or ``'grid'`` for a graph without it.
         preprocessing: Whether the graph takes uint8 images ``(B, H, W, 3)``, BGR.
+        resizing: Whether it takes them as they are and resizes them, too; then ``input_shape`` and
+            ``profiles`` are of the images as they are.
         with_argmax: Whether a segmentor returns label maps.
         precision: One of :data:`PRECISIONS`. The ONNX file may have another one, see
             :meth:`~.backends.backend.Backend.onnx_precision`.
@@ -77,6 +90,7 @@ class DeploySettings:
     nms: str = GREEDY
     pooling: str = ROI_ALIGN
     preprocessing: bool = False
+    resizing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
     half_allowed: bool = False

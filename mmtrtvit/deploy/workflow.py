@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from ..engine.config import read_config
 from ..engine.predictor import Predictor, load
 from ..errors import UserError
 from ..media import write_image
-from ..runtime.sessions.base import Session, image_input
+from ..runtime.pipeline import Resize
+from ..runtime.sessions.base import Session, image_input, resizes
 from ..runtime.sessions.onnx import OnnxSession, has_cuda
 from .backends.backend import Backend, Batches, Unavailable
 from .backends.registry import all_backends, find_backend
@@ -30,110 +31,28 @@ from .config import read_settings
 from .description import describe, write_description
 from .export import support
 from .export.model import export_model
+from .export.resizing import pipeline_resize
 from .export.to_onnx import Exported, require_exporter
 from .graphs.formats import FORMATS
 from .graphs.graph import load_onnx
-from .graphs.quantize import Quantization
+from .graphs.quantize import Quantization, Quantizer
+from .measure.speed import Speed, measure_speed
+from .record import write_record, write_search
+from .result import Comparison, DeployResult
 from .settings import DeploySettings
-from .verify.agreement import Agreement, agreement
+from .verify.agreement import agreement
 from .verify.calibration import graph_inputs, training_images
-from .verify.compare import Difference, agree, compare
-from .verify.evaluation import HostPreprocessor, deployed
+from .verify.compare import compare
+from .verify.evaluation import HostPreprocessor, deployed, evaluate_graph
+from .verify.held_out import held_out
 from .verify.peaks import Peaks, half_peaks
+from .verify.search import Search, find_left_out
 from .verify.steps import compare_steps
 
 logger = logging.getLogger(__name__)
 
 SCORE_THRESHOLD = 0.3  # of what is drawn
 CAPTION = 24  # pixels
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A file against PyTorch.
-
-    Attributes:
-        differences: How far each kind of output is apart.
-        agreement: How much of what one side finds the other finds, where more than rounding of
-            single precision lies between them; None where nothing may differ but by that.
-        images: Drawn predictions.
-    """
-
-    differences: Sequence[Difference]
-    agreement: Agreement | None = None
-    images: Sequence[Path] = ()
-
-
-@dataclass
-class DeployResult:
-    """What came out.
-
-    Attributes:
-        onnx: The ONNX file.
-        exported: Its size, before slimming too.
-        built: The backend's own file; None if it runs the ONNX file, or none could be built here.
-        product: What such a file is called.
-        comparisons: Each file against PyTorch, by name; empty if not verified.
-        agreements: The same for each file of lower precision; all others have to be PyTorch's but
-            for rounding.
-        peaks: The largest values of a file of half precision; None if not looked at.
-        images: Drawn predictions.
-        seconds: Time of each step.
-        notes: What the user should know.
-        not_built: Why there is no such file although one was asked for, and how to build it.
-    """
-
-    onnx: Path
-    exported: Exported | None = None
-    built: Path | None = None
-    product: str = ''
-    comparisons: dict[str, list[Difference]] = field(default_factory=dict)
-    agreements: dict[str, Agreement] = field(default_factory=dict)
-    peaks: Peaks | None = None
-    images: list[Path] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    not_built: str = ''
-
-    @property
-    def differences(self) -> list[Difference]:
-        """Those of all files."""
-        return [each for rows in self.comparisons.values() for each in rows]
-
-    @property
-    def not_judged(self) -> list[str]:
-        """Files of which nothing could be compared, as neither side finds anything."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (
-                self.agreements[name].count
-                if name in self.agreements
-                else any(row.count or row.unmatched for row in rows)
-            )
-        ]
-
-    @property
-    def verified(self) -> bool:
-        """Whether each file was compared, agrees, and holds all its values."""
-        return not self.different and not (self.peaks and self.peaks.overflowing)
-
-    @property
-    def different(self) -> list[str]:
-        """Files that differ by more than their precision explains, or were not compared."""
-        return [
-            name
-            for name, rows in self.comparisons.items()
-            if not (self.agreements[name].enough if name in self.agreements else agree(rows))
-        ]
-
-    def add(self, file: Path, comparison: Comparison) -> None:
-        """Adds a comparison of a file."""
-        rows = self.comparisons.get(file.name, [])
-        self.comparisons[file.name] = [*rows, *comparison.differences]
-        if comparison.agreement:
-            self.agreements[file.name] = comparison.agreement
-        self.images += [image for image in comparison.images if image not in self.images]
 
 
 def deploy(
@@ -157,7 +76,8 @@ def deploy(
         images: Files to compare on; the first is drawn.
         work_dir: Folder to write to.
         device: Where the model and the file run; the latter on the CPU if ONNX Runtime has no CUDA.
-        timeout: Most seconds of a run of the ONNX file that is compared; None for no limit.
+        timeout: Most seconds of a run of the ONNX file, to calibrate or to compare; None for no
+            limit.
         verify: Whether to compare.
         calib_config: Config whose training images calibrate INT8 and FP8; default: the model's.
 
@@ -176,6 +96,7 @@ def deploy(
     with _step('load', f'loading {checkpoint}', result):
         predictor = load(config, checkpoint, device=device)
         support.check(predictor.model, settings)
+        resize = pipeline_resize(config) if settings.resizing else None
         loaded = [predictor.read(image) for image in images]
         calibrating = (
             training_images(calib_config or config, settings.calibration.num_images)
@@ -190,13 +111,16 @@ def deploy(
     about = dict(task=type(predictor.model).__name__, classes=predictor.classes)
     with _step('export', f'exporting with the {settings.exporter} exporter', result):
         if precision in FORMATS:
-            result.exported, quantization = export_quantized(
+            result.exported, quantization, result.search = export_quantized(
                 predictor,
                 settings,
                 path=result.onnx,
+                config=calib_config or config,
                 files=calibrating,
                 device=device,
                 metadata=about,
+                timeout=timeout,
+                resize=resize,
             )
             result.notes.append(
                 f'{len(quantization.layers)} layers are {precision.upper()}, '
@@ -205,7 +129,12 @@ def deploy(
             )
         else:
             result.exported = export_model(
-                predictor.model, settings, path=result.onnx, device=device, metadata=about
+                predictor.model,
+                settings,
+                path=result.onnx,
+                device=device,
+                metadata=about,
+                resize=resize,
             )
     check_rules(result, settings)
     if verify:
@@ -216,6 +145,11 @@ def deploy(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
             result.add(result.onnx, Comparison(steps))
+        if precision != 'fp32' and not backend.suffix:
+            with _step('speed', 'timing it beside single precision', result):
+                result.speed = speed_of(
+                    session, predictor, settings, images, timeout=timeout, resize=resize
+                )
     if precision == 'fp16':
         with _step('half precision', 'looking for what half precision cannot hold', result):
             result.peaks = peaks_of(
@@ -240,7 +174,38 @@ def deploy(
                 if settings.precision == 'fp32':
                     add_steps(result, backend, predictor, loaded, device)
     describe_into(result, config, settings=settings, predictor=predictor, checkpoint=checkpoint)
+    write_record(result)
     return result
+
+
+def speed_of(
+    session: OnnxSession,
+    predictor: Predictor,
+    settings: DeploySettings,
+    images: Sequence[str | Path],
+    *,
+    timeout: float | None = None,
+    resize: Resize | None = None,
+) -> Speed:
+    """Times a file of lower precision beside one of single precision, which is made for that.
+
+    Args:
+        session: The file.
+        predictor: The model; reads and resizes images.
+        settings: Those of the file.
+        images: Files of images.
+        timeout: Most seconds of a run.
+        resize: How the graph resizes images, if it does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'fp32.onnx')
+        single = replace(settings, precision='fp32')
+        export_model(predictor.model, single, path=path, device=session.device, resize=resize)
+        fp32 = OnnxSession(path, session.device, timeout=timeout)
+    shape = image_input(session).shape
+    files = map(str, images)
+    inputs = list(graph_inputs(predictor, shape, files, resizes=resizes(session)))
+    return measure_speed(fp32, session, inputs, settings.precision)
 
 
 def peaks_of(
@@ -264,11 +229,13 @@ def peaks_of(
         device: Where the file runs.
         timeout: Most seconds of a run.
     """
-    shape = image_input(OnnxSession(result.onnx)).shape
+    session = OnnxSession(result.onnx)
+    shape, resized = image_input(session).shape, resizes(session)
 
     def look(files: Sequence[str | Path]) -> Peaks:
         bar = tqdm(files, 'half precision', leave=False, disable=None)
-        return half_peaks(result.onnx, graph_inputs(predictor, shape, bar), device, timeout)
+        batches = graph_inputs(predictor, shape, bar, resizes=resized)
+        return half_peaks(result.onnx, batches, device, timeout)
 
     try:
         return look(training_images(config, count))
@@ -392,28 +359,86 @@ def export_quantized(
     settings: DeploySettings,
     *,
     path: Path,
+    config: Config,
     files: Sequence[str],
     device: str,
     metadata: Mapping[str, Any],
-) -> tuple[Exported, Quantization]:
-    """Writes a model as an INT8 or FP8 file, with ranges of images."""
+    timeout: float | None = None,
+    resize: Resize | None = None,
+) -> tuple[Exported, Quantization, Search | None]:
+    """Writes a model as an INT8 or FP8 file, with ranges of images.
+
+    Args:
+        predictor: The model; reads and resizes images.
+        settings: What to make of it.
+        path: The file to write.
+        config: Config whose other training images a search measures on.
+        files: Images that show the ranges.
+        device: Where the model is exported.
+        metadata: What the file says of itself.
+        timeout: Most seconds of a run of a batch; None for no limit.
+        resize: How the graph resizes images, if it does.
+    """
     backend = find_backend(settings.backend)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, path.name)
         exported = export_model(
-            predictor.model, settings, path=source, device=device, metadata=metadata
+            predictor.model, settings, path=source, device=device, metadata=metadata, resize=resize
         )
         batches = calibration_batches(predictor, source, files)
-        quantization = backend.quantize(source, path, batches=batches, settings=settings)
+        quantizer = backend.quantizer(
+            source, batches=batches, settings=settings, timeout=timeout, called=path
+        )
+        count, search = settings.calibration.exclude_worst, None
+        if settings.calibration.max_drop is not None:
+            search = search_on(
+                config, quantizer, source, seen=files, settings=settings, timeout=timeout
+            )
+            count = search.chosen.left_out
+            write_search(path.parent, search)
+        quantization = quantizer.write(path, quantizer.noisiest(count))
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
-    return exported, quantization
+    return exported, quantization, search
+
+
+def search_on(
+    config: Config,
+    quantizer: Quantizer,
+    source: Path,
+    *,
+    seen: Sequence[str],
+    settings: DeploySettings,
+    timeout: float | None = None,
+) -> Search:
+    """Finds the layers that stay in single precision by metrics on held-out training images.
+
+    Args:
+        config: Config with the training data.
+        quantizer: Writes the files that are tried.
+        source: The file of single precision; the others are tried beside it.
+        seen: Images that showed the ranges.
+        settings: How far the metrics may drop, and on how many images.
+        timeout: Most seconds of a run.
+    """
+    calibration = settings.calibration
+    data = held_out(config, seen=seen, count=calibration.num_held_out, folder=source.parent)
+    return find_left_out(
+        quantizer,
+        lambda path: evaluate_graph(copy.deepcopy(data), path, timeout=timeout),
+        source,
+        max_drop=float(calibration.max_drop or 0),
+        folder=source.parent,
+        start=calibration.exclude_worst,
+        progress=logger.info,
+    )
 
 
 def calibration_batches(predictor: Predictor, path: Path, files: Sequence[str]) -> Batches:
     """Inputs of an ONNX file, of one image after the other."""
-    shape = image_input(OnnxSession(path)).shape
-    return graph_inputs(predictor, shape, tqdm(files, 'calibrating', leave=False, disable=None))
+    session = OnnxSession(path)
+    bar = tqdm(files, 'calibrating', leave=False, disable=None)
+    return graph_inputs(predictor, image_input(session).shape, bar, resizes=resizes(session))
 
 
 def verify_on(
@@ -435,11 +460,13 @@ def verify_on(
         least: Share of what one side clearly finds that the other must find, in lower precision;
             None where both must find the same.
     """
-    reference, exported = copy.copy(predictor), copy.copy(predictor)
+    reference = copy.copy(predictor)
+    exported = predictor.without_resizing() if resizes(session) else copy.copy(predictor)
     exported.model = deployed(predictor.model, session)
     reference.model = copy.deepcopy(predictor.model)
     reference.model.data_preprocessor = HostPreprocessor(
-        predictor.model.data_preprocessor, (None, 3, *exported.model.data_preprocessor.size)
+        predictor.model.data_preprocessor,
+        (None, 3, *exported.model.data_preprocessor.network_size),
     )
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = reference(images)

@@ -90,6 +90,20 @@ def add_cfg_options(parser: argparse.ArgumentParser, what: str = 'config') -> No
     )
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Adds the precision in which weights are run.
+
+    Args:
+        parser: Parser of a tool.
+    """
+    parser.add_argument(
+        '--precision',
+        choices=('fp32', 'bf16', 'fp16'),
+        help='run a fused copy of the weights, whose backbone, neck and heads compute in it: bf16 '
+        'on processors with AVX512-BF16 or AMX and on GPUs, fp16 on GPUs',
+    )
+
+
 def key_value(text: str) -> str:
     """Returns a text with a key and a value, as the type of an argument."""
     if '=' not in text:

@@ -55,6 +55,7 @@ def infer(
     inputs: Iterable[str | Path],
     out_dir: str | Path,
     device: str | None = None,
+    precision: str | None = None,
     **options: Any,
 ) -> RunResult:
     """Predicts on images, videos and webcams, and writes images and predictions.
@@ -65,6 +66,7 @@ def infer(
         inputs: As for :func:`~mmtrtvit.runtime.run.run`, like the rest.
         out_dir: Folder to write ``images/``, ``predictions.json`` and ``label_maps/`` to.
         device: As for :func:`load`.
+        precision: As for :func:`load`.
         options: Of :func:`~mmtrtvit.runtime.run.run`.
 
     Raises:
@@ -72,5 +74,5 @@ def infer(
     """
     checkpoint = checkpoint_file(checkpoint)
     info = dict(config=str(config.filename), checkpoint=str(checkpoint))
-    model = RuntimeModel(load(config, checkpoint, device), info)
+    model = RuntimeModel(load(config, checkpoint, device, precision=precision), info)
     return run(model, inputs, out_dir=out_dir, **options)

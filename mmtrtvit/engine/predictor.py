@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmcv.transforms import Resize
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
@@ -27,6 +28,7 @@ from .hosts import import_host, without_onedl_notice
 from .loading import AnyLoader
 from .mistakes import explaining
 from .parts import class_counts, leaf_datasets
+from .precision import in_precision
 from .results import result_of
 
 SCOPES = 'mmdet', 'mmseg', 'mmpretrain'
@@ -37,6 +39,7 @@ def load(
     checkpoint: str | Path,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
+    precision: str | None = None,
 ) -> 'Predictor':
     """Loads a detector, segmentor or classifier for prediction.
 
@@ -45,9 +48,11 @@ def load(
         checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
+        precision: Takes a fused copy of the model that computes in it, see :func:`.in_precision`;
+            None for the model itself.
 
     Raises:
-        UserError: If the config, the checkpoint or the device cannot be used.
+        UserError: If the config, the checkpoint, the device or the precision cannot be used.
     """
     if not isinstance(config, Config):
         config = read_config(config, options)
@@ -76,7 +81,10 @@ def load(
         model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
         legend = _legend(config, state)
-    return Predictor(model.to(device).eval(), loader=loader, transforms=transforms, legend=legend)
+    model = model.to(device).eval()
+    if precision:
+        model = in_precision(model, precision)
+    return Predictor(model, loader=loader, transforms=transforms, legend=legend)
 
 
 class Predictor:
@@ -95,7 +103,7 @@ class Predictor:
     """
 
     def __init__(
-        self, model: nn.Module, *, loader: Callable, transforms: Callable, legend: Legend
+        self, model: nn.Module, *, loader: Callable, transforms: Compose, legend: Legend
     ) -> None:
         self.model = model
         self.legend = legend
@@ -153,6 +161,16 @@ class Predictor:
                 'vanish.'
             ) from error
 
+    def without_resizing(self) -> 'Predictor':
+        """A copy that leaves images in their size, for what resizes them itself."""
+        other = copy.copy(self)
+        idle = Resize(scale_factor=1.0)  # notes the scale, which later transforms may ask for
+        steps = self._transforms.transforms
+        other._transforms = Compose(
+            [idle if type(each).__name__ == 'Resize' else each for each in steps]
+        )
+        return other
+
     @torch.no_grad()
     def predict(self, inputs: Sequence[dict[str, Any]]) -> list[BaseDataElement]:
         """Predicts on a batch of what :meth:`prepare` returns."""
@@ -209,7 +227,7 @@ def _is_classifier(config: Config) -> bool:
     return config.get('default_scope') == 'mmpretrain'
 
 
-def _build_pipeline(config: Config) -> tuple[Callable, Callable]:
+def _build_pipeline(config: Config) -> tuple[Callable, Compose]:
     """Builds the test pipeline without annotations: its first transform, and the rest."""
     dataset = next((leaf for _, leaf in leaf_datasets(config, 'test')), {})
     steps = [

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -272,23 +271,6 @@ def resume_from(config: Config, checkpoint: str | Path) -> None:
 def _way_out(damaged: Path) -> str:
     previous = newest_checkpoint(damaged.parent, before=damaged)
     return f'\nGo on from the one before with: --resume {previous.resolve()}' if previous else ''
-
-
-def use_amp(config: Config) -> None:
-    """Switches a config to mixed precision.
-
-    Raises:
-        UserError: If there is no device that MMEngine has mixed precision for.
-    """
-    if get_device() in ('cpu', 'mps'):
-        raise UserError(
-            '--amp needs a GPU: MMEngine trains in mixed precision on no CPU. Leave it out.'
-        )
-    kind = config.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise UserError(f'--amp replaces OptimWrapper, but optim_wrapper.type is {kind}.')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def use_scaled_lr(config: Config) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..environment import require_torch
 from ..errors import UserError
-from ..models.fast.fusion import fuse
 from ..models.layers import channels_last
+from .precision import in_precision
 
 
 @HOOKS.register_module()
@@ -64,13 +64,20 @@ def _with_channels_last(
 
 @HOOKS.register_module()
 class FuseHook(Hook):
-    """Fuses the model when its weights are those to test: loaded, and averaged if the run does."""
+    """Fuses the model when its weights are those to test: loaded, and averaged if the run does.
+
+    Args:
+        precision: What it computes in, see :func:`.in_precision`.
+    """
 
     priority = 'LOWEST'  # after EMAHook
+
+    def __init__(self, precision: str = 'fp32') -> None:
+        self.precision = precision
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Puts the fused copy in the place of the model."""
         if is_model_wrapper(runner.model):
-            runner.model.module = fuse(runner.model.module)
+            runner.model.module = in_precision(runner.model.module, self.precision)
         else:
-            runner.model = fuse(runner.model)
+            runner.model = in_precision(runner.model, self.precision)

@@ -70,11 +70,13 @@ class Picture:
     Attributes:
         key: Its anchor.
         sources: Addresses that hold the pixels.
+        alts: What each of them shows.
         captions: Lines below.
     """
 
     key: str
     sources: Sequence[str]
+    alts: Sequence[str]
     captions: Sequence[str]
 
 

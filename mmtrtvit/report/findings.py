@@ -35,12 +35,18 @@ class Findings:
         sections: Tables and figures.
         rankings: Images to look at.
         captions: Lines below an image, by its index.
+        quality: How good each image is, from 0 to 1; NaN where that is not defined, ``(N,)``.
+        measure: What tells how good a class is.
+        of_classes: That of each class, by name.
         shown: What of a prediction is drawn.
     """
 
     sections: list[Section]
     rankings: list[Ranking]
     captions: Callable[[int], list[str]]
+    quality: np.ndarray
+    measure: str
+    of_classes: dict[str, float]
     shown: Callable[[Any], Any] = lambda found: found
 
 

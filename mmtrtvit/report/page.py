@@ -60,8 +60,7 @@ def report(
     Raises:
         UserError: If the run cannot be evaluated.
     """
-    if not 0 <= images <= MOST:
-        raise UserError(f'--images {images}: expected 0 to {MOST} images of each kind.')
+    check_images(images)
     run = find_run(work_dir, config=config, checkpoint=checkpoint, options=options)
     evaluation = evaluate_samples(run.config, run.checkpoint, run.folder / 'report')
     findings = FINDERS[evaluation.task](evaluation)
@@ -77,6 +76,16 @@ def report(
         show_use(run),
     ]
     return write_page(run.name, sections, out or run.folder / 'report.html'), evaluation
+
+
+def check_images(count: int) -> None:
+    """Refuses more images of each kind than a page holds.
+
+    Raises:
+        UserError: If the number is out of its range.
+    """
+    if not 0 <= count <= MOST:
+        raise UserError(f'--images {count}: expected 0 to {MOST} images of each kind.')
 
 
 def write_page(name: str, sections: list[Section], out: str | Path) -> Path:

@@ -1,6 +1,7 @@
 """Images of a report: which, and drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,11 +36,7 @@ def show_pictures(evaluation: Evaluation, findings: Findings, count: int) -> lis
         chosen = [index for index in ranking.order if index not in shown][:count]
         shown.update(chosen)
         pictures = [
-            Picture(
-                f'{ranking.key}-{number}',
-                list(_sources(evaluation, findings, index)),
-                [evaluation.samples[index].name, *findings.captions(index)],
-            )
+            show_sample(f'{ranking.key}-{number}', [(evaluation, findings)], index)
             for number, index in enumerate(chosen, 1)
         ]
         if pictures:
@@ -59,8 +56,32 @@ def show_colors(evaluation: Evaluation) -> list[Colors]:
     return [Colors(colors)]
 
 
-def _sources(evaluation: Evaluation, findings: Findings, index: int) -> Iterator[str]:
-    """Yields truth and prediction as addresses; nothing where the image cannot be read."""
+def show_sample(
+    key: str, seen: Sequence[tuple[Evaluation, Findings]], index: int, names: Sequence[str] = ()
+) -> Picture:
+    """Draws an image: its truth, and beside it what each of some evaluations found in it.
+
+    Args:
+        key: Anchor of the picture.
+        seen: Evaluations of the same images, and their findings.
+        index: Of the sample.
+        names: Of the evaluations, if there are several.
+    """
+    evaluation = seen[0][0]
+    name = evaluation.samples[index].name
+    captions = [
+        f'{run}: {line}' if run else line
+        for run, (_, findings) in zip(names or [''], seen)
+        for line in findings.captions(index)
+    ]
+    found = [findings.shown(each.samples[index].found) for each, findings in seen]
+    alts = [f'truth of {name}', *(f'prediction of {name} {run}'.strip() for run in names or [''])]
+    sources = list(_sources(evaluation, index, found))
+    return Picture(key, sources, alts, [name, *captions])
+
+
+def _sources(evaluation: Evaluation, index: int, found: Sequence[Any]) -> Iterator[str]:
+    """Yields truth and predictions as addresses; nothing where the image cannot be read."""
     sample = evaluation.samples[index]
     try:
         image = read_image(sample.path)
@@ -71,7 +92,7 @@ def _sources(evaluation: Evaluation, findings: Findings, index: int) -> Iterator
         return
     if image.shape[:2] != tuple(sample.size):  # not the image that was evaluated
         return
-    for value, truth in ((sample.truth, True), (findings.shown(sample.found), False)):
+    for value, truth in [(sample.truth, True), *((each, False) for each in found)]:
         result = as_result(value, evaluation.task, sample.size)
         names = not isinstance(result, Detections) or len(result) <= MOST_NAMED
         drawn = draw(image, result, evaluation.legend, with_names=names, with_scores=not truth)

@@ -20,7 +20,14 @@ def find_label_maps(evaluation: Evaluation) -> Findings:
         Section('classes', 'Classes', [_classes(analysis.confusion, names)]),
         Section('confusion', 'Confusion', show_confusion(analysis.confusion, names, 'pixels')),
     ]
-    return Findings(sections, _rankings(analysis, names), lambda index: _captions(analysis, index))
+    return Findings(
+        sections,
+        _rankings(analysis, names),
+        captions=lambda index: _captions(analysis, index),
+        quality=analysis.ious,
+        measure='IoU',
+        of_classes=dict(zip(names, map(float, iou_of(analysis.confusion)))),
+    )
 
 
 def _classes(confusion: np.ndarray, names: tuple[str, ...]) -> Table:

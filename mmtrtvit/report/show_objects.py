@@ -52,6 +52,9 @@ def find_objects(evaluation: Evaluation) -> Findings:
         sections,
         _rankings(analysis),
         captions=lambda index: _captions(analysis, index),
+        quality=np.array([image.f1 for image in analysis.images]),
+        measure=f'{WORDS[analysis.kind]} AP',
+        of_classes={each.name: each.ap[analysis.kind][0] for each in analysis.classes},
         shown=lambda found: above(found, thresholds),
     )
 

@@ -33,15 +33,22 @@ def find_scores(evaluation: Evaluation) -> Findings:
         ),
         Section('confusion', 'Confusion', show_confusion(analysis.confusion, names, 'images')),
     ]
-    rankings = _rankings(analysis)
-    return Findings(sections, rankings, lambda index: _captions(analysis, names, index))
+    places = np.arange(len(analysis.truth))
+    return Findings(
+        sections,
+        _rankings(analysis),
+        captions=lambda index: _captions(analysis, names, index),
+        quality=analysis.scores[places, analysis.truth],
+        measure='top-1',
+        of_classes=dict(zip(names, map(float, _recall(analysis)))),
+    )
 
 
 def _classes(analysis: ScoreAnalysis, names: tuple[str, ...]) -> Table:
-    right = analysis.confusion.diagonal()
+    right, recall = analysis.confusion.diagonal(), _recall(analysis)
     there, found = analysis.confusion.sum(1), analysis.confusion.sum(0)
     with np.errstate(invalid='ignore'):
-        recall, precision = right / there, right / found
+        precision = right / found
         f1 = 2 * right / (there + found)
     rows = [
         [
@@ -58,6 +65,12 @@ def _classes(analysis: ScoreAnalysis, names: tuple[str, ...]) -> Table:
         [['all', f'{there.sum():,}', f'{analysis.top1:.2f}', '', '']],
         title='of the most likely class',
     )
+
+
+def _recall(analysis: ScoreAnalysis) -> np.ndarray:
+    """Share of the images of each class that are found to be of it, ``(C,)``; NaN without any."""
+    with np.errstate(invalid='ignore'):
+        return analysis.confusion.diagonal() / analysis.confusion.sum(1)
 
 
 def _rankings(analysis: ScoreAnalysis) -> list[Ranking]:

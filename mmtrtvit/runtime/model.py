@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from .batches import or_bad, predict_batches
 from .legend import Legend
 from .pipeline import Pipeline, Prepared
 from .results import BadImage
-from .sessions.base import NoMemory, Session, ShapeLimits, Tensor, image_input, require
+from .sessions.base import (
+    SIZES,
+    NoMemory,
+    Session,
+    ShapeLimits,
+    Tensor,
+    image_input,
+    require,
+    resizes,
+)
 from .sessions.opening import open_session
 from .tiles import Tile, Tiling, tiles_of
 from .work_dir import read_work_dir
@@ -58,14 +68,18 @@ class Model(ABC):
             raise UserError(f'{work_dir} holds a {self.work_dir.task}, not a {self.task}.')
         self.session = session or open_session(self.work_dir.net, device, threads, timeout)
         source = self.work_dir.net
+        self._resizes = resizes(self.session)
+        if self._resizes:
+            self.input_names = ('input',)
         require(self.session.inputs, self.input_names, what='inputs', source=source)
         require(self.session.outputs, self.output_names, what='outputs', source=source)
         uint8 = _takes_uint8(image_input(self.session), source)
         self._sides = slice(0, 2) if uint8 else slice(1, 3)  # of an image's shape
         self._limits = _limits(_of_images(self.session), self._sides)
-        self.pipeline = Pipeline(
-            self.work_dir.transforms, self.work_dir.path / 'pipeline.json', not uint8
-        )
+        transforms = self.work_dir.transforms
+        if self._resizes:  # and pads
+            transforms = [each for each in transforms if each.get('type') != 'Pad']
+        self.pipeline = Pipeline(transforms, self.work_dir.path / 'pipeline.json', not uint8)
 
     def __call__(
         self,
@@ -164,10 +178,27 @@ class Model(ABC):
     def prepare(self, image: ImageSource) -> Prepared:
         """Makes the input of the graph from an image.
 
+        A graph that resizes gets it as it is. If it takes no images of that size, the host
+        resizes, and the graph finds nothing to do.
+
         Raises:
             UserError: If it cannot be read, or its size cannot be used.
         """
-        return self.pipeline(read_image(image), self._limits)
+        pixels = read_image(image)
+        if not self._resizes:
+            return self.pipeline(pixels, self._limits)
+        size = pixels.shape[:2]
+        self.pipeline.target(size)  # refuses what would vanish
+        if self._takes(pixels):
+            return Prepared(pixels, size, size, size)
+        prepared = self.pipeline(pixels, self._limits)
+        if not self._takes(prepared.image):
+            least = self._limits_for(prepared).least[1:][self._sides]
+            raise UserError(
+                f'the model resizes images of {least[1]} x {least[0]} pixels or more, and cannot '
+                f'be given {size[1]} x {size[0]}. Export it for images of that or of any size.'
+            )
+        return prepared
 
     def infer(
         self, batch: Sequence[Prepared], result: Callable[..., Any] | None = None
@@ -191,15 +222,13 @@ class Model(ABC):
                 results += [BadImage(str(error))] * len(part)
                 continue
             size = inputs['input'].shape[1:][self._sides]
-            results += [
-                or_bad(
-                    result or self.result,
-                    {name: value[index] for name, value in outputs.items()},
-                    prepared,
-                    size,
-                )
-                for index, prepared in enumerate(part)
-            ]
+            for index, prepared in enumerate(part):
+                values = {name: value[index] for name, value in outputs.items()}
+                if self._resizes:
+                    height, width = map(int, values[SIZES])
+                    size = height, width
+                    prepared = replace(prepared, size=size, resized=size)
+                results.append(or_bad(result or self.result, values, prepared, size))
         return results
 
     def graph_inputs(self, batch: Sequence[Prepared]) -> dict[str, np.ndarray]:
@@ -250,6 +279,10 @@ class Model(ABC):
         tiling: Tiling,
     ) -> Any:
         """Makes one result of those of all tiles of an image, see :meth:`part`."""
+
+    def _takes(self, pixels: np.ndarray) -> bool:
+        """Whether the graph takes an image as it is, without anything around it."""
+        return any((each.least[0], *pixels.shape) in each for each in _of_images(self.session))
 
     def _limits_for(self, prepared: Prepared) -> ShapeLimits:
         shape = prepared.image.shape

@@ -228,12 +228,7 @@ class Pipeline:
             UserError: If a side of the image would vanish, or it cannot fit.
         """
         original = image.shape[:2]
-        wanted = resized = self.resize.target(*original) if self.resize else original
-        if min(wanted) < 1:
-            raise UserError(
-                f'{original[1]} x {original[0]} pixels cannot be resized to {wanted[1]} x '
-                f'{wanted[0]}, as the pipeline says: one side would vanish.'
-            )
+        wanted = resized = self.target(original)
         note = ''
         if limits and self.crop:
             self._require_room(wanted, limits)
@@ -252,6 +247,20 @@ class Pipeline:
         for pad in self.pads:
             image = _padded(image, pad)
         return Prepared(self._normalised(image), image.shape[:2], resized, original, note)
+
+    def target(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that an image of this height and width is resized to.
+
+        Raises:
+            UserError: If a side would vanish.
+        """
+        wanted = self.resize.target(*size) if self.resize else size
+        if min(wanted) < 1:
+            raise UserError(
+                f'{size[1]} x {size[0]} pixels cannot be resized to {wanted[1]} x {wanted[0]}, as '
+                'the pipeline says: one side would vanish.'
+            )
+        return wanted
 
     def _resized(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """``(H, W, 3)`` in another height and width."""

@@ -84,6 +84,33 @@ def test_outputs_equal_timm(run, module, mode, tmp_path, monkeypatch):
         assert 0 < float(ours['memory_mb']) < 1000
 
 
+@pytest.mark.parametrize('mode', ['inference', 'training'])
+def test_bf16_beside_fp32(run, module, mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(module('bf16'), 'apart', lambda _, call, *args: call(*args))
+    out = tmp_path / 'x.csv'
+    model = '--models', 'efficientvit_m0', '--batches', '2'
+    done = run('bf16.py', mode, *model, *FAST, '--out', out)
+    assert done.returncode == 0, done.stderr
+    rows = module('common').read(out)
+    assert [row['implementation'] for row in rows] == ['fp32', 'bf16']
+    assert float(rows[0]['speedup']) == 1 and float(rows[1]['difference']) > 0
+    done = run('bf16.py', mode, *model, '--dtype', 'bf16')
+    assert done.returncode == 1 and 'compares bf16 with fp32 on a CPU' in done.stderr
+
+
+def test_int8_is_timed_beside_fp32(run, module, tmp_path, monkeypatch):
+    monkeypatch.setattr(module('int8'), 'apart', lambda _, call, *args: call(*args))
+    out = tmp_path / 'int8.csv'
+    done = run('int8.py', '--models', 'efficientvit_m0', *FAST, '--out', out)
+    assert done.returncode == 0, done.stderr
+    (row,) = module('common').read(out)
+    assert row['model'] == 'efficientvit_m0' and row['height'] == '64'
+    ratio = float(row['fp32_ms']) / float(row['int8_ms'])
+    assert float(row['speedup']) == pytest.approx(ratio, rel=1e-2)
+    done = run('int8.py', '--dtype', 'fp16', *FAST)
+    assert done.returncode == 1 and 'about ONNX Runtime on a CPU' in done.stderr
+
+
 def test_no_official_code(run, tmp_path):
     done = run('versus_official.py', tmp_path, '--archs', 'm0', *FAST)
     assert done.returncode == 1

@@ -49,6 +49,18 @@ def test_the_runtime_knows_all_transforms_of_our_configs(name, weights):
     assert kinds[:3] == ['LoadImageFromFile', 'Resize', 'Normalize'] and kinds[-1] == 'Collect'
 
 
+@pytest.mark.parametrize(
+    'settings, steps',
+    [
+        (dict(preprocessing=True), ['Normalize', 'Pad']),
+        (dict(preprocessing=True, resizing=True), ['Resize', 'Normalize', 'Pad']),
+    ],
+)
+def test_what_the_graph_does_is_said(weights, settings, steps):
+    content = described('demo/retinanet_trtvit_b.py', weights, **settings)
+    assert content['deploy.json']['models'][0]['in_graph'] == steps
+
+
 def test_the_files_of_a_detector_with_masks(weights, tmp_path):
     content = described('demo/mask_rcnn_efficientvit_m2.py', weights, precision='fp16')
     paths = write_description(tmp_path / 'out', content)
@@ -62,6 +74,7 @@ def test_the_files_of_a_detector_with_masks(weights, tmp_path):
             weights='',
             backend='onnxruntime',
             precision='FP16',
+            in_graph=[],
             batch_size=1,
             dynamic_shape=True,
         )

@@ -1,13 +1,19 @@
 """What a deployment says of files that do not agree, or that could not be compared."""
 
+import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from mmtrtvit.deploy.report import format_differences, format_failure
+from mmtrtvit.analysis.timing import Timing
+from mmtrtvit.deploy.measure.speed import Speed
+from mmtrtvit.deploy.record import write_record
+from mmtrtvit.deploy.report import format_differences, format_failure, format_speed
+from mmtrtvit.deploy.result import Comparison, DeployResult
 from mmtrtvit.deploy.verify.agreement import Agreement
 from mmtrtvit.deploy.verify.compare import Difference
 from mmtrtvit.deploy.verify.peaks import Peak, Peaks
-from mmtrtvit.deploy.workflow import Comparison, DeployResult
 
 SAME = Difference('class logits', 1e-6, 1e-7, 100, 0, 1e-3)
 OTHER = Difference('class logits', 1e-2, 1e-3, 100, 0, 1e-3)
@@ -78,3 +84,31 @@ def test_the_table_says_what_was_not_compared():
     ]
     (row,) = format_differences([OTHER], judged=False).splitlines()[1:]
     assert 'DIFFERS' not in row and '1e-03' not in row.split()[-1]
+
+
+def speed(milliseconds):
+    times = Timing(20.0, 19.0, 0.1), Timing(milliseconds, milliseconds, 0.1)
+    return Speed('onnxruntime', 'int8', *times, images=2, rounds=5)
+
+
+def test_a_slower_file_is_told_loudly():
+    text = format_speed(speed(10.0), 'end2end.onnx')
+    assert re.search(r'INT8 +10.0 +10.0  2.00 times as fast', text) and 'WARNING' not in text
+    text = format_speed(speed(25.0), 'end2end.onnx')
+    assert '0.80 times as fast' in text
+    assert 'WARNING: end2end.onnx IS SLOWER THAN FP32: INT8 takes 1.25 times as long in' in text
+
+
+def test_the_record_is_for_programs(tmp_path):
+    result = DeployResult(tmp_path / 'end2end.onnx', notes=['a note'], speed=speed(10.0))
+    share = Agreement('clear detections', 0.9, 8, 0.5)
+    result.add(result.onnx, Comparison([replace(OTHER, largest=math.nan)], share))
+    path = write_record(result)
+    assert path.name == 'deploy_report.json'
+    found = json.loads(path.read_text(), parse_constant=lambda name: 1 / 0)
+    file = found['files']['end2end.onnx']
+    assert file['differences'][0]['largest'] is None and not file['differences'][0]['within']
+    assert file['agreement']['share'] == 0.9 and file['agreement']['enough'] and found['verified']
+    assert found['speed']['ratio'] == 2 and found['speed']['fp32']['milliseconds'] == 20
+    assert found['notes'] == ['a note'] and found['machine']
+    assert json.loads(write_record(DeployResult(tmp_path / 'a.onnx')).read_text())['speed'] is None

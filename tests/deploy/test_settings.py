@@ -108,12 +108,67 @@ def test_onnx_runtime_has_no_bf16(tmp_path):
         read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
 
 
+def test_the_processor_that_int8_is_for(tmp_path):
+    options = {'backend_config.common_config.processor': 'arm'}
+    settings = read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
+    assert settings.precision == 'int8' and settings.common == dict(processor='arm')
+    options['backend_config.common_config.processor'] = 'sparc'
+    with pytest.raises(
+        UserError, match="processor is 'sparc', expected one of: x86, x86_avx2, arm"
+    ):
+        read_deploy_config(PRESETS / 'onnxruntime_int8.py', 'mmdet', options)
+
+
+def test_the_drop_of_a_metric(tmp_path):
+    assert read(tmp_path).calibration.max_drop is None
+    found = read(tmp_path, calib_config=dict(max_drop=0.5, num_held_out=50)).calibration
+    assert (found.max_drop, found.num_held_out) == (0.5, 50)
+    for value in (-1, 100, '0.5', True):
+        with pytest.raises(UserError, match='calib_config.max_drop is .*, expected points'):
+            read(tmp_path, calib_config=dict(max_drop=value))
+    with pytest.raises(UserError, match='calib_config.num_held_out is 0, expected a number of at'):
+        read(tmp_path, calib_config=dict(num_held_out=0))
+
+
 def test_the_least_agreement(tmp_path):
     assert read(tmp_path).least_agreement == 0.7
     assert read(tmp_path, verify_config=dict(least_agreement=0)).least_agreement == 0
     for value in (1.1, 70, 'much'):
         with pytest.raises(UserError, match=f'least_agreement is {value!r}, expected a share'):
             read(tmp_path, verify_config=dict(least_agreement=value))
+
+
+@pytest.mark.parametrize('value', [False, True, 'resize'])
+def test_what_a_graph_does_to_images(tmp_path, value):
+    settings = read(tmp_path, onnx_config=dict(preprocessing=value))
+    assert settings.preprocessing == bool(value) and settings.resizing == (value == 'resize')
+
+
+@pytest.mark.parametrize(
+    'onnx, channels, message',
+    [
+        (
+            dict(preprocessing='scale'),
+            1,
+            "preprocessing is 'scale', expected one of: False, True, r",
+        ),
+        (dict(preprocessing='resize', exporter='dynamo'), 1, "'resize' needs exporter='torchscri"),
+        (
+            dict(preprocessing='resize'),
+            1,
+            'must be .B, H, W, 3., as onnx_config.preprocessing is on',
+        ),
+        (dict(preprocessing=True), 1, 'must be .B, H, W, 3., as onnx_config.preprocessing is on'),
+        ({}, 3, 'must be .B, 3, H, W., as onnx_config.preprocessing is off'),
+    ],
+)
+def test_preprocessing_that_does_not_fit(tmp_path, onnx, channels, message):
+    shape = [1, 64, 96]
+    shape.insert(channels, 3)
+    shapes = dict(min_shape=shape, opt_shape=shape, max_shape=shape)
+    backend = dict(type='tensorrt', model_inputs=[dict(input_shapes=dict(input=shapes))])
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, onnx_config=onnx, backend_config=backend)
 
 
 def test_a_size_with_dynamic_axes_is_only_an_example(tmp_path):

@@ -51,6 +51,22 @@ CLASSIFIER = """
         means = ReduceMean <axes = [2, 3], keepdims = 0> (input)
         output = Softmax <axis = 1> (means)
     }"""
+RESIZING = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (uint8[B, H, W, 3] input)
+    => (int32[B, 1] num_dets, float[B, 1, 5] dets, int32[B, 1] labels, float[B, 2] sizes)
+    <int64[1] second = {1}, float[1] eight = {8}> {
+        pixels = Cast <to = 1> (input)
+        mean = ReduceMean <axes = [1, 2, 3], keepdims = 0> (pixels)
+        column = Unsqueeze (mean, second)
+        ones = Div (column, column)
+        eights = Mul (ones, eight)
+        sizes = Concat <axis = 1> (eights, eights)
+        row = Concat <axis = 1> (column, sizes, eights, ones)
+        dets = Unsqueeze (row, second)
+        num_dets = Cast <to = 6> (ones)
+        labels = Cast <to = 6> (ones)
+    }"""
 GRAPHS = dict(Detector=DETECTOR, Segmentor=SEGMENTOR, Classifier=CLASSIFIER)
 TRANSFORMS = [
     dict(type='Resize', size=[60, 40], keep_ratio=True),
@@ -359,6 +375,23 @@ def test_an_ensemble_takes_pixels(transforms, made, tmp_path, serve, images):
         client(work_dir, address, 'shapes').predict(images, 3),
         Detector(work_dir).predict(images, 3),
     )
+
+
+def test_a_graph_that_resizes(made, monkeypatch, tmp_path, serve, images):
+    monkeypatch.setitem(GRAPHS, 'Segmentor', RESIZING)  # of which made() fills nothing in
+    work_dir = made('Segmentor')
+    deploy = work_dir / 'deploy.json'
+    deploy.write_text(deploy.read_text().replace('Segmentor', 'Detector'))
+    (folder,) = export_triton(work_dir, tmp_path / 'models', name='shapes')
+    config = config_of(folder)
+    assert [(each.name, list(each.dims)) for each in config.input] == [('input', [-1, -1, 3])]
+    assert [each.name for each in config.output] == ['num_dets', 'dets', 'labels', 'sizes']
+    servicer, address = serve(tmp_path / 'models')
+    remote = client(work_dir, address, 'shapes')
+    assert same(remote.predict(images, 3), Detector(work_dir).predict(images, 3))
+    assert remote(images[0]).boxes[0, 3] == images[0].shape[0]  # 8 of 8 rows
+    with pytest.raises(UserError, match='takes uint8 images already'):
+        export_triton(work_dir, tmp_path / 'models', preprocessing=True)
 
 
 def test_an_ensemble_of_a_segmentor(made, tmp_path, serve, images):

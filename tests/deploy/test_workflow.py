@@ -31,6 +31,7 @@ from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate
 from mmtrtvit.errors import UserError
 from mmtrtvit.models.fast.onnxruntime import OnnxBackbone
+from mmtrtvit.runtime import Segmentor
 from mmtrtvit.runtime.sessions.base import image_input
 from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
@@ -206,12 +207,46 @@ def test_label_maps_out_of_the_graph(tmp_path):
     assert result.differences[0].mean < 0.05  # enlarged after the best class was taken
 
 
+@pytest.fixture(scope='module')
+def resizing(folder, tmp_path_factory):
+    """What deploying a segmentor, the graph of which resizes, gave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return deploy(
+            DeploySettings(preprocessing=True, resizing=True),
+            read_config('fpn.py'),
+            checkpoint='fpn.pth',
+            images=images(),
+            work_dir=tmp_path_factory.mktemp('resizing'),
+        )
+
+
+def test_a_graph_that_resizes_finds_what_pytorch_finds(resizing):
+    assert resizing.verified and not resizing.agreements  # but for rounding
+    (model,) = json.loads(resizing.onnx.with_name('deploy.json').read_text())['models']
+    assert model['in_graph'][0] == 'Resize'
+    image = odd_images()[0]
+    predictor = load('fpn.py', 'fpn.pth', device='cpu')
+    (expected,) = predictor([image])
+    found = Segmentor(resizing.onnx.parent)(image).labels
+    assert (found != expected.pred_sem_seg.data[0].numpy()).mean() < 1e-4
+
+
+def test_a_graph_that_resizes_is_evaluated_on_images_as_they_are(resizing):
+    config = read_config('fpn.py')
+    steps = [step['type'] for step in config.test_dataloader.dataset.pipeline]
+    found = evaluate_graph(config, resizing.onnx)
+    expected = evaluate(config, 'fpn.pth')
+    assert found == pytest.approx(expected, abs=0.02)
+    assert [step['type'] for step in config.test_dataloader.dataset.pipeline] == steps
+
+
 @pytest.mark.parametrize(
     'backend, precision, expected',
     [
         ('onnxruntime', 'fp32', True),
         ('onnxruntime', 'fp16', False),
-        ('onnxruntime', 'int8', False),
+        ('onnxruntime', 'int8', True),
         ('tensorrt', 'fp32', False),
     ],
 )
@@ -272,6 +307,9 @@ def test_lower_precision_has_to_agree(lower):
     assert (precision == 'int8') == ('layers are INT8' in notes)
     assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
     assert (precision == 'fp16') == (result.peaks is not None)
+    record = json.loads(result.onnx.with_name('deploy_report.json').read_text())
+    assert record['speed']['ratio'] == result.speed.ratio > 0
+    assert record['speed']['precision'] == precision and record['verified']
     if precision == 'fp16':
         assert result.peaks.images == (2 if name == 'classifier' else 1)  # of the training data
         assert not result.peaks.overflowing
@@ -519,6 +557,9 @@ def test_a_graph_without_an_end_is_stopped(monkeypatch, endless, tmp_path):
     given = 'fpn.py', 'fpn.pth', images()[0], '--work-dir', tmp_path
     assert run(monkeypatch, PRESET, *given, *stop).startswith(message)
     assert run(monkeypatch, 'fpn.py', file, *stop, tool='test').startswith(message)
+    message = f'error: calibration batch 1: {file}: a run took more than 0.2 seconds'
+    int8 = 'backend_config.type=tensorrt', 'backend_config.common_config.int8_mode=True'
+    assert run(monkeypatch, PRESET, *given, *stop, '--cfg-options', *int8).startswith(message)
 
 
 @pytest.fixture

@@ -79,6 +79,15 @@ def test_a_label_map_demo_reads_other_data(user, steps):
     ]
 
 
+@pytest.mark.parametrize('backbone', ['TRTViT', 'EfficientViT'])
+def test_mixed_precision_where_it_pays(user, steps, monkeypatch, backbone):
+    config = demo.read_config(user / 'retinanet_short.py')
+    config.model.backbone.type = backbone
+    monkeypatch.setattr(demo, 'read_config', lambda path: config)
+    demo.run_demo('retinanet_short', work_dir=user / 'runs', data_root=user / 'other/shapes')
+    assert ('--amp' in steps.words[1]) is (backbone == 'TRTViT')
+
+
 def test_a_step_that_fails_ends_the_demo(user, steps):
     steps.code = 3
     with pytest.raises(SystemExit) as caught:

@@ -33,6 +33,30 @@ def test_a_killed_run_goes_on_bit_for_bit(toy, train_in_child, workers):
     assert_same('again', 'whole')
 
 
+def test_averaged_weights_go_on_bit_for_bit(toy):
+    def averaged(work_dir):
+        config = toy(work_dir)
+        config.default_hooks.ema = dict(type='EMAHook', momentum=0.1)
+        return config
+
+    whole = train(averaged('whole')).checkpoint
+    train(averaged('again'), resume='whole/epoch_1.pth')
+    assert_same('again', 'whole')
+    train(toy('plain'))
+    averages, plain = (
+        read_weights(file)['state_dict'] for file in (whole, Path('plain/epoch_3.pth'))
+    )
+    assert not torch.equal(averages['conv.weight'], plain['conv.weight'])
+
+
+def test_a_training_that_gets_no_better_ends_early(toy):
+    config = toy(loop=dict(by_epoch=True, max_epochs=9))
+    config.default_hooks.stop = dict(
+        type='EarlyStoppingHook', monitor='accuracy', min_delta=2, patience=1
+    )
+    assert train(config).checkpoint.name == 'epoch_2.pth'
+
+
 def test_a_run_without_a_seed_resumes_with_its_own(toy):
     def unseeded(work_dir):
         config = toy(work_dir)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import mmengine
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -28,13 +29,18 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from torch import nn
 
+from mmtrtvit.analysis.trained import load_trained
 from mmtrtvit.datasets import make_shapes
+from mmtrtvit.deploy.graphs.graph import load_onnx
+from mmtrtvit.deploy.verify.open import open_checkpoint
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.inference import infer
 from mmtrtvit.engine.predictor import load
 from mmtrtvit.engine.runner import evaluate, train
 from mmtrtvit.errors import UserError
 from mmtrtvit.models.conversion import convert_weights
+from mmtrtvit.publish.push import push
+from mmtrtvit.runtime.sessions.opening import open_session
 from mmtrtvit.weights import hub
 from mmtrtvit.weights.checkpoints import is_readable, newest_checkpoint, read_weights
 
@@ -88,6 +94,12 @@ def write_pickle(content, path, protocol=2):
     path.write_bytes(pickle.dumps(content, protocol))
 
 
+def write_array(content, path):
+    """An array of objects as NumPy writes it, with a pickle inside."""
+    save = np.savez if path.suffix == '.npz' else np.save
+    save(path, np.array([content['meta']], object), allow_pickle=True)
+
+
 write_legacy = functools.partial(torch.save, _use_new_zipfile_serialization=False)
 KINDS = {
     'zip.pth': (torch.save, 'holds more than weights'),
@@ -100,7 +112,10 @@ KINDS = {
     'bare.safetensors': (write_pickle, 'is a bare pickle'),
     'text.pth': (functools.partial(write_pickle, protocol=0), 'is not a PyTorch checkpoint'),
     'script.pth': (write_script, 'is a TorchScript archive'),
+    'array.npy': (write_array, 'is not a PyTorch checkpoint'),
+    'arrays.npz': (write_array, 'is cut off or damaged'),
 }
+NEVER_WEIGHTS = 'text.pth', 'zip.safetensors', 'array.npy', 'arrays.npz'
 
 
 def write_payload(kind, folder, marker):
@@ -155,6 +170,25 @@ def deploy_detector(toy, file):
     deploy(settings, config, checkpoint=file, images=[], work_dir=file.parent / 'out', verify=False)
 
 
+def report_on(toy, file):
+    from mmtrtvit.report.page import report
+
+    make_shapes('data/shapes', 1, val=1, size=(64, 96))
+    report(file.parent, config=DETECTOR, checkpoint=file)
+
+
+def ask_teacher(toy, file):
+    pytest.importorskip('timm')
+    from mmtrtvit.classification.teacher import Teacher
+
+    Teacher('timm://resnet18', checkpoint=str(file))(torch.zeros(1, 3, 64, 64))
+
+
+def analyse(file):
+    """What ``tools/analyze.py heads`` and ``importance`` begin with."""
+    load_trained(read_config(ROOT / 'configs/demo/mask_rcnn_efficientvit_m2.py'), file)
+
+
 FAMILY = dict(arch=dict(depths=(1, 1, 1, 1), channels=(32, 32, 64, 64)))
 NECK = dict(in_channels=[32, 64, 64], out_channels=32)
 MMENGINE_ROADS = {
@@ -177,8 +211,16 @@ OTHER_ROADS = {
     'load': lambda _, file: load(DETECTOR, file),
     'infer': lambda _, file: infer(read_config(DETECTOR), file, inputs=[ROOT], out_dir='out'),
     'convert': lambda _, file: convert_weights(file, file.with_name('converted.pth')),
+    'push': lambda _, file: push(file, 'published', license='mit'),
+    'analyze': lambda _, file: analyse(file),
+    'benchmark': lambda _, file: open_checkpoint(DETECTOR, file),
 }
-SLOW_ROADS = {'init_detector': init_detector, 'deploy': deploy_detector}
+SLOW_ROADS = {
+    'init_detector': init_detector,
+    'deploy': deploy_detector,
+    'report': report_on,
+    'teacher': ask_teacher,
+}
 FILE_ROADS = MMENGINE_ROADS | OTHER_ROADS
 
 
@@ -188,7 +230,7 @@ def test_no_road_runs_code_in_a_file(toy, tmp_path, marker, road, kind):
     file, reason = write_payload(kind, tmp_path, marker)
     with pytest.raises(UserError, match=f'{kind} {reason}') as caught:
         FILE_ROADS[road](toy, file)
-    assert ('--trust' in str(caught.value)) == (kind not in ('text.pth', 'zip.safetensors'))
+    assert ('--trust' in str(caught.value)) == (kind not in NEVER_WEIGHTS)
 
 
 @pytest.mark.parametrize('road', SLOW_ROADS)
@@ -256,6 +298,16 @@ def test_weights_of_timm_run_no_code(tmp_path, marker, monkeypatch):
         _load_checkpoint('timm://efficientvit_m0.r224_in1k')
 
 
+@pytest.mark.parametrize('name', ['end2end.onnx', 'end2end.engine'])
+def test_a_pickle_in_the_place_of_a_graph_runs_no_code(tmp_path, marker, name):
+    file = tmp_path / name
+    write_pickle(dict(meta=Payload(marker)), file)
+    readers = [load_onnx, open_session] if name.endswith('onnx') else [load_onnx]
+    for read in readers:
+        with pytest.raises(UserError, match=name):
+            read(file)
+
+
 def test_every_loader_of_mmengine_is_replaced():
     theirs = [
         (prefix, loader.__module__)
@@ -309,6 +361,9 @@ HTTP_ROADS = MMENGINE_ROADS | {
     'load': lambda _, url: load(DETECTOR, url),
     'infer': lambda _, url: infer(read_config(DETECTOR), url, inputs=[ROOT], out_dir='out'),
     'convert': lambda _, url: convert_weights(url, 'converted.pth'),
+    'push': lambda _, url: push(url, 'published', license='mit'),
+    'analyze': lambda _, url: analyse(url),
+    'benchmark': lambda _, url: open_checkpoint(DETECTOR, url),
 }
 
 
@@ -333,6 +388,34 @@ def test_no_kind_of_file_runs_code_from_an_address(site, marker, kind):
     file, reason = write_payload(kind, site.folder, marker)
     with pytest.raises(UserError, match=reason):
         _load_checkpoint(f'{site.url}/{kind}#sha256={sha256(file)}')
+
+
+@pytest.fixture
+def huggingface(tmp_path, monkeypatch):
+    """A stand-in for the Hub: the files of its only repository are those of a folder."""
+    package = pytest.importorskip('huggingface_hub')
+    folder = tmp_path / 'repository'
+    folder.mkdir()
+    monkeypatch.setattr(
+        package, 'hf_hub_download', lambda repository, file, revision: folder / file
+    )
+    return folder
+
+
+@pytest.mark.parametrize('road', HTTP_ROADS)
+def test_no_road_runs_code_from_the_hub(toy, huggingface, marker, road):
+    file, reason = write_payload('zip.pth', huggingface, marker)
+    with pytest.raises(UserError, match=f'{file.name} {reason}'):
+        HTTP_ROADS[road](toy, 'hf://me/models/zip.pth')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_no_kind_of_file_runs_code_from_the_hub(huggingface, marker, kind):
+    file, reason = write_payload(kind, huggingface, marker)
+    with pytest.raises(UserError, match=reason):
+        _load_checkpoint(f'hf://me/models/{kind}')
+    with pytest.raises(UserError, match='hash belongs to|is not the file'):
+        _load_checkpoint(f'hf://me/models/{kind}#sha256={64 * "0"}')
 
 
 @pytest.mark.parametrize('named', [False, True])

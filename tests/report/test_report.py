@@ -8,7 +8,6 @@ import runpy
 import shutil
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +15,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.report import page, pictures
@@ -32,54 +30,6 @@ KINDS = {'retinanet': 'mmdet', 'mask_rcnn': 'mmdet', 'fpn': 'mmseg', 'classifier
 NUMBERS = itertools.count()
 
 
-class Reader(HTMLParser):
-    """Collects anchors, links, images, rows of tables and tags."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.ids, self.links, self.images, self.rows, self.text = [], [], [], [], [], ''
-        self.cell = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.tags.append(tag)
-        self.ids += [attributes['id']] if 'id' in attributes else []
-        self.links += [attributes[key] for key in ('href', 'xlink:href') if key in attributes]
-        self.images += [attributes['src']] if tag == 'img' else []
-        if tag == 'tr':
-            self.rows.append([])
-        self.cell = tag in ('td', 'th')
-        if self.cell:
-            self.rows[-1].append('')
-
-    def handle_endtag(self, tag):
-        self.cell = False
-
-    def handle_data(self, data):
-        self.text += data
-        if self.cell:
-            self.rows[-1][-1] += data
-
-    def row(self, name):
-        return next(row for row in self.rows if row and row[0] == name)
-
-
-@pytest.fixture(scope='module')
-def folder(small_models, tmp_path_factory):
-    """A work dir for each kind of model, trained by nobody, beside their data."""
-    folder = tmp_path_factory.mktemp('reported')
-    shutil.copytree(small_models / 'data', folder / 'data')
-    for name in KINDS:
-        (folder / name).mkdir()
-        config = Config.fromfile(small_models / f'{name}.py')
-        if name != 'fpn':
-            config.merge_from_dict(dict(randomness=dict(seed=0)))
-        config.dump(folder / name / f'{name}.py')
-        shutil.copy(small_models / f'{name}.pth', folder / name / 'epoch_1.pth')
-    return folder
-
-
 def printed_by(tool, *words):
     """Runs a tool in this process and returns what it printed as metrics."""
     out = io.StringIO()
@@ -91,7 +41,7 @@ def printed_by(tool, *words):
 
 
 @pytest.fixture(scope='module', params=KINDS)
-def made(request, folder):
+def made(request, folder, reader):
     """The report on a work dir, and what tools/report.py and tools/test.py print of it."""
     name = request.param
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +51,7 @@ def made(request, folder):
             'report': printed_by('report.py', name, '--images', 2),
         }
     text = (folder / name / 'report.html').read_text(encoding='utf-8')
-    return SimpleNamespace(name=name, text=text, page=Reader(text), printed=printed)
+    return SimpleNamespace(name=name, text=text, page=reader(text), printed=printed)
 
 
 def test_the_metrics_are_those_of_the_test(made):
@@ -170,14 +120,14 @@ def test_other_weights_are_evaluated_anew(folder, monkeypatch):
     assert called
 
 
-def test_an_image_that_moved_is_told(folder, monkeypatch):
+def test_an_image_that_moved_is_told(folder, monkeypatch, reader):
     monkeypatch.chdir(folder)
     evaluation = _evaluation('classifier')
     evaluation.samples = [replace(each, path='gone.jpg') for each in evaluation.samples]
     shown = pictures.show_pictures(evaluation, find_scores(evaluation), 1)
     file = page.write_page('it', [Section('images', 'Images', shown)], 'moved.html')
     text = file.read_text()
-    assert 'The image is not there any more' in text and not Reader(text).images
+    assert 'The image is not there any more' in text and not reader(text).images
 
 
 def _evaluation(name):

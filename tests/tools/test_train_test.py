@@ -506,7 +506,7 @@ def test_what_cannot_be_done_is_told(call, folder, tool, args, part):
 
 @pytest.mark.parametrize(
     'args, part',
-    [(['--amp'], '--amp needs a GPU'), (['--launcher', 'mpi'], 'is for processes that it started')],
+    [(['--launcher', 'mpi'], 'is for processes that it started')],
 )
 def test_what_needs_a_gpu_is_told(call, args, part):
     assert_refused(call('train.py', 'classifier.py', *args), part)

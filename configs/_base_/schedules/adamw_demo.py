@@ -1,5 +1,5 @@
 # From scratch in minutes: a high learning rate with warm-up, cosine decay and clipped gradients.
-max_epochs = 6
+max_epochs = 3
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')

@@ -20,7 +20,7 @@ from ..graphs.layer_times import LayerTime
 from ..settings import DeploySettings
 
 if TYPE_CHECKING:
-    from ..graphs.quantize import Quantization
+    from ..graphs.quantize import Quantizer
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 
@@ -90,31 +90,38 @@ class Backend:
         """Returns why the backend would not take an ONNX file, None where it takes it."""
         return None
 
-    def quantize(
-        self, source: Path, target: Path, *, batches: Batches, settings: DeploySettings
-    ) -> 'Quantization':
-        """Writes an ONNX file of single precision as the one of eight bits that the backend takes.
+    def quantizer(
+        self,
+        source: Path,
+        *,
+        batches: Batches,
+        settings: DeploySettings,
+        timeout: float | None = None,
+        called: Path | None = None,
+    ) -> 'Quantizer':
+        """Returns what writes an ONNX file of single precision as the backend takes eight bits.
 
         Args:
             source: The file.
-            target: The file to write.
             batches: Inputs that show the ranges.
             settings: With a precision of :data:`~..graphs.formats.FORMATS`.
+            timeout: Most seconds of a run of a batch; None for no limit.
+            called: What a message about the time calls the file; default: the source.
 
         Raises:
-            UserError: See :func:`~..graphs.quantize.quantize`.
+            UserError: See :class:`~..graphs.quantize.Quantizer`.
         """
         from ..graphs.formats import FORMATS
-        from ..graphs.quantize import quantize
+        from ..graphs.quantize import Quantizer
 
-        return quantize(
+        return Quantizer(
             source,
-            target,
             batches=batches,
             calibration=settings.calibration,
-            exclude_worst=settings.calibration.exclude_worst,
-            float_weights=settings.precision in self.float_weights,
             kind=FORMATS[settings.precision],
+            float_weights=settings.precision in self.float_weights,
+            timeout=timeout,
+            called=called,
         )
 
     def build(

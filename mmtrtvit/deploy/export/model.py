@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ...models import fuse
+from ...runtime.pipeline import Resize
+from ...runtime.sessions.base import SIZES
 from ..backends.registry import find_backend
 from ..graphs.steps import CLASS_LOGITS, MAPS
 from ..settings import DYNAMO, TORCHSCRIPT, DeploySettings
@@ -28,10 +30,19 @@ def export_model(
     path: Path,
     device: str = 'cpu',
     metadata: Mapping[str, Any] | None = None,
+    resize: Resize | None = None,
 ) -> Exported:
     """Writes a model's fused copy as an ONNX file; :func:`~.support.check` the model first.
 
     INT8 and FP8 are not for here: they need the file of single precision.
+
+    Args:
+        model: The model.
+        settings: What to make of it.
+        path: The file to write.
+        device: Where the model runs to be traced.
+        metadata: What the file says of itself.
+        resize: How the graph resizes images, if it does; see :func:`~.resizing.pipeline_resize`.
     """
     backend = find_backend(settings.backend)
     fused = backend.prepare(fuse(model), settings)
@@ -41,7 +52,7 @@ def export_model(
     module.output_names = (*module.output_names, *module.step_names)
     inner = module.step_names
     if settings.preprocessing:
-        module = WithPreprocessing(module, model.data_preprocessor).to(device).eval()
+        module = WithPreprocessing(module, model.data_preprocessor, resize).to(device).eval()
     inputs = {name: x.to(device) for name, x in example_inputs(module, settings).items()}
     return export(
         module,
@@ -66,8 +77,8 @@ def example_inputs(module: nn.Module, settings: DeploySettings) -> dict[str, tor
         inputs = {'input': images.to(torch.uint8)}
     else:
         inputs = {'input': torch.randn(batch, 3, height, width, generator=generator)}
-    if 'dets' in module.output_names:
-        inputs['sizes'] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
+    if 'dets' in module.output_names and not settings.resizing:
+        inputs[SIZES] = torch.tensor([[height, width]] * batch, dtype=torch.float32)
     return inputs
 
 
@@ -76,7 +87,7 @@ def dynamic_axes(module: nn.Module, settings: DeploySettings) -> dict[str, dict[
     batch = {0: 'batch'} if settings.dynamic_batch else {}
     first = 1 if settings.preprocessing else 2
     size = {first: 'height', first + 1: 'width'} if settings.dynamic_size else {}
-    axes = dict(input={**batch, **size}, sizes=batch)
+    axes = {'input': {**batch, **size}, SIZES: batch}
     for name in module.output_names:
         axes[name] = batch
         if name.startswith(MAPS) and settings.dynamic_size:

@@ -5,6 +5,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ...errors import UserError
+from ...runtime.pipeline import Resize
+from ...runtime.sessions.base import SIZES
+from .resizing import resized
 
 
 class WithPreprocessing(nn.Module):
@@ -15,21 +18,32 @@ class WithPreprocessing(nn.Module):
     of an image to the model's padding, and pads to the model's size divisor: the numbers that the
     network sees are exactly those of MMDetection and MMSegmentation.
 
+    With ``resize`` the host leaves even that: ``(B, H, W, 3) -> outputs, sizes``. The images of a
+    batch are of one size; ``sizes``, ``(B, 2)``, float32, says what height and width they got, and
+    detections are in pixels of these.
+
     Args:
         module: What :func:`.support.module_to_export` returns, also in half precision.
         preprocessor: The model's ``data_preprocessor``.
+        resize: How the graph resizes images; None if the host does.
 
     Attributes:
-        output_names: Those of the module.
+        output_names: Those of the module, and ``sizes`` where the graph resizes.
 
     Raises:
         UserError: If the preprocessor pads in a way that is not known here.
     """
 
-    def __init__(self, module: nn.Module, preprocessor: nn.Module) -> None:
+    def __init__(
+        self, module: nn.Module, preprocessor: nn.Module, resize: Resize | None = None
+    ) -> None:
         super().__init__()
         self.model = module
+        self.resize = resize
         self.output_names = module.output_names
+        self.takes_sizes = 'dets' in module.output_names
+        if resize:
+            self.output_names = (*module.output_names, SIZES)
         self.swaps_channels = swaps_channels(preprocessor)
         self.normalises = preprocessor._enable_normalize
         if self.normalises:
@@ -43,8 +57,16 @@ class WithPreprocessing(nn.Module):
 
         Args:
             input: uint8 images, BGR, ``(B, H, W, 3)``.
-            sizes: Height and width of each image, ``(B, 2)``, float32; for detectors.
+            sizes: Height and width of each image, ``(B, 2)``, float32; for detectors of which the
+                host resizes the images.
         """
+        if self.resize:
+            input, given = resized(input, self.resize)
+            return (*self.predict(input, given if self.takes_sizes else None), given)
+        return self.predict(input, sizes)
+
+    def predict(self, input: Tensor, sizes: Tensor | None) -> tuple[Tensor, ...]:
+        """What the module makes of images that are resized; see :meth:`forward`."""
         x = input.to(torch.float32).permute(0, 3, 1, 2)
         if self.swaps_channels:
             x = x[:, [2, 1, 0]]

@@ -17,6 +17,8 @@ import onnx
 
 # Where the dynamo exporter notes the modules that a node comes from.
 SCOPES = 'pkg.torch.onnx.name_scopes'
+# The attribute of WithPreprocessing that holds the network and its post-processing.
+WRAPPED = 'model'
 NODE = re.compile(r'/\w+(?:[./]\w+)*')
 IN_METADATA = re.compile(r'\[ONNX Layer: ([^\]]+)\]')  # TensorRT's
 
@@ -51,7 +53,7 @@ def module_of(node: str) -> tuple[str, ...]:
     """``'/backbone/stem/stem.0/conv/Conv'`` as ``('backbone', 'stem', '0', 'conv')``.
 
     Unlike modules, operators begin with a capital letter. Names without a slash in front say
-    nothing of modules.
+    nothing of modules. A module around all of a model, :data:`WRAPPED`, is left out.
     """
     if not node.startswith('/'):
         return ()
@@ -61,7 +63,8 @@ def module_of(node: str) -> tuple[str, ...]:
         for scope, inner in zip(scopes, [*scopes[1:], ''])
         if not inner.startswith(f'{scope}.')
     ]
-    return tuple(part for scope in kept for part in scope.split('.'))
+    parts = tuple(part for scope in kept for part in scope.split('.'))
+    return parts[1:] if parts[:1] == (WRAPPED,) else parts
 
 
 def nodes_of_layer(name: str, metadata: str = '') -> list[str]:

@@ -42,6 +42,7 @@ def benchmark(
     device: str = 'cpu',
     threads: int = 0,
     timeout: float | None = None,
+    precision: str | None = None,
     layers: bool = False,
 ) -> BenchmarkResult:
     """Times models on noise, in turn.
@@ -56,12 +57,17 @@ def benchmark(
         device: Where weights and ONNX files run; engines run on a GPU.
         threads: Threads of one operator on the CPU; 0 for one per core.
         timeout: Most seconds of a run; only ONNX files can be stopped.
+        precision: What weights are run in, see :func:`mmtrtvit.engine.precision.in_precision`.
         layers: Whether to measure the layers of graphs as well.
 
     Raises:
         UserError: If a model cannot be opened or does not take images of that size.
     """
-    sessions = {str(path): _open(path, config, device, threads, timeout) for path in models}
+    if precision and all(Path(path).suffix in GRAPHS for path in models):
+        raise UserError('--precision is for weights; what is exported stays as it is.')
+    sessions = {
+        str(path): _open(path, config, device, threads, timeout, precision) for path in models
+    }
     result = BenchmarkResult()
     for batch in batches:
         calls = {
@@ -91,6 +97,7 @@ def _open(
     device: str,
     threads: int,
     timeout: float | None,
+    precision: str | None,
 ) -> Session:
     if Path(path).suffix in GRAPHS:
         return open_graph(path, device, threads, timeout)
@@ -101,7 +108,7 @@ def _open(
         )
     if timeout is not None:
         raise no_timeout(path, 'PyTorch')
-    return open_checkpoint(config, path, device)
+    return open_checkpoint(config, path, device, precision or 'fp32')
 
 
 def format_latencies(result: BenchmarkResult) -> str:

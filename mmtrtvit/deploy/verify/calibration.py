@@ -1,6 +1,7 @@
 """Calibration images: images of a data set as inputs of a graph, for the ranges of INT8 and FP8."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
@@ -40,7 +41,11 @@ def training_images(config: Config, count: int) -> list[str]:
 
 
 def graph_inputs(
-    predictor: Predictor, input_shape: Sequence[int | None], files: Iterable[str]
+    predictor: Predictor,
+    input_shape: Sequence[int | None],
+    files: Iterable[str | Path],
+    *,
+    resizes: bool = False,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the inputs of a graph for one image after the other.
 
@@ -48,8 +53,10 @@ def graph_inputs(
         predictor: Reads and resizes images as the test pipeline does.
         input_shape: Shape of the graph's input, None where any size will do.
         files: Images.
+        resizes: Whether the graph resizes images itself.
     """
-    preprocessor = HostPreprocessor(predictor.model.data_preprocessor, input_shape)
+    predictor = predictor.without_resizing() if resizes else predictor
+    preprocessor = HostPreprocessor(predictor.model.data_preprocessor, input_shape, resizes=resizes)
     for file in files:
         data = preprocessor(pseudo_collate([predictor.prepare(predictor.read(file))]))
         sizes = [sample.img_shape[:2] for sample in data['data_samples']]

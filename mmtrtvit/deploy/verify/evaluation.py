@@ -5,7 +5,8 @@ inferencers) takes the graph as well.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ...engine.parts import leaf_datasets
 from ...engine.runner import evaluate
 from ...errors import UserError
-from ...runtime.sessions.base import Session, image_input, max_batch
+from ...runtime.sessions.base import SIZES, Session, image_input, max_batch, resizes
 from ..export.support import is_classifier, is_segmentor
 from .open import open_graph
 
@@ -29,30 +31,42 @@ class HostPreprocessor(nn.Module):
     """What a graph leaves of a model's data preprocessor to the host.
 
     Batches are padded to the size that the graph takes; a graph that takes uint8 images
-    normalises them itself.
+    normalises them itself, and one that resizes gets them as they are.
 
     Args:
         preprocessor: That of the host's model.
         input_shape: Shape of the graph's input, ``(B, 3, H, W)`` or, for images,
             ``(B, H, W, 3)``; None where any size will do.
         pads: Whether a smaller image is padded, rather than refused.
+        resizes: Whether the graph resizes images.
 
     Attributes:
         takes_images: Whether the graph takes uint8 images.
+        resizes: As given.
+        size: Height and width that the graph takes, None where any will do.
+        network_size: Those of the network in it.
     """
 
     def __init__(
-        self, preprocessor: nn.Module, input_shape: Sequence[int | None], pads: bool = True
+        self,
+        preprocessor: nn.Module,
+        input_shape: Sequence[int | None],
+        pads: bool = True,
+        resizes: bool = False,
     ) -> None:
         super().__init__()
         self.pads = pads
+        self.resizes = resizes
         self.takes_images = input_shape[1] != 3
         self.preprocessor = preprocessor
         if self.takes_images:
             self.preprocessor = copy.deepcopy(preprocessor)
             self.preprocessor._channel_conversion = self.preprocessor.to_rgb = False
             self.preprocessor._enable_normalize = False
+        if resizes:
+            self.preprocessor.pad_size_divisor = 1
         self.size = tuple(input_shape[1:3] if self.takes_images else input_shape[2:])
+        self.network_size = (None, None) if resizes else self.size
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Pads at the right and at the bottom.
@@ -62,6 +76,8 @@ class HostPreprocessor(nn.Module):
         """
         data = self.preprocessor(data, training)
         height, width = data['inputs'].shape[2:]
+        if self.resizes:
+            self._require_size([sample.img_shape[:2] for sample in data['data_samples']])
         rows, columns = (
             wanted - side if wanted else 0 for wanted, side in zip(self.size, (height, width))
         )
@@ -90,6 +106,15 @@ class HostPreprocessor(nn.Module):
             )
         return data
 
+    def _require_size(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Refuses images that a graph of one size would stretch, as it does not know their own."""
+        for size in sizes:
+            if any(wanted not in (None, side) for wanted, side in zip(self.size, size)):
+                raise UserError(
+                    f'the graph resizes images of {self.size[0]} x {self.size[1]} (H x W); one has '
+                    f'{size[0]} x {size[1]}. Export without input_shape for images of any size.'
+                )
+
     def arrays(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
         """The inputs of the graph by name.
 
@@ -117,7 +142,9 @@ class DeployedModel(BaseModel):
 
     def __init__(self, model: nn.Module, session: Session) -> None:
         shape = image_input(session).shape
-        super().__init__(HostPreprocessor(model.data_preprocessor, shape, self.pads))
+        super().__init__(
+            HostPreprocessor(model.data_preprocessor, shape, self.pads, resizes(session))
+        )
         self.session = session
 
     def forward(
@@ -126,7 +153,10 @@ class DeployedModel(BaseModel):
         """Predicts on a batch; a graph knows no other mode than ``'predict'``."""
         if mode != 'predict':
             raise UserError(f'a deployed model can predict, but not {mode}.')
-        return self.predict(inputs, list(data_samples))
+        if not self.data_preprocessor.resizes:
+            return self.predict(inputs, list(data_samples))
+        parts = of_one_size(inputs, data_samples)
+        return [sample for part in parts for sample in self.predict(*part)]
 
     def infer(self, inputs: Tensor, sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """Runs the graph on a batch, in parts where it takes fewer images.
@@ -155,6 +185,31 @@ class DeployedModel(BaseModel):
         }
 
 
+def of_one_size(
+    inputs: Tensor, data_samples: Sequence[BaseDataElement]
+) -> Iterator[tuple[Tensor, list[BaseDataElement]]]:
+    """Splits a batch into parts whose images have one size, without what filled them up."""
+    sizes = [tuple(sample.img_shape[:2]) for sample in data_samples]
+    for (height, width), group in groupby(range(len(sizes)), sizes.__getitem__):
+        part = slice((places := list(group))[0], places[-1] + 1)
+        yield inputs[part, :, :height, :width], list(data_samples[part])
+
+
+def note_sizes(data_samples: Sequence[BaseDataElement], outputs: dict[str, Tensor]) -> None:
+    """Tells samples what size a graph that resizes gave their images; takes it out of the outputs.
+
+    Args:
+        data_samples: What is known of the images.
+        outputs: Those of the graph, changed in place.
+    """
+    for sample, size in zip(data_samples, outputs.pop(SIZES, ())):
+        height, width = map(int, size)
+        rows, columns = sample.ori_shape[:2]
+        sample.set_metainfo(
+            dict(img_shape=(height, width), scale_factor=(width / columns, height / rows))
+        )
+
+
 def filled(values: np.ndarray, count: int) -> np.ndarray:
     """Repeats the last of fewer than ``count`` values: ``(b, ...) -> (count, ...)``."""
     return np.concatenate([values, *[values[-1:]] * (count - len(values))])
@@ -175,6 +230,7 @@ class DeployedDetector(DeployedModel):
     def predict(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> list[BaseDataElement]:
         """Adds ``pred_instances`` in pixels of the original images to the samples."""
         outputs = self.infer(inputs, [sample.img_shape[:2] for sample in data_samples])
+        note_sizes(data_samples, outputs)
         for index, sample in enumerate(data_samples):
             found = slice(int(outputs['num_dets'][index, 0]))
             sample.pred_instances = self.instances(
@@ -241,8 +297,12 @@ class DeployedSegmentor(DeployedModel):
         from mmseg.models.segmentors import BaseSegmentor
         from mmseg.models.utils import resize
 
-        size = inputs.shape[2:]
-        output = self.infer(inputs, [tuple(size)] * len(inputs))['output']
+        size = tuple(inputs.shape[2:])
+        outputs = self.infer(inputs, [size] * len(inputs))
+        note_sizes(data_samples, outputs)
+        if self.data_preprocessor.resizes:
+            size = data_samples[0].img_shape[:2]
+        output = outputs['output']
         if output.dim() == 3:  # label maps: each class becomes a map of zeros and ones
             output = nn.functional.one_hot(output.long(), self.decode_head.num_classes)
             output = output.permute(0, 3, 1, 2).float()
@@ -309,5 +369,20 @@ def evaluate_graph(
     Raises:
         UserError: If the config, the data or the file cannot be used, or a run takes longer.
     """
-    hook = DeployHook(open_graph(path, timeout=timeout))
+    session = open_graph(path, timeout=timeout)
+    if resizes(session):
+        config = without_resizing(config)
+    hook = DeployHook(session)
     return evaluate(config, None, out=out, show_dir=show_dir, hooks=[hook])
+
+
+def without_resizing(config: Config) -> Config:
+    """A copy of a config whose test data leave images in their size, for a graph that resizes."""
+    config = copy.deepcopy(config)
+    for _, dataset in leaf_datasets(config, 'test'):
+        for step in dataset.get('pipeline') or ():
+            if str(step['type']).split('.')[-1].removesuffix("'>") == 'Resize':
+                for key in set(step) - {'type'}:
+                    del step[key]
+                step['scale_factor'] = 1.0  # noted, as later steps may ask for it
+    return config

@@ -30,7 +30,7 @@ def open_graph(
 
 
 def open_checkpoint(
-    config: str | Path, checkpoint: str | Path, device: str = 'cpu'
+    config: str | Path, checkpoint: str | Path, device: str = 'cpu', precision: str = 'fp32'
 ) -> TorchSession:
     """Opens weights as the module that ``tools/deploy.py`` would export, in PyTorch.
 
@@ -38,15 +38,15 @@ def open_checkpoint(
         config: Config of the model.
         checkpoint: Its weights, or the work dir of its training.
         device: ``'cpu'`` or ``'cuda:0'``.
+        precision: What it computes in, see :func:`mmtrtvit.engine.precision.in_precision`.
 
     Raises:
         UserError: If the config or the weights cannot be used, or the model cannot be exported.
     """
     from ...engine.predictor import load
-    from ...models import fuse
     from ..export import support
 
-    model = load(config, checkpoint, device=device).model
+    model = load(config, checkpoint, device=device, precision=precision).model
     settings = DeploySettings()
     support.check(model, settings)
-    return TorchSession(support.module_to_export(fuse(model), settings), device)
+    return TorchSession(support.module_to_export(model, settings), device)

@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...engine.predictor import Predictor
-from ...runtime.sessions.base import Session
+from ...runtime.sessions.base import Session, image_input, resizes
 from ...runtime.sessions.onnx import OnnxSession
 from ..export.support import is_classifier, is_segmentor
 from ..graphs.graph import load_onnx
@@ -101,10 +101,11 @@ def _run(
     predictor: Predictor, session: Session, image: np.ndarray
 ) -> tuple[dict[str, Tensor], Tensor, dict]:
     """The graph's tensors, the input of the model, and what is known of the image."""
-    shape = next(each.shape for each in session.inputs if each.name == 'input')
-    of_graph = HostPreprocessor(predictor.model.data_preprocessor, shape)
-    of_model = HostPreprocessor(predictor.model.data_preprocessor, (None, 3, *of_graph.size))
-    data = of_graph(pseudo_collate([predictor.prepare(image)]))
+    preprocessor, resized = predictor.model.data_preprocessor, resizes(session)
+    of_graph = HostPreprocessor(preprocessor, image_input(session).shape, resizes=resized)
+    of_model = HostPreprocessor(preprocessor, (None, 3, *of_graph.network_size))
+    before = predictor.without_resizing() if resized else predictor
+    data = of_graph(pseudo_collate([before.prepare(image)]))
     arrays = of_graph.arrays(data['inputs'], [data['data_samples'][0].img_shape[:2]])
     if any(each.name == THRESHOLD for each in session.inputs):
         # A threshold changes nothing in front of it, and 1 lets nothing through.

@@ -1,4 +1,4 @@
-"""Convolutions and products by oneDNN, which computes them on the CPU in fp32.
+"""Convolutions and products by oneDNN, which computes them on the CPU in fp32 and bf16.
 
 oneDNN can add and apply a ReLU while it computes. PyTorch calls it for convolutions without these,
 and leaves products of fp32 matrices to MKL, which does not use the full vector width of AMD's
@@ -12,6 +12,7 @@ image. Small products are left to PyTorch, whose calls take less time.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,17 +29,24 @@ SMALL_PRODUCT = 2**21
 def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN computes these feature maps or tokens.
 
-    It does for fp32 on the CPU, without gradients and outside of a graph that is traced.
+    It does for fp32 on the CPU, and for bf16 where it can, without gradients and outside of a graph
+    that is traced.
     """
     return (
         not is_traced()
         and x.is_cpu
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == weight.dtype
+        and (x.dtype == torch.float32 or x.dtype == torch.bfloat16 and _takes_bf16())
         and not x.requires_grad
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled('cpu')
     )
+
+
+@cache
+def _takes_bf16() -> bool:
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Packed:
@@ -86,6 +94,8 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
     op = torch.ops.mkldnn._convolution_pointwise
     if other is None:
         return op(x, weight, conv.bias, *settings, 'relu' if conv.relu else 'none', [], '')
+    if x.dtype == torch.bfloat16 and conv.relu:  # PyTorch 2.14.1 has no such sum
+        return added(op(x, weight, conv.bias, *settings, 'none', [], ''), other, relu=True)
     return op.binary(
         x, other, weight, conv.bias, *settings, 'add', None, 'relu' if conv.relu else None, [], None
     )

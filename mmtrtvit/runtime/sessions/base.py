@@ -94,6 +94,14 @@ def any_shape(tensors: Sequence[Tensor]) -> Profiles:
     )
 
 
+SIZES = 'sizes'  # heights and widths of images without padding, (B, 2), float32
+
+
+def resizes(session: Session) -> bool:
+    """Whether a graph resizes images itself: it returns to what sizes."""
+    return any(each.name == SIZES for each in session.outputs)
+
+
 def image_input(session: Session) -> Tensor:
     """The input that takes images.
 

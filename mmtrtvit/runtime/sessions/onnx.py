@@ -1,14 +1,18 @@
 """ONNX files in ONNX Runtime."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import UserError
 from .base import Arrays, NoMemory, Tensor, TimedOut, any_shape, checked, device_number
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 # Words of ONNX Runtime's errors where memory is too small for what a graph asks.
 MEMORY = 'Failed to allocate memory', 'bad_alloc', 'size overflowed', 'out of memory'
@@ -85,7 +89,6 @@ class OnnxSession:
         self.device = device
         self._path = path
         self._timeout = timeout
-        self._run_options = onnxruntime.RunOptions
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Runs the graph once.
@@ -97,29 +100,57 @@ class OnnxSession:
                 shape that the graph does not take.
         """
         values = checked(self.inputs, inputs, self._path)
-        options = self._run_options()
-        options.log_severity_level = SILENT
-        timer = Timer(self._timeout or 0, setattr, (options, 'terminate', True))
-        timer.daemon = True
-        if self._timeout is not None:
-            timer.start()
         try:
-            values = self._session.run(None, values, options)
+            outputs = run_within(self._timeout, self._session, None, values, self._path)
+        except TimedOut:
+            raise
         except Exception as error:  # ONNX Runtime has one class for each kind
-            if options.terminate:
-                raise TimedOut(
-                    f'{self._path}: a run took more than {self._timeout:g} seconds and was '
-                    'stopped. Give it more time, or smaller images, or check the file: its graph '
-                    'may have no end.'
-                ) from error
             raise _failure(self._path, error, f'{self._path}: ONNX Runtime failed.') from error
-        finally:
-            timer.cancel()
-        return dict(zip((each.name for each in self.outputs), values))
+        return dict(zip((each.name for each in self.outputs), outputs))
 
     def end_profile(self) -> Path:
         """Returns the file with the times of all operators of all runs, in Chrome's format."""
         return Path(self._session.end_profiling())
+
+
+def run_within(
+    seconds: float | None,
+    session: 'InferenceSession',
+    names: Sequence[str] | None,
+    inputs: Arrays,
+    path: str | Path,
+) -> list[np.ndarray]:
+    """Runs a session of ONNX Runtime once, which is stopped between two operators if it takes long.
+
+    Args:
+        seconds: How long it may take; None for no limit.
+        session: What to run.
+        names: Outputs to compute; None for all.
+        inputs: By name.
+        path: The session's file, for the message.
+
+    Raises:
+        TimedOut: If it takes longer.
+    """
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    options.log_severity_level = SILENT
+    timer = Timer(seconds or 0, setattr, (options, 'terminate', True))
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        return session.run(names, inputs, options)
+    except Exception as error:  # ONNX Runtime has one class for each kind
+        if options.terminate:
+            raise TimedOut(
+                f'{path}: a run took more than {seconds:g} seconds and was stopped. Give it more '
+                'time, or smaller images, or check the file: its graph may have no end.'
+            ) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def has_cuda() -> bool:

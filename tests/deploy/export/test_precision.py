@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
+from mmtrtvit.deploy.backends.tensorrt.rules import check_graph
 from mmtrtvit.deploy.export.precision import half
-from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.errors import UserError
 
 DETECTORS = 'retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2'

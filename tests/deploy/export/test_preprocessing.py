@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmtrtvit.deploy.backends.tensorrt.rules import check_graph
 from mmtrtvit.deploy.export.preprocessing import WithPreprocessing
 from mmtrtvit.deploy.export.to_onnx import export
-from mmtrtvit.deploy.graphs.rules import check_graph
 from mmtrtvit.errors import UserError
 
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])

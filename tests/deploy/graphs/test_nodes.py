@@ -15,6 +15,8 @@ from mmtrtvit.deploy.graphs.nodes import SCOPES, module_of, name_nodes, nodes_of
         ('/mlp/mlp.1/mlp.1.0/MatMul', 'mlp.1.0'),
         ('/heads.0/MatMul_3/MatmulTransposeFusion/', 'heads.0'),
         ('/neck/Conv', 'neck'),
+        ('/model/backbone/stem/stem.0/Conv', 'backbone.stem.0'),  # behind preprocessing
+        ('/model/NonMaxSuppression', ''),
         ('/Concat_7', ''),
         ('node_conv2d_3', ''),
         ('(Unnamed Layer* 5) [Shuffle]', ''),

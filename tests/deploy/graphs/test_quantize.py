@@ -13,6 +13,7 @@ from mmtrtvit.deploy.graphs.formats import FP8
 from mmtrtvit.deploy.graphs.quantize import quantizable_layers, quantize, sensitivity
 from mmtrtvit.deploy.settings import Calibration
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.sessions.base import TimedOut
 from mmtrtvit.runtime.sessions.onnx import OnnxSession
 
 DEMOS = 'retinanet_trtvit_b', 'mask_rcnn_efficientvit_m2', 'upernet_trtvit_a'
@@ -299,6 +300,22 @@ def test_a_failure_leaves_an_old_file_alone(source, images, tmp_path):
     with pytest.raises(UserError, match='is infinite or NaN'):
         quantize(source, old, batches=[broken], calibration=Calibration())
     assert old.read_bytes() == b'old' and list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize('method', ['minmax', 'entropy'])
+def test_a_graph_without_an_end_is_stopped(endless, tmp_path, method):
+    target = tmp_path / 'int8.onnx'
+    batch = dict(input=np.ones((1, 3, 2, 2), np.float32))
+    message = f'calibration batch 1: {target}: a run took more than 0.2 seconds and was stopped'
+    with pytest.raises(TimedOut, match=message):
+        quantize(
+            endless(tmp_path / 'endless.onnx'),
+            target,
+            batches=[batch],
+            calibration=Calibration(method=method),
+            timeout=0.2,
+        )
+    assert not target.exists()
 
 
 def test_what_cannot_be_quantized_is_refused(source, images, tmp_path):

@@ -46,6 +46,51 @@ def predict(small_models, kind, graph, size, count=1, scale=(1.0, 1.0)):
     return deployed(model, graph).test_step(data)
 
 
+class ResizingGraph:
+    """A session of a detector that doubles images, and finds one that fills half of each."""
+
+    backend = 'known'
+
+    def __init__(self, shape=(None, None, None, 3)):
+        self.inputs = (Tensor('input', shape, np.dtype('uint8')),)
+        names = 'num_dets', 'dets', 'labels', 'sizes'
+        self.outputs = tuple(Tensor(name, (None,), np.dtype('float32')) for name in names)
+        self.profiles = any_shape(self.inputs)
+        self.seen = []
+
+    def run(self, inputs):
+        images = inputs['input']
+        self.seen.append(images)
+        count, height, width, _ = images.shape
+        return dict(
+            num_dets=np.ones((count, 1), np.int32),
+            dets=np.tile(np.array([0, 0, width, height, 1], np.float32), (count, 1, 1)),
+            labels=np.zeros((count, 1), np.int32),
+            sizes=np.tile(np.array([2 * height, 2 * width], np.float32), (count, 1)),
+        )
+
+
+def test_images_of_several_sizes_behind_a_graph_that_resizes(small_models):
+    """They lie in one batch, filled up to one size, and get a run for each of their own."""
+    model = load(small_models / 'retinanet.py', small_models / 'retinanet.pth', device='cpu').model
+    sizes = (40, 60), (40, 60), (80, 30)
+    graph = ResizingGraph()
+    data = dict(
+        inputs=[torch.full((3, *size), 7, dtype=torch.uint8) for size in sizes],
+        data_samples=[sample('retinanet', size) for size in sizes],
+    )
+    found = deployed(model, graph).test_step(data)
+    assert [image.shape for image in graph.seen] == [(2, 40, 60, 3), (1, 80, 30, 3)]
+    assert all((image == 7).all() for image in graph.seen)
+    for each, (height, width) in zip(found, sizes, strict=True):
+        assert each.pred_instances.bboxes.tolist() == [[0, 0, width / 2, height / 2]]
+        assert each.img_shape == (2 * height, 2 * width) and each.scale_factor == (2, 2)
+    fixed = deployed(model, ResizingGraph((None, 40, 60, 3)))
+    data['data_samples'] = [sample('retinanet', size) for size in sizes]
+    with pytest.raises(UserError, match=r'resizes images of 40 x 60 \(H x W\); one has 80 x 30'):
+        fixed.test_step(data)
+
+
 def test_what_fills_up_a_fixed_size_is_cut_off_again(small_models):
     logits = np.zeros((1, 4, 32, 40), np.float32)
     logits[:, 0] = 0.5

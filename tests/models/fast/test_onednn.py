@@ -114,6 +114,23 @@ def test_where_onednn_is_called(layer, x):
 
 
 @onednn
+@pytest.mark.skipif(not onednn_layers._takes_bf16(), reason='oneDNN has no bf16 here')
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('side, groups', [(1, 1), (3, 1), (3, 8)])
+@torch.no_grad()
+def test_bf16_is_onednns_too(relu, side, groups, monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 0)
+    conv = nn.Conv2d(8, 8, side, padding=side // 2, groups=groups)
+    x, other = torch.randn(2, 1, 8, 9, 10).bfloat16().float()
+    conv.weight.data = conv.weight.bfloat16().float()
+    expected = conv(x) + other
+    with Calls() as found:
+        y = FastConv(conv, relu).bfloat16()(x.bfloat16(), other.bfloat16())
+    assert found.onednn and y.dtype == torch.bfloat16
+    assert_close(y.float(), expected.relu() if relu else expected, rtol=0.01, atol=0.03)
+
+
+@onednn
 @pytest.mark.parametrize('relu', [False, True])
 @torch.no_grad()
 def test_small_products_are_pytorchs(relu, monkeypatch):

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from ....errors import UserError
 from ....models.fast.onnxruntime import for_onnxruntime
 from ....runtime.sessions.base import Session
 from ....runtime.sessions.onnx import has_cuda
 from ...graphs.layer_times import LayerTime
 from ...settings import DeploySettings
-from ..backend import Backend
+from ..backend import Backend, Batches
+from .processors import OPTION, PROCESSORS, this_processor
+
+if TYPE_CHECKING:
+    from ...graphs.quantize import Quantizer
 
 
 class OnnxRuntime(Backend):
@@ -21,11 +27,46 @@ class OnnxRuntime(Backend):
     name = 'onnxruntime'
     title = 'ONNX Runtime'
     precisions = ('fp32', 'fp16', 'int8', 'fp8')
+    options = (OPTION,)
     packages = ('onnxruntime',)
 
+    def check(self, settings: DeploySettings) -> None:
+        """Refuses a processor that is not known."""
+        processor = settings.common.get(OPTION, this_processor())
+        if processor not in PROCESSORS:
+            raise UserError(
+                f'backend_config.common_config.{OPTION} is {processor!r}, expected one of: '
+                f'{", ".join(PROCESSORS)}.'
+            )
+
     def prepare(self, fused: nn.Module, settings: DeploySettings) -> nn.Module:
-        """Takes the operators that are fastest in single precision; others gain nothing by them."""
-        return for_onnxruntime(fused) if settings.precision == 'fp32' else fused
+        """Takes the operators that are fastest in FP32 and INT8; others gain nothing by them."""
+        return for_onnxruntime(fused) if settings.precision in ('fp32', 'int8') else fused
+
+    def quantizer(
+        self,
+        source: Path,
+        *,
+        batches: Batches,
+        settings: DeploySettings,
+        timeout: float | None = None,
+        called: Path | None = None,
+    ) -> 'Quantizer':
+        """In INT8, what keeps whole chains of layers in it; see :mod:`.quantize`."""
+        if settings.precision != 'int8':
+            return super().quantizer(
+                source, batches=batches, settings=settings, timeout=timeout, called=called
+            )
+        from .quantize import ChainQuantizer
+
+        return ChainQuantizer(
+            source,
+            batches=batches,
+            calibration=settings.calibration,
+            processor=settings.common.get(OPTION, this_processor()),
+            timeout=timeout,
+            called=called,
+        )
 
     def open(
         self,

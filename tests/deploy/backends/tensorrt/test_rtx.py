@@ -11,10 +11,13 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from mmtrtvit.deploy.backends.tensorrt.build import build_engine
 from mmtrtvit.deploy.backends.tensorrt.options import ShapeRange
+from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.errors import UserError
+from mmtrtvit.runtime.pipeline import Resize
 
 tensorrt_rtx = pytest.importorskip('tensorrt_rtx')
 pytestmark = pytest.mark.filterwarnings('ignore:.*Timing cache operations are no-ops')
@@ -95,6 +98,28 @@ def test_every_head_becomes_an_engine_of_int8(file, images, tmp_path, head):
         calibration=Calibration(),
     )
     check_engine(path, tmp_path, 'int8')
+
+
+@pytest.mark.parametrize('keep_ratio', [True, False])
+def test_a_graph_that_resizes_becomes_an_engine(build, module, tmp_path, keep_ratio):
+    from mmtrtvit.deploy.export.preprocessing import WithPreprocessing
+
+    head = 'fpn_efficientvit_m4'
+    resize = Resize((128, 96), keep_ratio)
+    whole = WithPreprocessing(module(head), build(head).data_preprocessor, resize).eval()
+    axes = dict(input={0: 'batch', 1: 'height', 2: 'width'}, output={0: 'batch', 2: 'r', 3: 'c'})
+    images = torch.zeros(2, 70, 90, 3, dtype=torch.uint8)
+    path = tmp_path / 'end2end.onnx'
+    export(
+        whole,
+        dict(input=images),
+        path=path,
+        output_names=whole.output_names,
+        dynamic_axes=axes | dict(sizes={0: 'batch'}),
+    )
+    sizes = ShapeRange((1, 32, 32, 3), (1, 480, 640, 3), (2, 1080, 1920, 3))
+    report = build_engine(path, tmp_path / 'end2end.engine', profiles=[dict(input=sizes)])
+    assert report.precision == 'fp32' and report.path.stat().st_size > 1e6
 
 
 @pytest.mark.parametrize('kind', ['fp32', 'fp16', 'int8'])
