@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,14 +54,15 @@ def quantize_model(
         if not module_of(name) or any(part in name for part in calibration.exclude)
     ]
     inputs = [{each.any_name: batch[each.any_name] for each in model.inputs} for batch in batches]
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(inputs),
-        model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(names=left_out, validate=False),
-    )
+    with _logging_kept():
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(inputs),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(names=left_out, validate=False),
+        )
     ops = [op for op in quantized.get_ops() if op.get_type_name() in QUANTIZABLE]
     done = sum(
         all(each.get_node().get_type_name() == 'FakeQuantize' for each in op.input_values()[:1])
@@ -79,19 +81,31 @@ def require_nncf(calibration: Calibration) -> ModuleType:
         UserError: If it is not installed, or does not calibrate in that way.
     """
     os.environ.setdefault(SILENT, '1')
-    logger_class = logging.getLoggerClass()
     try:
-        import nncf
+        with _logging_kept():
+            import nncf
+
+            nncf.set_log_level(logging.ERROR)
     except ImportError as error:
         raise UserError(
             f'INT8 for OpenVINO needs NNCF: pip install "mmtrtvit[openvino]" ({error}).'
         ) from error
-    finally:
-        logging.setLoggerClass(logger_class)  # NNCF's would be that of every logger from now on
-    logging.getLogger('nncf').setLevel(logging.ERROR)  # nncf.set_log_level changes all handlers
     if calibration.method != MINMAX or calibration.exclude_worst:
         raise UserError(
             f'calib_config: NNCF, which quantizes for OpenVINO, has method={MINMAX!r} and '
             'exclude_worst=0 only. Name layers to leave out in calib_config.exclude.'
         )
     return nncf
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Keeps the class of loggers and the levels of others' handlers, which NNCF changes."""
+    logger_class = logging.getLoggerClass()
+    levels = [(handler, handler.level) for handler in logging.root.handlers]
+    try:
+        yield
+    finally:
+        logging.setLoggerClass(logger_class)
+        for handler, level in levels:
+            handler.setLevel(level)
