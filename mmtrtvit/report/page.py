@@ -12,13 +12,13 @@ from ..version import __version__
 from .blocks import Section, Text
 from .collecting import evaluate_samples
 from .data import show_data
+from .deployments import show_deployments
 from .evaluation import CLASSES, LABEL_MAPS, OBJECTS, Evaluation
 from .findings import Findings
 from .pictures import MOST, show_colors, show_pictures
 from .run import (
     find_run,
     show_cost,
-    show_deployments,
     show_environment,
     show_summary,
     show_training,

@@ -1,6 +1,5 @@
 """A run: its folder, config, checkpoint and what it wrote."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from ..engine.config import config_in, read_config
 from ..engine.runner import COMMAND
 from ..environment import environment
 from ..errors import UserError
-from ..files import read_json
 from ..weights.checkpoints import checkpoint_file
 from .blocks import Block, Code, Section, Table, Text
 from .evaluation import Evaluation
@@ -165,25 +163,6 @@ def show_cost(run: Run, evaluation: Evaluation) -> Section:
     height, width = images.shape[2:]
     text = f'One image of {height} x {width} pixels, float32; multiply-adds with attention.'
     return Section('cost', 'Cost', [Text(text), Table([head, *parts], [total])])
-
-
-def show_deployments(run: Run) -> list[Section]:
-    """Returns what was exported of the run, if the files lie below its folder."""
-    blocks: list[Block] = []
-    for file in sorted(run.folder.glob('**/detail.json')):
-        try:
-            content = read_json(file)
-            settings, source = content['settings'], content['codebase']
-            facts = {
-                'folder': str(file.parent.relative_to(run.folder)),
-                'date': content['date'],
-                'of': Path(source['pth']).name,
-                **{key: json.dumps(settings[key]) for key in ('backend', 'precision', 'exporter')},
-            }
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        blocks.append(Table([['deployment', ''], *map(list, facts.items())], words=True))
-    return [Section('deployment', 'Deployment', blocks)] if blocks else []
 
 
 def show_environment() -> Section:

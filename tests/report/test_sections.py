@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmtrtvit.deploy.record import write_record
+from mmtrtvit.deploy.result import DeployResult
 from mmtrtvit.report.blocks import Figure, Table
 from mmtrtvit.report.confusion import MOST_CLASSES, count_pairs, show_confusion
+from mmtrtvit.report.deployments import RECORD, measured, show_deployments
 from mmtrtvit.report.evaluation import LABEL_MAPS, Evaluation, Sample, as_png, from_png
 from mmtrtvit.report.label_maps import analyse_pixels
-from mmtrtvit.report.run import Run, show_deployments, show_training
+from mmtrtvit.report.run import Run, show_training
 from mmtrtvit.runtime.legend import Legend
 
 
@@ -51,6 +54,36 @@ def test_what_was_deployed(run):
     (section,) = show_deployments(run)
     (table,) = section.blocks
     assert ['folder', 'deploy'] in table.rows and ['precision', '"fp32"'] in table.rows
+
+
+def test_how_a_deployment_compares_and_its_speed(run):
+    times = dict(milliseconds=20.0, fastest=19.0, spread=0.1)
+    row = dict(output='boxes', count=1200, largest=2e-5, within=False)
+    record = dict(
+        machine='a processor',
+        files={
+            'end2end.onnx': dict(
+                differences=[row, dict(row, output='masks', largest=None)],
+                agreement=dict(count=8, share=0.9, least=0.7, enough=True),
+            ),
+            'end2end.xml': dict(differences=[row], agreement=None),
+        },
+        speed=dict(runtime='onnxruntime', precision='int8', fp32=times, lower=times, ratio=2),
+    )
+    write_record(DeployResult(run.folder / 'end2end.onnx'))  # is read, too
+    assert not measured(run.folder)
+    (run.folder / RECORD).write_text(json.dumps(record))
+    compared, agreed, speed = measured(run.folder)
+    assert compared.rows[1:] == [
+        ['end2end.onnx: boxes', '1,200', '2.00e-05', 'ok'],  # of lower precision: agreement counts
+        ['end2end.onnx: masks', '1,200', '-', 'ok'],
+        ['end2end.xml: boxes', '1,200', '2.00e-05', 'differs'],
+    ]
+    assert agreed.rows[1:] == [['end2end.onnx', '8', '90.0%', '70%']]
+    assert speed.rows[2] == ['INT8', '20.0', '10%', '2.00 times as fast']
+    assert speed.title == 'timed in onnxruntime on a processor'
+    (run.folder / RECORD).write_text('{"files": 3}')
+    assert not measured(run.folder)
 
 
 def test_a_large_confusion_is_a_figure():
