@@ -150,7 +150,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             'onnx_config: a graph of fixed size needs input_shape=(WIDTH, HEIGHT); one of any size '
             "has dynamic_axes=dict(input={0: 'batch', 2: 'height', 3: 'width'})"
         )
-    return DeploySettings(
+    settings = DeploySettings(
         backend=kind,
         save_file=str(onnx.get('save_file') or 'end2end.onnx'),
         input_shape=shape,
@@ -173,6 +173,8 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         ],
         common=common,
     )
+    find_backend(kind).check(settings)
+    return settings
 
 
 def _schema() -> dict[str, Any]:

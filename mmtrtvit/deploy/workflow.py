@@ -87,7 +87,7 @@ def deploy(
     """
     require_exporter(settings.exporter)
     backend = find_backend(settings.backend)
-    backend.check(settings)
+    backend.check_here(settings)
     precision = backend.onnx_precision(settings.precision)
     if verify and not images:
         raise UserError('there is no image to compare on: name one, or pass --no-verify.')

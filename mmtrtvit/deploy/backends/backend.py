@@ -72,10 +72,17 @@ class Backend:
     float_weights: tuple[str, ...] = ()
 
     def check(self, settings: DeploySettings) -> None:
+        """Refuses settings as they are read.
+
+        Raises:
+            UserError: If the backend cannot do what they say.
+        """
+
+    def check_here(self, settings: DeploySettings) -> None:
         """Refuses settings before anything is computed.
 
         Raises:
-            UserError: If the backend cannot do what they say, here or at all.
+            UserError: If the backend cannot do what they say on this machine.
         """
 
     def onnx_precision(self, precision: str) -> str:

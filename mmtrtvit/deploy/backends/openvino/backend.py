@@ -36,7 +36,7 @@ class OpenVINO(Backend):
         """Takes ONNX Runtime's form in single precision, which OpenVINO computes faster as well."""
         return for_onnxruntime(fused) if settings.precision in ('fp32', 'fp16') else fused
 
-    def check(self, settings: DeploySettings) -> None:
+    def check_here(self, settings: DeploySettings) -> None:
         """See :func:`~.build.require`."""
         from .build import require
 
