@@ -16,16 +16,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import Conditions, apart, conditions, make_parser, measure, randomise, save, table
+from common import (
+    BACKBONES,
+    Conditions,
+    apart,
+    build_backbone,
+    conditions,
+    make_parser,
+    measure,
+    save,
+    table,
+)
 from torch import Tensor, nn
 
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.errors import UserError
-from mmtrtvit.models import EfficientViT, TRTViT, fuse
+from mmtrtvit.models import fuse
 from mmtrtvit.models.layers import channels_last
 
-FAMILIES = dict(trtvit=TRTViT, efficientvit=EfficientViT)
-MODELS = [f'{family}_{arch}' for family, each in FAMILIES.items() for arch in each.arch_settings]
 COLUMNS = (
     'model',
     'mode',
@@ -45,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--models',
         nargs='+',
-        choices=MODELS,
+        choices=BACKBONES,
         metavar='MODEL',
         default=['trtvit_b', 'trtvit_c', 'efficientvit_m2', 'efficientvit_m4', 'efficientvit_m5'],
         help='(default: %(default)s)',
@@ -81,22 +89,19 @@ def compare(
 
 def inference(name: str, x: Tensor, settings: Conditions) -> dict[str, Callable]:
     x = channels_last(x)
-    fp32, bf16 = fuse(build(name).eval()), fuse(build(name).eval()).bfloat16()
+    fp32, bf16 = (fuse(build_backbone(name).eval()) for _ in range(2))
+    bf16.bfloat16()
     return dict(fp32=settings.inference(fp32, x), bf16=settings.inference(bf16, x.bfloat16()))
 
 
 def training(name: str, x: Tensor, settings: Conditions) -> dict[str, Callable]:
-    return {dtype: training_step(build(name), x, dtype == 'bf16') for dtype in ('fp32', 'bf16')}
+    return {
+        dtype: training_step(build_backbone(name), x, mixed=dtype == 'bf16')
+        for dtype in ('fp32', 'bf16')
+    }
 
 
 MODES = dict(inference=inference, training=training)
-
-
-def build(name: str) -> nn.Module:
-    """A backbone by name, with the same random weights each time."""
-    torch.manual_seed(0)
-    family, _, arch = name.partition('_')
-    return randomise(FAMILIES[family](arch))
 
 
 def training_step(model: nn.Module, x: Tensor, mixed: bool) -> Callable[[], list[Tensor]]:

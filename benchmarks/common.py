@@ -20,10 +20,13 @@ from mmtrtvit.engine.command_line import command_line, new_parser
 from mmtrtvit.environment import device_name, require_device
 from mmtrtvit.errors import UserError
 from mmtrtvit.files import whole_file
+from mmtrtvit.models import EfficientViT, TRTViT
 from mmtrtvit.runtime.sessions.openvino import OpenVINOSession
 
 RESULTS = Path(__file__).parent / 'results'
 PUBLISHED = Path(__file__).parent / 'published'
+FAMILIES = dict(trtvit=TRTViT, efficientvit=EfficientViT)
+BACKBONES = [f'{name}_{arch}' for name, family in FAMILIES.items() for arch in family.arch_settings]
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (
@@ -170,6 +173,13 @@ def randomise(model: nn.Module) -> nn.Module:
     return model
 
 
+def build_backbone(name: str) -> nn.Module:
+    """One of :data:`BACKBONES`, with the same random weights each time."""
+    torch.manual_seed(0)
+    family, _, arch = name.partition('_')
+    return randomise(FAMILIES[family](arch))
+
+
 def difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
     """Largest difference between outputs, as a share of the largest value of each."""
     return max(
@@ -222,8 +232,12 @@ def onnx_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], li
 
 
 def openvino_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[], list[Tensor]]:
-    """A function that runs an ONNX file with one input on ``x``, in OpenVINO on the CPU."""
-    session = OpenVINOSession(file, threads=settings.threads or 0, precision=settings.dtype)
+    """A function that runs a file with one input on ``x``, in OpenVINO on the CPU.
+
+    A model of OpenVINO is computed in what it says, an ONNX file in that of the settings.
+    """
+    precision = settings.dtype if file.suffix == '.onnx' else None
+    session = OpenVINOSession(file, threads=settings.threads or 0, precision=precision)
     inputs = {session.inputs[0].name: x.cpu().numpy()}
     return lambda: [torch.from_numpy(value) for value in session.run(inputs).values()]
 

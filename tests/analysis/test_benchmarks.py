@@ -98,17 +98,19 @@ def test_bf16_beside_fp32(run, module, mode, tmp_path, monkeypatch):
     assert done.returncode == 1 and 'compares bf16 with fp32 on a CPU' in done.stderr
 
 
-def test_int8_is_timed_beside_fp32(run, module, tmp_path, monkeypatch):
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_int8_is_timed_beside_fp32(run, module, runtime, tmp_path, monkeypatch):
+    pytest.importorskip(runtime)
     monkeypatch.setattr(module('int8'), 'apart', lambda _, call, *args: call(*args))
     out = tmp_path / 'int8.csv'
-    done = run('int8.py', '--models', 'efficientvit_m0', *FAST, '--out', out)
+    done = run('int8.py', runtime, '--models', 'efficientvit_m0', *FAST, '--out', out)
     assert done.returncode == 0, done.stderr
     (row,) = module('common').read(out)
     assert row['model'] == 'efficientvit_m0' and row['height'] == '64'
     ratio = float(row['fp32_ms']) / float(row['int8_ms'])
     assert float(row['speedup']) == pytest.approx(ratio, rel=1e-2)
     done = run('int8.py', '--dtype', 'fp16', *FAST)
-    assert done.returncode == 1 and 'about ONNX Runtime on a CPU' in done.stderr
+    assert done.returncode == 1 and 'about runtimes on a CPU' in done.stderr
 
 
 def test_no_official_code(run, tmp_path):
