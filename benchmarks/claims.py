@@ -49,7 +49,7 @@ SIZE = '224'  # of our published accuracies
 CLASSES = 1000
 FAMILIES = {'trtvit_': TRTViT, 'efficientvit_': EfficientViT}
 COLUMNS = 'model', 'mode', 'batch', 'height', 'milliseconds', 'spread', 'top1'
-CLAIM_COLUMNS = 'model', 'peer', 'published', 'measured', 'where', 'source'
+CLAIM_COLUMNS = 'model', 'peer', 'mode', 'batch', 'measured', 'published', 'where', 'source'
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,8 +73,12 @@ def main(args: argparse.Namespace) -> None:
     for batch in args.batches:
         found = measure(networks, args.mode, batch, settings)
         print(table(found, COLUMNS), end='\n\n')
-        print(table(claims(found), CLAIM_COLUMNS), flush=True)
+        ratios = claims(found)
+        print(table(ratios, CLAIM_COLUMNS), flush=True)
         path = save(found, f'claims-{args.mode}', settings, packages, args.out)
+        if ratios:
+            out = args.out and args.out.with_stem(f'{args.out.stem}-ratios')
+            print(save(ratios, f'claims-{args.mode}-ratios', settings, packages, out))
     print(path)
     if args.figure:
         print(
@@ -136,13 +140,15 @@ def measure(
 
 
 def claims(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Puts what was measured beside the claims of published/claims.csv."""
-    times = {row['model']: row['milliseconds'] for row in found}
+    """Puts what was measured beside the claims of published/claims.csv about it."""
+    measured = {row['model']: row for row in found}
     rows: list[dict[str, Any]] = []
     for claim in read(PUBLISHED / 'claims.csv'):
-        both = {claim['model'], claim['peer']} <= times.keys()
-        ratio = times[claim['peer']] / times[claim['model']] if both else ''
-        rows.append(dict(claim, published=claim['ratio'], measured=ratio))
+        if {claim['model'], claim['peer']} <= measured.keys():
+            ours, peer = measured[claim['model']], measured[claim['peer']]
+            ratio = peer['milliseconds'] / ours['milliseconds']
+            shared = {key: ours[key] for key in ('mode', 'batch')}
+            rows.append(claim | shared | dict(published=claim['ratio'], measured=ratio))
     return rows
 
 

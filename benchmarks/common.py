@@ -31,6 +31,8 @@ DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (
     'model',
+    'peer',
+    'where',
     'mode',
     'implementation',
     'score_threshold',
