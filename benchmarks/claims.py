@@ -81,9 +81,9 @@ def main(args: argparse.Namespace) -> None:
             print(save(ratios, f'claims-{args.mode}-ratios', settings, packages, out))
     print(path)
     if args.figure:
-        print(
-            save_figure(draw([row for row in read(path) if row['mode'] == args.mode]), args.figure)
-        )
+        batch = str(args.batches[0])
+        rows = [row for row in read(path) if (row['mode'], row['batch']) == (args.mode, batch)]
+        print(save_figure(draw(rows), args.figure))
 
 
 def chosen(names: Sequence[str] | None) -> dict[str, dict[str, str]]:
