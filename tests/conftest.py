@@ -30,7 +30,8 @@ model = dict(
     backbone=dict(
         arch=dict(_delete_=True, depths=(1, 1, 1, 1), channels=(32, 32, 64, 64))),
     neck=dict(in_channels=[32, 64, 64], out_channels=64),
-    bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1),
+    bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=1,
+                   anchor_generator=dict(octave_base_scale=4)),
     test_cfg=dict(max_per_img=10))
 """,
     'mask_rcnn': f"""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..environment import require_torch
 from ..errors import UserError
 from ..models.layers import channels_last
-from .precision import in_precision
 
 
 @HOOKS.register_module()
@@ -77,6 +76,8 @@ class FuseHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Puts the fused copy in the place of the model."""
+        from .precision import in_precision
+
         if is_model_wrapper(runner.model):
             runner.model.module = in_precision(runner.model.module, self.precision)
         else:

@@ -122,13 +122,25 @@ def _polygraphy(path):
 
 
 def _openvino(path):
-    """INT8 is only loaded: on a CPU without VNNI, OpenVINO's results were far off."""
-    openvino = pytest.importorskip('openvino')
-    # Where the CPU has BF16, OpenVINO would compute in that.
-    exact = dict(INFERENCE_PRECISION_HINT='f32')
-    compiled = openvino.Core().compile_model(path, 'CPU', exact)
-    if not _quantized(path):
-        _expect_same(path, list(compiled(_inputs(onnx.load(path))).values()))
+    """Of detectors in half precision the scores are compared, as near ties may change places.
+
+    INT8 is only loaded: on a CPU without VNNI, OpenVINO's results were far off.
+    """
+    pytest.importorskip('openvino')
+    from mmtrtvit.runtime.sessions.openvino import OpenVINOSession  # single, and a stable TopK
+
+    session, model = OpenVINOSession(path), onnx.load(path)
+    if _quantized(path):
+        return
+    found = session.run(_inputs(model))
+    if 'dets' in found and any(
+        each.data_type == onnx.TensorProto.FLOAT16 for each in model.graph.initializer
+    ):
+        names = [each.name for each in model.graph.output]
+        scores = _outputs(model)[names.index('dets')][..., 4], found['dets'][..., 4]
+        np.testing.assert_allclose(*map(np.sort, scores), rtol=0, atol=0.01)
+    else:
+        _expect_same(path, [found[each.name] for each in session.outputs])
 
 
 def _opencv(path):
