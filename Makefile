@@ -6,12 +6,13 @@ READY  := $(VENV)/.ready
 DEMOS := $(patsubst configs/demo/%.py,demo-%,$(wildcard configs/demo/*.py))
 RUNS  := work_dirs/demo
 
-.PHONY: help setup demo demo-all $(DEMOS) test endurance lint clean
+.PHONY: help setup demo demo-all $(DEMOS) test test-openvino endurance lint clean
 
 help:
 	@echo 'make demo       set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
 	@echo 'make demo-all   the same for each of configs/demo: boxes, masks and label maps'
 	@echo 'make test       set up, then run the tests'
+	@echo 'make test-openvino   install OpenVINO and NNCF, then run the tests of that backend'
 	@echo 'make endurance  set up, then kill a training 50 times and look at 10,000 images, 500 of them bad'
 	@echo 'make lint       set up, then check the style and the types of the code'
 	@echo 'make clean      remove the virtual environment, the generated data and the results of demos'
@@ -40,6 +41,11 @@ $(DEMOS): demo-%: $(READY)
 # One process per core, each with one thread: small models gain nothing from more.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# In a process of its own: beside PyTorch's, OpenVINO's and NNCF's threads are not to be trusted.
+test-openvino: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[openvino]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -k openvino tests/deploy/backends tests/runtime tests/analysis
 
 endurance: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/endurance.py

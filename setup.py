@@ -45,7 +45,7 @@ EXTRAS = {
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
-        'mmtrtvit[completion,data,deploy,openvino,parquet,server,timm]',
+        'mmtrtvit[completion,data,deploy,parquet,server,timm]',
         'grimp',
         'hypothesis',
         'onnx-graphsurgeon',  # polygraphy's linter needs it
