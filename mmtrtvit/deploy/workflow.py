@@ -260,8 +260,13 @@ def onnx_session(result: DeployResult, device: str, timeout: float | None = None
 
 
 def check_rules(result: DeployResult, settings: DeploySettings) -> None:
-    """Refuses a graph that its backend would not take, and notes which others would not."""
+    """Refuses a graph that its backend would not take, and notes which others would not.
+
+    A graph of eight bits is made for its backend alone.
+    """
     for backend in all_backends():
+        if backend.name != settings.backend and settings.precision in FORMATS:
+            continue
         refusal = backend.refusal(result.onnx, settings)
         if refusal is None:
             continue

@@ -305,7 +305,7 @@ def test_lower_precision_has_to_agree(lower):
     assert kind in types
     notes = ' '.join(result.notes)
     assert (precision == 'int8') == ('layers are INT8' in notes)
-    assert (precision == 'int8') == ('TensorRT 8.6 would not take this graph' in notes)
+    assert 'would not take this graph' not in notes  # INT8 is for this backend alone
     assert (precision == 'fp16') == (result.peaks is not None)
     record = json.loads(result.onnx.with_name('deploy_report.json').read_text())
     assert record['speed']['ratio'] == result.speed.ratio > 0
