@@ -24,8 +24,10 @@ from typing import Any
 
 import torch
 from common import (
+    BACKBONES,
     PUBLISHED,
     Conditions,
+    build_backbone,
     conditions,
     make_parser,
     onnx_session,
@@ -42,12 +44,11 @@ from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.errors import UserError, did_you_mean
-from mmtrtvit.models import EfficientViT, TRTViT, fuse
+from mmtrtvit.models import fuse
 from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 
 SIZE = '224'  # of our published accuracies
 CLASSES = 1000
-FAMILIES = {'trtvit_': TRTViT, 'efficientvit_': EfficientViT}
 COLUMNS = 'model', 'mode', 'batch', 'height', 'milliseconds', 'spread', 'top1'
 CLAIM_COLUMNS = 'model', 'peer', 'mode', 'batch', 'measured', 'published', 'where', 'source'
 
@@ -93,8 +94,9 @@ def chosen(names: Sequence[str] | None) -> dict[str, dict[str, str]]:
         UserError: If there is no such network.
     """
     published = {row['model']: row for row in read(PUBLISHED / 'imagenet.csv')}
-    own = (prefix + arch for prefix, family in FAMILIES.items() for arch in family.arch_settings)
-    networks = {name: dict(size=SIZE, distilled='', **published.get(name, {})) for name in own}
+    networks = {
+        name: dict(size=SIZE, distilled='', **published.get(name, {})) for name in BACKBONES
+    }
     networks |= {row['model']: row for row in read(PUBLISHED / 'others.csv')}
     for name in names or ():
         if name not in networks:
@@ -159,18 +161,17 @@ def _number(text: str) -> str:
 
 def ours(name: str) -> bool:
     """Whether a network is one of this package."""
-    return name.startswith(tuple(FAMILIES))
+    return name in BACKBONES
 
 
 def build(name: str) -> nn.Module:
     """A classifier by name, ready for inference, with random weights."""
-    torch.manual_seed(0)
-    for prefix, family in FAMILIES.items():
-        if name.startswith(prefix):
-            return Classifier(family(name.removeprefix(prefix))).eval()
+    if ours(name):
+        return Classifier(build_backbone(name)).eval()
     import timm
     from timm.utils import reparameterize_model
 
+    torch.manual_seed(0)
     return reparameterize_model(randomise(timm.create_model(name)).eval())
 
 
@@ -183,7 +184,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.backbone = fuse(randomise(backbone).eval())
+        self.backbone = fuse(backbone.eval())
         self.head = nn.Linear(backbone.out_channels[-1], CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
-"""Messages where PyTorch is older than a part of the package needs."""
+"""Messages where PyTorch is older than a part needs, and what the processor can."""
 
 import pytest
 import torch
 
+from mmtrtvit import environment
 from mmtrtvit.deploy.settings import DeploySettings
 from mmtrtvit.deploy.workflow import deploy
 from mmtrtvit.engine.speed import SpeedHook
-from mmtrtvit.environment import require_torch
+from mmtrtvit.environment import has_bf16, require_torch
 from mmtrtvit.errors import UserError
 
 
@@ -36,3 +37,15 @@ def test_what_an_old_one_cannot_do_is_refused_first(monkeypatch, tmp_path):
             images=[],
             work_dir=tmp_path,
         )
+
+
+@pytest.mark.parametrize(
+    'flags, has',
+    [('avx512f avx512_bf16', True), ('asimd bf16 i8mm', True), ('avx2 avx512f', False)],
+)
+def test_a_processor_with_bf16(flags, has, tmp_path, monkeypatch):
+    (tmp_path / 'cpuinfo').write_text(f'model name : a processor\nflags : {flags} fma\n')
+    monkeypatch.setattr(environment, 'Path', lambda path: tmp_path / 'cpuinfo')
+    assert has_bf16() is has
+    (tmp_path / 'cpuinfo').unlink()  # not Linux
+    assert not has_bf16()

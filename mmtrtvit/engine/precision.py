@@ -43,15 +43,30 @@ def in_precision(model: nn.Module, precision: str) -> nn.Module:
     if next(model.parameters()).is_cpu:
         _check_cpu(precision)
     for name, part in dense_parts(model):
-        part.to(dtype)
-        for key, weight in part.state_dict().items():
-            if not weight.isfinite().all():
-                raise UserError(
-                    f'{name}.{key} has values that {precision} cannot hold: its largest number is '
-                    f'{torch.finfo(dtype).max:.0f}. Take --precision bf16 or fp32.'
-                )
+        convert(part, dtype, name, instead='Take --precision bf16 or fp32.')
         part.forward = partial(_cast, part.forward, dtype)
     return model
+
+
+def convert(part: nn.Module, dtype: torch.dtype, name: str, *, instead: str) -> None:
+    """Converts the weights of a part in place.
+
+    Args:
+        part: The part.
+        dtype: To what.
+        name: Of the part in its model, for messages.
+        instead: What to do where that is not possible, a sentence.
+
+    Raises:
+        UserError: If a weight is too large.
+    """
+    part.to(dtype)
+    for key, weight in part.state_dict().items():
+        if not weight.isfinite().all():
+            raise UserError(
+                f'{name}.{key} has values that half precision cannot hold: its largest number is '
+                f'{torch.finfo(dtype).max:.0f}. {instead}'
+            )
 
 
 def _check_cpu(precision: str) -> None:

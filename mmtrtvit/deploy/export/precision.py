@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
+from ...engine.precision import convert
 from ...models import fuse
 
 # The parts of an exported detector or segmentor that run in half. Post-processing and RoIAlign
@@ -32,13 +32,7 @@ def half(module: nn.Module) -> nn.Module:
         part = getattr(module, name, None)
         if part is None:
             continue
-        part.half()
-        for key, weight in part.state_dict().items():
-            if not weight.isfinite().all():
-                raise UserError(
-                    f'{name}.{key} has values that half precision cannot hold: its largest number '
-                    f'is {torch.finfo(torch.half).max:.0f}. Export with fp32.'
-                )
+        convert(part, torch.half, name, instead='Export with fp32.')
         if name in CAST_INPUTS:
             part.register_forward_pre_hook(_inputs_to_half)
         if name in CAST_OUTPUTS:
