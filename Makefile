@@ -12,7 +12,7 @@ help:
 	@echo 'make demo       set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
 	@echo 'make demo-all   the same for each of configs/demo: boxes, masks and label maps'
 	@echo 'make test       set up, then run the tests'
-	@echo 'make test-openvino   install OpenVINO and NNCF, then run the tests of that backend'
+	@echo 'make test-openvino  install OpenVINO and NNCF, then run the tests of that backend'
 	@echo 'make endurance  set up, then kill a training 50 times and look at 10,000 images, 500 of them bad'
 	@echo 'make lint       set up, then check the style and the types of the code'
 	@echo 'make clean      remove the virtual environment, the generated data and the results of demos'
