@@ -11,7 +11,7 @@ from torch import nn
 from ..models.fast.layers import FastLinear
 
 SIDES = dict(cpu=(512, 1024, 2048, 4096), cuda=(4096, 8192))  # of square matrices
-ENOUGH = 0.2  # seconds of a product, beyond which a larger one tells nothing new
+ENOUGH = 0.05  # seconds of a product, beyond which a larger one tells nothing new
 COPIED = dict(cpu=2**26, cuda=2**30)  # bytes, more than caches hold
 
 

@@ -124,7 +124,7 @@ def test_the_tool_reads_a_file(run, tmp_path, capsys):
 
 def test_the_tool_measures(run, tmp_path, capsys):
     small = '--image', '32x32', '--channels', 64, 64, 64, 64, '--threads', 1, '--rounds', 6
-    run(*small, '--max-spread', '900%', '--time-limit', 20, '--budget', '1s', '--patterns',
+    run(*small, '--max-spread', '900%', '--time-limit', 60, '--budget', '1s', '--patterns',
         'C-C-C-M', '--max-depth', 2, '--suggest', 1, '--json', 'found.json')  # fmt: skip
     out = capsys.readouterr().out
     assert 'fused, fp32, batch 1' in out and "pattern='C-C-C-M'," in out
