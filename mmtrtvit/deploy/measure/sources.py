@@ -74,12 +74,12 @@ def _find(model: str, config: str | None) -> Source:
         return _exported(model, read_work_dir(path).net)
     if path.suffix in WEIGHTS or path.is_dir() or '://' in model:
         return Source(model, 'weights', model, config or _config_of(model, path), model)
-    if path.suffix in SUFFIXES:
+    if path.is_file() and path.suffix in SUFFIXES:
         return Source(model, 'config', model, model)
-    names = {name.removesuffix('.py'): name for name in config_names()}
-    if model not in names:
-        raise UserError(f'{model}: no such model.{did_you_mean(model, names)} {EXPECTED}')
-    target = config_path(names[model])
+    ours = [name.removesuffix('.py') for name in config_names()]
+    if model.removesuffix('.py') not in ours:
+        raise UserError(f'{model}: no such model.{did_you_mean(model, ours)} {EXPECTED}')
+    target = config_path(f'{model.removesuffix(".py")}.py')
     return Source(model, 'config', target, target)
 
 
@@ -101,10 +101,17 @@ def _exported(model: str, path: Path) -> Source:
         detail = read_json(path.with_name('detail.json'))
         config, weights = (str(detail['codebase'][key]) for key in ('config', 'pth'))
         exact = detail['settings']['precision'] == 'fp32'
-        proven = exact and read_json(path.with_name(RECORD))['verified']
     except (OSError, ValueError, KeyError, TypeError):
         return Source(model, 'file', str(path))
+    proven = exact and _is_verified(path)
     return Source(model, 'file', str(path), config, weights if proven else None)
+
+
+def _is_verified(path: Path) -> bool:
+    try:
+        return read_json(path.with_name(RECORD))['verified'] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
