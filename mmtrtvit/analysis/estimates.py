@@ -131,7 +131,7 @@ def times_until_certain(
         Milliseconds of the rounds, in their order.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    pending, order, judged = list(calls), random.Random(0), rounds
+    pending, order, judged, expected = list(calls), random.Random(0), rounds, float(rounds)
     with tqdm(total=rounds * len(calls), unit='call', disable=None, leave=False) as bar:
         bar.set_description('warming up')
         for call in calls.values():
@@ -149,12 +149,10 @@ def times_until_certain(
                 doubts = {name: estimate(times[name]).uncertainty for name in pending}
                 uncertain = [name for name in pending if doubts[name] > most_uncertainty]
                 pending = pending if together and uncertain else uncertain
-                if pending:
-                    certain = (max(doubts.values()) / most_uncertainty) ** 2  # times as many rounds
-                    longer = min(certain, seconds / max(elapsed, 1e-9), MOST_ROUNDS / number)
-                    more = number * (longer - 1)
-                    bar.total = bar.n + max(int(more), 1) * len(pending)
-                    bar.set_description(f'{len(uncertain)} uncertain')
+                expected = number * (max(doubts.values()) / most_uncertainty) ** 2
+                bar.set_description(f'{len(uncertain)} uncertain')
+            left = min(expected, number * seconds / max(elapsed, 1e-9), MOST_ROUNDS) - number
+            bar.total = bar.n + max(int(left), 1) * len(pending)
             if not pending or elapsed > seconds:
                 break
             pending = _another_order(pending, order)

@@ -1,5 +1,6 @@
 """A figure of networks by their latency and something else, with the line of the best ones."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 MARKERS = 'os^vDPXp<>'
+PLACES = -10, 5, -20, 15  # of names in turn, in points above the mark
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ def pareto_figure(
     """
     figure = Figure(figsize=(9, 6), layout='constrained')
     axes = figure.subplots()
+    times = [mark.milliseconds for mark in marks]
+    fastest, slowest = min(times), max(times)
     best = best_of(marks, more_is_better=more_is_better)
     axes.step(*_points(best), where='post', color='0.8', zorder=0)
+    places = itertools.cycle(PLACES)
     families: dict[str, list[Mark]] = {}
     for mark in sorted(marks, key=lambda each: each.milliseconds):
         families.setdefault(mark.family, []).append(mark)
@@ -83,16 +88,20 @@ def pareto_figure(
             if mark.bounds:
                 axes.hlines(mark.value, *mark.bounds, color=line.get_color(), lw=1)
             if mark.named:
+                place = next(places)
+                at_right = mark.milliseconds**2 > fastest * slowest
                 axes.annotate(
                     mark.name,
                     (mark.milliseconds, mark.value),
-                    (8, -10),
+                    (-8 if at_right else 8, place),
                     textcoords='offset points',
+                    ha='right' if at_right else 'left',
                     color=line.get_color(),
                     fontsize=8,
                 )
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    if max(mark.milliseconds for mark in marks) > 10 * min(mark.milliseconds for mark in marks):
+    axes.margins(0.12)  # for the names
+    if slowest > 10 * fastest:
         axes.set_xscale('log')
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter('{x:g}')

@@ -38,14 +38,12 @@ def draw(result: BenchmarkResult, against: str, conditions: Mapping[str, Any]) -
         )
         for name, facts in result.models.items()
     ]
-    title = (
-        f'{describe_work(result, batch)}: ' + '{machine}, threads: {threads}, {versions}, {date}'
-    )
+    title = '{machine}, threads: {threads}, {versions}, {date}'.format_map(conditions)
     return pareto_figure(
         marks,
-        xlabel='milliseconds',
+        xlabel=f'milliseconds for {describe_work(result, batch)}',
         ylabel=quantity.label or result.metric,
-        title=textwrap.fill(title.format_map(conditions), TITLE),
+        title=textwrap.fill(title, TITLE),
         more_is_better=quantity.more_is_better,
         joined=False,
     )
