@@ -1,6 +1,6 @@
 """A figure of networks by their latency and something else, with the line of the best ones."""
 
-import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 MARKERS = 'os^vDPXp<>'
-PLACES = -10, 5, -20, 15  # of names in turn, in points above the mark
+PLACES = -10, 5, -20, 15  # of names that would overlap, in points above the mark
+NEAR = 0.2, 0.05  # shares of the width and the height in which names overlap
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def pareto_figure(
     fastest, slowest = min(times), max(times)
     best = best_of(marks, more_is_better=more_is_better)
     axes.step(*_points(best), where='post', color='0.8', zorder=0)
-    places = itertools.cycle(PLACES)
+    named: list[Mark] = []
     families: dict[str, list[Mark]] = {}
     for mark in sorted(marks, key=lambda each: each.milliseconds):
         families.setdefault(mark.family, []).append(mark)
@@ -88,7 +89,9 @@ def pareto_figure(
             if mark.bounds:
                 axes.hlines(mark.value, *mark.bounds, color=line.get_color(), lw=1)
             if mark.named:
-                place = next(places)
+                crowd = sum(_is_near(mark, other, marks) for other in named)
+                place = PLACES[crowd % len(PLACES)]
+                named.append(mark)
                 at_right = mark.milliseconds**2 > fastest * slowest
                 axes.annotate(
                     mark.name,
@@ -110,6 +113,16 @@ def pareto_figure(
     axes.grid(alpha=0.3, which='both')
     axes.legend(fontsize=8, loc='best')
     return figure
+
+
+def _is_near(mark: Mark, other: Mark, marks: Sequence[Mark]) -> bool:
+    """Whether the names of two of the marks would overlap."""
+    ranges = (
+        [(math.log(each.milliseconds), each.value) for each in whose]
+        for whose in (marks, (mark, other))
+    )
+    spans, gaps = ([max(axis) - min(axis) for axis in zip(*points)] for points in ranges)
+    return all(gap <= share * span for gap, span, share in zip(gaps, spans, NEAR))
 
 
 def _points(marks: Sequence[Mark]) -> tuple[list[float], list[float]]:

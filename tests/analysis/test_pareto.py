@@ -38,3 +38,10 @@ def test_latencies_far_apart():
     marks = [*MARKS, Mark('slowest', 90, 7, 'c', prominent=True)]
     (axes,) = pareto_figure(marks, xlabel='', ylabel='', title='').axes
     assert axes.get_xscale() == 'log' and axes.lines[-1].get_marker() == '*'
+
+
+def test_names_of_near_marks_are_apart():
+    marks = [Mark(name, time, 5, name) for name, time in zip('abc', (10, 10.1, 10.2))]
+    (axes,) = pareto_figure([*marks, Mark('d', 40, 9, 'd')], xlabel='', ylabel='', title='').axes
+    places = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert len({places[name] for name in 'abc'}) == 3 and places['d'] == places['a']
