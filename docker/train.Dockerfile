@@ -24,7 +24,8 @@ COPY setup.py pyproject.toml MANIFEST.in README.md LICENSE model-index.yml ./
 COPY mmtrtvit mmtrtvit
 COPY configs configs
 COPY tools tools
-RUN pip install --no-cache-dir ".[onedl,pretrain,deploy,data]" "tensorboard>=2.18,<3" \
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir ".[onedl,pretrain,deploy,data]" "tensorboard>=2.18" \
     && rm -rf /src/*
 
 RUN useradd --create-home --uid 1000 mmtrtvit

@@ -1,16 +1,15 @@
-"""The Dockerfiles, as far as they can be tried without Docker."""
+"""What hadolint does not see of the Dockerfiles, without Docker."""
 
 import re
-import shlex
-import subprocess
+import runpy
 from fnmatch import fnmatch
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / 'docker').glob('*.Dockerfile'))
-INSTRUCTIONS = {'FROM', 'ARG', 'ENV', 'RUN', 'COPY', 'WORKDIR', 'USER', 'ENTRYPOINT', 'CMD'}
 
 
 def instructions(file):
@@ -29,8 +28,8 @@ def arguments(file, name):
 def reaches_the_builder(path):
     """Whether .dockerignore lets a file or folder through; the last rule that fits decides."""
     kept = True
-    for line in (ROOT / '.dockerignore').read_text().split():
-        if fnmatch(path, line.lstrip('!')):
+    for line in (ROOT / '.dockerignore').read_text().splitlines():
+        if not line.startswith('#') and fnmatch(path, line.lstrip('!')):
             kept = line.startswith('!')
     return kept
 
@@ -44,10 +43,6 @@ def test_there_is_one_for_training_and_one_for_the_runtime():
     assert [path.name for path in FILES] == ['runtime.Dockerfile', 'train.Dockerfile']
 
 
-def test_every_instruction_is_known(file):
-    assert {name for name, _ in instructions(file)} <= INSTRUCTIONS
-
-
 def test_what_is_copied_exists_and_reaches_the_builder(file):
     for rest in arguments(file, 'COPY'):
         *sources, target = rest.split()
@@ -56,14 +51,6 @@ def test_what_is_copied_exists_and_reaches_the_builder(file):
             assert reaches_the_builder(source), source
             assert target in ('./', source)
     assert not reaches_the_builder('data') and not reaches_the_builder('.git')
-
-
-def test_commands_are_valid_in_a_shell(file):
-    for rest in arguments(file, 'RUN'):
-        command = re.sub(r'^(--\w+=\S+ +)+', '', rest)
-        done = subprocess.run(['bash', '-n', '-c', command], capture_output=True, text=True)
-        assert done.returncode == 0 and not done.stderr, done.stderr
-        assert shlex.split(command)
 
 
 def test_bases_are_pinned_and_root_runs_nothing(file):
@@ -87,9 +74,6 @@ def test_the_runtime_asks_for_no_pytorch():
 
 
 def test_the_training_image_installs_extras_that_exist():
-    import runpy
-    from unittest.mock import patch
-
     with patch('setuptools.setup') as setup:
         runpy.run_path(str(ROOT / 'setup.py'))
     text = ' '.join(arguments(ROOT / 'docker/train.Dockerfile', 'RUN'))

@@ -34,7 +34,7 @@ def data(tmp_path_factory):
     """A folder with ``data/``: few images for each split."""
     folder = tmp_path_factory.mktemp('smoke')
     make_shapes(folder / 'data/shapes', 2, val=2, size=(96, 128))
-    make_shape_folders(folder / 'data/shape_folders', 3, val=3, size=64)
+    make_shape_folders(folder / 'data/shape_folders', 6, val=3, size=64)
     return folder
 
 
@@ -74,4 +74,3 @@ def test_one_step_of_training_and_an_evaluation(kind, data, monkeypatch):
     rows = [json.loads(line) for line in result.curves.read_text().splitlines()]
     losses = [row['loss'] for row in rows if 'loss' in row]
     assert losses and all(map(math.isfinite, losses))
-    assert set(rows[-1]) - {'step', 'time', 'data_time', 'epoch', 'iter', 'memory'}  # its metrics
