@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.runner.utils import set_random_seed
 
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.runner import train
 from mmtrtvit.engine.trackers import TRACKERS, backends, tracking
 from mmtrtvit.engine.trackers.tracking import IMAGES, RECORD, QuietTracker, check_trackers
 from mmtrtvit.errors import UserError
+from mmtrtvit.weights.checkpoints import read_weights
 
 SECRET = '0123456789abcdef0123456789abcdef01234567'
 
@@ -36,6 +39,7 @@ class Imitation:
     def add_config(self, config):
         self._may_fail('add_config')
         self.config = config
+        set_random_seed(1337)  # as ClearML does
 
     def add_scalars(self, scalars, step):
         self._may_fail('add_scalars')
@@ -95,9 +99,14 @@ def test_a_tracker_gets_config_and_numbers_and_an_end(toy, imitated):
     assert not holding(SECRET)
 
 
-def test_without_a_tracker_nothing_is_noted(toy):
-    train(toy(loop=dict(by_epoch=True, max_epochs=1)))
-    assert not records()
+def test_a_training_is_the_same_without_a_tracker(toy, imitated):
+    imitated()
+    once = dict(by_epoch=True, max_epochs=1)
+    first = train(toy('first', loop=once))
+    second = train(toy('second', loop=once, trackers=['wandb']))
+    weights = [read_weights(each.checkpoint)['state_dict'] for each in (first, second)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert not list(Path('first').glob(f'*/{RECORD}'))
 
 
 @pytest.mark.parametrize('fails', ['add_scalars', 'end'])

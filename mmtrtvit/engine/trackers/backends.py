@@ -5,6 +5,7 @@ environment variables and its own login: no key ever stands in a config.
 """
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,10 @@ class Tracker(Protocol):
         """Ends the run."""
 
 
+def _command(words: str, place: str) -> str:
+    return f'{words} {shlex.quote(place)}'
+
+
 class TensorBoard(TensorboardVisBackend):
     """Files of events beside those of the log."""
 
@@ -46,7 +51,7 @@ class TensorBoard(TensorboardVisBackend):
         super().__init__(str(folder / 'vis_data'))
 
     def place(self) -> dict[str, str]:  # noqa: D102
-        return dict(folder=self._save_dir, look=f'tensorboard --logdir {self._save_dir}')
+        return dict(folder=self._save_dir, look=_command('tensorboard --logdir', self._save_dir))
 
     def end(self, failed: bool) -> None:  # noqa: D102
         self.close()
@@ -69,7 +74,7 @@ class WeightsAndBiases(WandbVisBackend):
     def place(self) -> dict[str, str]:  # noqa: D102
         run = self._wandb.run
         folder = str(Path(run.dir).parent)
-        look = f'wandb sync {folder}' if run.offline else ''
+        look = _command('wandb sync', folder) if run.offline else ''
         return dict(run=run.id, url=run.url or '', folder=folder, look=look)
 
     def end(self, failed: bool) -> None:  # noqa: D102
@@ -105,7 +110,7 @@ class MLflow(MLflowVisBackend):
         served = uri.startswith(('http:', 'https:'))
         info = self._run.info
         url = f'{uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}' if served else ''
-        look = '' if served else f'mlflow ui --backend-store-uri {uri}'
+        look = '' if served else _command('mlflow ui --backend-store-uri', uri)
         return dict(run=info.run_id, url=url, folder='' if served else uri, look=look)
 
     def end(self, failed: bool) -> None:  # noqa: D102
@@ -130,7 +135,7 @@ class ClearML(ClearMLVisBackend):
         if not task.is_offline():
             return dict(run=task.id, url=task.get_output_log_web_page() or '')
         folder = str(task.get_offline_mode_folder())
-        look = f'clearml-task --import-offline-session {folder}'
+        look = _command('clearml-task --import-offline-session', folder)
         return dict(run=task.id, folder=folder, look=look)
 
     def end(self, failed: bool) -> None:  # noqa: D102
@@ -152,7 +157,7 @@ class Aim(AimVisBackend):
 
     def place(self) -> dict[str, str]:  # noqa: D102
         folder = self._aim_run.repo.path
-        return dict(run=self._aim_run.hash, folder=folder, look=f'aim up --repo {folder}')
+        return dict(run=self._aim_run.hash, folder=folder, look=_command('aim up --repo', folder))
 
     def end(self, failed: bool) -> None:  # noqa: D102
         self.close()

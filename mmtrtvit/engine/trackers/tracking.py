@@ -1,6 +1,7 @@
 """A training under the eyes of trackers: its config, metrics and some images of each validation."""
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -87,7 +89,8 @@ def tracked(runner: Runner, names: Sequence[str]) -> Iterator[None]:
     try:
         for name in names:
             trackers.append(QuietTracker(name, CLASSES[name](log_dir, run_name)))
-            trackers[-1].start(runner.cfg)
+            with same_random_numbers():
+                trackers[-1].start(runner.cfg)
         places = {tracker.name: tracker.place() for tracker in trackers}
         write_whole(log_dir / RECORD, json.dumps(places, indent=2))
         for name, place in places.items():
@@ -100,6 +103,18 @@ def tracked(runner: Runner, names: Sequence[str]) -> Iterator[None]:
         for tracker in trackers:
             runner.visualizer._vis_backends.pop(tracker.name, None)
             tracker.end(failed)
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Leaves Python's, NumPy's and PyTorch's random numbers as they are, which ClearML seeds."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 class QuietTracker(BaseVisBackend):
