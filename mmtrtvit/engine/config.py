@@ -14,7 +14,7 @@ from .classes import map_by_name, spread_metainfo
 from .hosts import without_onedl_notice
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'metainfo'}
+KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'metainfo', 'trackers'}
 
 
 def read_config(

@@ -36,6 +36,7 @@ from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
 from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
+from .trackers.tracking import check_trackers, tracked
 
 COMMAND = 'command.txt'  # beside the log: what the training was started with
 
@@ -71,6 +72,7 @@ def train(
             'train_cfg and optim_wrapper.'
         )
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
+    trackers = check_trackers(config)
     splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
     check_data(config, splits)
     ignored = _findings(config, splits)
@@ -101,7 +103,8 @@ def train(
         log_dir = Path(runner.log_dir)
         if is_main_process():
             write_whole(log_dir / COMMAND, f'{command_line()}\n')
-        runner.train()
+        with tracked(runner, trackers):
+            runner.train()
     return TrainResult(
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),
