@@ -11,6 +11,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def batch_size(text: str) -> int | str:
+    """Parses a whole number of at least 1, or ``auto``."""
+    return text if text == 'auto' else positive(text)
+
+
 def seconds(text: str) -> float:
     """Parses a time above 0."""
     if not 0 < float(text) <= threading.TIMEOUT_MAX:

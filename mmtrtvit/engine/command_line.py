@@ -141,6 +141,22 @@ def command_line(*, folders: bool = True) -> str:
     return shlex.join([*start, *words])
 
 
+def tell_checkpoint(checkpoint: str) -> str:
+    """Returns a checkpoint as it is, but of a work dir a file of it, and prints which and why.
+
+    Raises:
+        UserError: If the work dir has none that can be used.
+    """
+    if not os.path.isdir(os.path.expanduser(checkpoint)):
+        return checkpoint
+    from ..weights.checkpoints import found_checkpoint
+
+    file, reason = found_checkpoint(checkpoint)
+    if os.environ.get('RANK', '0') == '0':
+        print(f'checkpoint: {file}, {reason}')
+    return str(file)
+
+
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs a tool; what its user can mend ends it with a message and exit code 1.
 

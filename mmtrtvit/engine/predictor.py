@@ -45,7 +45,7 @@ def load(
 
     Args:
         config: Config file of a host package, or what was read from one.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its best ones.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
         precision: Takes a fused copy of the model that computes in it, see :func:`.in_precision`;

@@ -49,7 +49,7 @@ def report(
     Args:
         work_dir: The folder that the training wrote.
         config: Config file; default: the one in the folder.
-        checkpoint: The weights; default: the newest in the folder.
+        checkpoint: The weights; default: the best in the folder.
         options: Values of the config by dotted key.
         images: Images of each kind (worst, best, ...), up to :data:`~.pictures.MOST`.
         out: The file; default: ``WORK_DIR/report.html``.
