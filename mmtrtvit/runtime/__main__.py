@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..arguments import add_timeout, positive
+from ..arguments import HelpFormatter, add_timeout, positive
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
 from . import KINDS
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         sys.argv[0] if sys.argv[0] == 'mmtrtvit runtime' else 'python -m mmtrtvit.runtime',
         description=first,
         epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
     add_run_options(parser, out_dir='MODEL_DIR/results', at_once='images, or tiles of one,')
