@@ -62,8 +62,8 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
+    from mmtrtvit.analysis.batch_size import use_batch
     from mmtrtvit.engine.amp import use_amp
-    from mmtrtvit.engine.batch_size import use_batch
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import train, use_scaled_lr
     from mmtrtvit.weights.checkpoints import newest_checkpoint

@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +14,15 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
+from ..engine.checks import check_data
+from ..engine.hosts import import_host
+from ..engine.mistakes import explaining
 from ..errors import UserError
-from .checks import check_data
-from .hosts import import_host
-from .memory import MACHINE, free_memory, peak_memory, used_memory
-from .mistakes import explaining
+from .timing import peak_memory
 
 AUTO = 'auto'
+MACHINE = Path('/proc/meminfo')
+GROUP = Path('/sys/fs/cgroup')  # of a container, whose limit may be below the machine's memory
 MARGIN = 0.9  # of the batch that fits on a GPU: other images are larger, and memory is in pieces
 SHARE = 0.6  # of the memory that is free, for a training on the CPU and its workers
 MEASURED = 2, 4  # batches that are measured on a CPU
@@ -185,15 +189,13 @@ def extrapolated_batch(step: Callable[[int], None], most: int) -> BatchSize:
     Returns:
         A batch that takes three fifths of the memory that is free; 0 if none does.
     """
-    room = used_memory() + int(SHARE * free_memory())
+    step(min(MEASURED))  # makes the optimiser's state
+    room = int(SHARE * free_memory())
     found = BatchSize()
     peaks = []
     for batch in MEASURED:
-        step(batch)
-        with peak_memory() as peak:
-            step(batch)
-        peaks.append(peak.bytes)
-        found.lines.append(f'batch {batch} takes {peak.bytes / 2**30:.2f} GB')
+        peaks.append(peak_memory(partial(step, batch)))
+        found.lines.append(f'batch {batch} takes {peaks[-1] / 2**30:.2f} GB')
     each = max((peaks[1] - peaks[0]) / (MEASURED[1] - MEASURED[0]), 1.0)
     fitting = int((room - peaks[0]) / each) + MEASURED[0]
     found.batch = min(max(fitting, 0), most)
@@ -202,3 +204,15 @@ def extrapolated_batch(step: Callable[[int], None], most: int) -> BatchSize:
         f'leaves {1 - SHARE:.0%} of the free memory'
     )
     return found
+
+
+def free_memory() -> int:
+    """Returns the bytes that a process can have more, without swapping, as Linux tells."""
+    lines = dict(line.split(':') for line in MACHINE.read_text().splitlines())
+    free = int(lines['MemAvailable'].split()[0]) * 1024
+    try:
+        limit, used = ((GROUP / f'memory.{name}').read_text() for name in ('max', 'current'))
+        kinds = dict(line.split() for line in (GROUP / 'memory.stat').read_text().splitlines())
+        return min(free, int(limit) - int(used) + int(kinds['inactive_file']))
+    except (OSError, ValueError, KeyError):  # no group, or one without a limit, 'max'
+        return free

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from mmtrtvit.engine import batch_size, memory
-from mmtrtvit.engine.batch_size import extrapolated_batch, largest_batch, use_batch
+from mmtrtvit.analysis import batch_size
+from mmtrtvit.analysis.batch_size import (
+    extrapolated_batch,
+    free_memory,
+    largest_batch,
+    use_batch,
+)
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.errors import UserError
 
@@ -39,24 +44,28 @@ def test_other_errors_are_not_taken_for_a_full_memory():
 
 def test_what_two_batches_take(monkeypatch):
     monkeypatch.setattr(batch_size, 'free_memory', lambda: 10 << 30)
-    monkeypatch.setattr(batch_size, 'used_memory', lambda: 1 << 30)
-    now = [0]
-    monkeypatch.setattr(memory, 'used_memory', lambda: now[0])
+    held = []
+    monkeypatch.setattr(batch_size, 'peak_memory', lambda step: step() or held[-1])
 
     def step(batch):
-        now[0] = (1 << 30) + batch * (100 << 20)  # a GB, and 100 MB for each image
+        held.append((200 + 100 * batch) << 20)  # 200 MB, and 100 MB for each image
 
     found = extrapolated_batch(step, 1000)
-    assert found.batch == 61 and '0.098 GB' in found.lines[-1]  # of 7 GB
+    assert found.batch == 59 and '0.098 GB' in found.lines[-1]  # of 6 GB
     assert extrapolated_batch(step, 12).batch == 12
+    monkeypatch.setattr(batch_size, 'free_memory', lambda: 100 << 20)
+    assert not extrapolated_batch(step, 12).batch
 
 
-def test_memory_of_this_process():
-    before = memory.used_memory()
-    with memory.peak_memory() as peak:
-        torch.ones(16 << 20)  # 64 MB
-    assert peak.bytes - before > 32 << 20
-    assert 0 < memory.free_memory()
+def test_the_limit_of_a_container_counts(monkeypatch, tmp_path):
+    before = free_memory()
+    assert before > 0
+    for name, text in (('max', '5000'), ('current', '3000'), ('stat', 'anon 1\ninactive_file 500')):
+        (tmp_path / f'memory.{name}').write_text(text)
+    monkeypatch.setattr(batch_size, 'GROUP', tmp_path)
+    assert free_memory() == 2500
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert free_memory() > 2500
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'fpn', 'classifier'])
