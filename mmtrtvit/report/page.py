@@ -27,6 +27,7 @@ from .run import (
 from .show_label_maps import find_label_maps
 from .show_objects import find_objects
 from .show_scores import find_scores
+from .speed import show_speed
 
 IMAGES = 8  # of each kind
 FINDERS = {OBJECTS: find_objects, LABEL_MAPS: find_label_maps, CLASSES: find_scores}
@@ -71,6 +72,7 @@ def report(
         *findings.sections,
         _images(evaluation, findings, images),
         show_cost(run, evaluation),
+        show_speed(run, evaluation),
         *show_deployments(run),
         show_environment(),
         show_use(run),
