@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from ..engine.checks import check_data
 from ..engine.hosts import import_host
 from ..engine.mistakes import explaining
+from ..engine.screen import quiet
 from ..errors import UserError
 from .timing import peak_memory
 
@@ -94,7 +95,11 @@ def fitting_batch(config: Config) -> BatchSize:
         )
     import_host(config.get('default_scope'))
     check_data(config, ('train',))
-    with explaining(config), DefaultScope.overwrite_default_scope(config.get('default_scope')):
+    with (
+        explaining(config),
+        quiet(),
+        DefaultScope.overwrite_default_scope(config.get('default_scope')),
+    ):
         step, images = _trial(config, device)
         most = max(images // ITERATIONS, 1)
         search = largest_batch if device == 'cuda' else extrapolated_batch

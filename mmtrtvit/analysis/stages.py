@@ -120,7 +120,7 @@ def describe_conditions(predictor: Predictor, count: int) -> str:
         count: How many images were predicted.
     """
     device = next(predictor.model.parameters()).device.type
-    threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
+    threads = f', threads: {torch.get_num_threads()}' if device == 'cpu' else ''
     return (
         f'Median of {count} images, one at a time, in PyTorch {torch.__version__} and float32 on '
         f'{device_name(device)}{threads}.'

@@ -234,6 +234,17 @@ def screen() -> Iterator[None]:
             ProgressHook.stream = None
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leaves out what :func:`screen` does, and all of the log but warnings, as a trial needs it."""
+    logging.disable(logging.INFO)
+    try:
+        with screen():
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def summary(runner: Runner, config: Config, *, training: bool) -> str:
     """Returns what a run is about to do, as aligned rows.
 
