@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DEMOS := $(patsubst configs/demo/%.py,demo-%,$(wildcard configs/demo/*.py))
 RUNS  := work_dirs/demo
 
-.PHONY: help setup demo demo-all $(DEMOS) test test-openvino endurance lint clean
+.PHONY: help setup demo demo-all $(DEMOS) test test-openvino endurance lint docs clean
 
 help:
 	@echo 'make demo       set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-openvino  install OpenVINO and NNCF, then run the tests of that backend'
 	@echo 'make endurance  set up, then kill a training 50 times and look at 10,000 images, 500 of them bad'
 	@echo 'make lint       set up, then check the style and the types of the code'
+	@echo 'make docs       set up, then build the site of the docs, build/docs/index.html'
 	@echo 'make clean      remove the virtual environment, the generated data and the results of demos'
 	@echo
 	@echo 'One demo alone:' $(DEMOS)
@@ -54,6 +55,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without a network, and any warning is an error.
+docs: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet -c docs . build/docs
 
 clean:
 	rm -rf $(VENV) data/shapes $(RUNS) build *.egg-info
