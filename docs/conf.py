@@ -29,9 +29,7 @@ include_patterns = [
 ]
 # Not looked into. What is not built stays a file that pages may link to.
 exclude_patterns = [
-    path.name
-    for path in ROOT.iterdir()
-    if path.is_dir() and path.name not in ('docs', 'configs')
+    path.name for path in ROOT.iterdir() if path.is_dir() and path.name not in ('docs', 'configs')
 ]
 
 extensions = [
@@ -51,6 +49,8 @@ napoleon_use_ivar = True
 suppress_warnings = ['ref.python']  # names such as `bytes`, of which several classes have one
 python_use_unqualified_type_names = True
 add_module_names = False
+
+highlight_language = 'none'  # of blocks that name none: what a tool prints
 
 html_theme = 'furo'
 html_title = f'mmtrtvit {release}'

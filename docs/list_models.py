@@ -2,7 +2,7 @@
 
 Examples:
   python docs/list_models.py            # the page
-  python docs/list_models.py --count    # builds every model, writes configs/metafiles, then the page
+  python docs/list_models.py --count    # writes configs/metafiles first, by building every model
 """
 
 import argparse
@@ -84,12 +84,14 @@ packages, without this one: `Config.fromfile(mmtrtvit.config_path('NAME.py'))` d
 
 
 def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument('--count', action='store_true', help='write the metafiles, too: a minute')
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
+    """Writes the files."""
     if args.count:
         for family in FAMILIES:
             write_whole(CONFIGS / f'metafiles/{family}.yml', metafile(family))
@@ -105,13 +107,21 @@ def configs_of(family: str) -> Iterator[Path]:
 
 def metafile(family: str) -> str:
     """Returns the metafile of a family, with what its models count."""
-    return METAFILE.format(*FAMILIES[family]) + '\n'.join(
-        f'- Name: {path.stem}\n'
-        f'  In Collection: {FAMILIES[family][0]}\n'
-        f'  Config: {path.relative_to(ROOT)}\n'
-        f'  Metadata: {{{", ".join(f"{key}: {value}" for key, value in counted(path).items())}}}'
-        for path in configs_of(family)
-    ) + '\n'
+    title = FAMILIES[family][0]
+    return METAFILE.format(*FAMILIES[family]) + ''.join(
+        entry(path, title) for path in configs_of(family)
+    )
+
+
+def entry(path: Path, collection: str) -> str:
+    """Returns the lines of a model in a metafile."""
+    metadata = ', '.join(f'{key}: {value}' for key, value in counted(path).items())
+    return f"""\
+- Name: {path.stem}
+  In Collection: {collection}
+  Config: {path.relative_to(ROOT)}
+  Metadata: {{{metadata}}}
+"""
 
 
 def counted(path: Path) -> dict[str, str | int]:
@@ -142,59 +152,75 @@ def zoo() -> str:
         for family in FAMILIES
         for model in yaml.safe_load((CONFIGS / f'metafiles/{family}.yml').read_text())['Models']
     ]
-    cpu = measured('detectors-inference_AMD', score_threshold='0')
-    gpu = measured('detectors-inference_NVIDIA')
-    onnx = measured('claims-onnx_AMD', implementation='fused')
-    int8 = measured('int8_AMD', height='512')
-    openvino = measured('int8-openvino_AMD')
-    published = read(BENCHMARKS / 'published/detectors.csv')
-    top1 = read(BENCHMARKS / 'published/imagenet.csv')
-    parts = [HEAD]
-    for method, (title, size) in METHODS.items():
-        rows, used = [], {}
-        for model in (each for each in models if method_of(each) == method):
-            name, counts = model['Name'], model['Metadata']
-            row = {
-                'config': f'[`{name}`](../{model["Config"]})',
-                'parameters': f'{counts["Parameters"] / 1e6:.1f}M',
-                'MACs': f'{counts["FLOPs"] / 1e9:.3g}G',
-            }
-            if method in ('retinanet', 'mask_rcnn'):
-                row |= {
-                    'CPU, fp32, ms': whole(cpu.get(name), used),
-                    'GPU, fp16, ms': whole(gpu.get(name), used),
-                }
-            if method == 'classifiers':
-                backbone = name.removesuffix('_imagenet')
-                row |= {
-                    'ONNX Runtime, 224, ms': cell(onnx.get(backbone), 'milliseconds', used),
-                    'its INT8, 512': times(int8.get(backbone), used),
-                    'OpenVINO, 512, ms': cell(openvino.get(backbone), 'fp32_ms', used),
-                    'its INT8, ms': cell(openvino.get(backbone), 'int8_ms', used),
-                    'published top-1': cell(top1.get(backbone), 'published_top1', {}),
-                }
-            else:
-                row['published'] = cell(published.get(name), 'metric', {})
-            rows.append({**row, 'measured': 'open'})
-        text = filled(f'MACs at {size}. {SAYING[method]}')
-        parts.append(f'## {title}\n\n{text}\n')
-        parts.append(markdown(rows) + '\n')
-        parts += [filled(f'* {line}', '  ') for line in used]
-        parts += [''] * bool(used)
-    return '\n'.join(parts).rstrip() + '\n'
+    sections = (
+        section(method, [model for model in models if method_of(model) == method])
+        for method in METHODS
+    )
+    return '\n'.join([HEAD, *sections])
+
+
+def section(method: str, models: list[dict]) -> str:
+    """Returns the title, the table and the conditions of a method's models."""
+    title, size = METHODS[method]
+    used: dict[str, None] = {}  # how what stands in the table was measured, in its order
+    columns = classifier_columns if method == 'classifiers' else detector_columns
+    rows = [
+        {**counts_of(model), **columns(model['Name'], method, used), 'measured': 'open'}
+        for model in models
+    ]
+    text = filled(f'MACs at {size}. {SAYING[method]}')
+    conditions = ''.join(filled(f'* {line}', '  ') + '\n' for line in used)
+    return f'## {title}\n\n{text}\n\n{markdown(rows)}\n' + (conditions and f'\n{conditions}')
+
+
+def counts_of(model: dict) -> dict[str, str]:
+    """Returns the columns that a metafile has."""
+    counts = model['Metadata']
+    return {
+        'config': f'[`{model["Name"]}`](../{model["Config"]})',
+        'parameters': f'{counts["Parameters"] / 1e6:.1f}M',
+        'MACs': f'{counts["FLOPs"] / 1e9:.3g}G',
+    }
+
+
+def detector_columns(name: str, method: str, used: dict[str, None]) -> dict[str, str]:
+    """Returns what was measured of a detector or segmentor, and what is published of it."""
+    published = read(BENCHMARKS / 'published/detectors.csv').get(name)
+    columns = {'published': cell(published, 'metric', {})}
+    if method not in ('retinanet', 'mask_rcnn'):
+        return columns
+    cpu = measured('detectors-inference_AMD', score_threshold='0').get(name)
+    gpu = measured('detectors-inference_NVIDIA').get(name)
+    return {'CPU, fp32, ms': whole(cpu, used), 'GPU, fp16, ms': whole(gpu, used), **columns}
+
+
+def classifier_columns(name: str, method: str, used: dict[str, None]) -> dict[str, str]:
+    """Returns what was measured of a classifier's backbone, and what is published of it."""
+    backbone = name.removesuffix('_imagenet')
+    onnx = measured('claims-onnx_AMD', implementation='fused').get(backbone)
+    int8 = measured('int8_AMD', height='512').get(backbone)
+    openvino = measured('int8-openvino_AMD').get(backbone)
+    published = read(BENCHMARKS / 'published/imagenet.csv').get(backbone)
+    return {
+        'ONNX Runtime, 224, ms': cell(onnx, 'milliseconds', used),
+        'its INT8, 512': times(int8, used),
+        'OpenVINO, 512, ms': cell(openvino, 'fp32_ms', used),
+        'its INT8, ms': cell(openvino, 'int8_ms', used),
+        'published top-1': cell(published, 'published_top1', {}),
+    }
 
 
 DETECTORS = (
-    'Times are those of backbone, neck and heads at 800 x 1344, fused, without post-processing, which '
-    'depends on what is found.'
+    'Times are those of backbone, neck and heads at 800 x 1344, fused, without post-processing, '
+    'which depends on what is found.'
 )
 SAYING = {
     'retinanet': DETECTORS,
     'mask_rcnn': DETECTORS,
     'upernet': 'No times were measured.',
     'fpn': 'No times were measured.',
-    'classifiers': 'Times are those of the backbone alone; *its INT8, 512* is how many times as fast '
-    'as in FP32 it is in INT8, for an image of 512 x 512.',
+    'classifiers': 'Times are those of the backbone alone; *its INT8, 512* is how many times as '
+    'fast as in FP32 it is in INT8, for an image of 512 x 512.',
 }
 
 
@@ -213,7 +239,9 @@ def method_of(model: dict) -> str:
 def measured(beginning: str, **conditions: str) -> dict[str, dict[str, str]]:
     """Returns rows of the newest file of results whose name begins so, by model."""
     files = BENCHMARKS.glob(f'results/{beginning}*.csv')
-    return read(max(files, key=lambda path: (path.stem.rpartition('_')[2], path.name)), **conditions)
+    return read(
+        max(files, key=lambda path: (path.stem.rpartition('_')[2], path.name)), **conditions
+    )
 
 
 def read(path: Path, **conditions: str) -> dict[str, dict[str, str]]:

@@ -34,7 +34,9 @@ def anchors(page: Path) -> set[str]:
 def test_the_index_of_the_site_has_every_page():
     def listed(page: Path) -> set[Path]:
         blocks = re.findall(r'^```\{toctree\}\n(.*?)^```', page.read_text(), re.M | re.S)
-        names = [name for block in blocks for name in block.split('\n') if name[:1] not in ('', ':')]
+        names = [
+            name for block in blocks for name in block.split('\n') if name[:1] not in ('', ':')
+        ]
         return {(page.parent / f'{name}.md').resolve() for name in names}
 
     index, api = ROOT / 'docs/index.md', ROOT / 'docs/api/index.md'

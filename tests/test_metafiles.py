@@ -63,7 +63,8 @@ def test_entry(script, model):
 
 
 @pytest.mark.parametrize(
-    'name', ['retinanet_trtvit_b.py', 'fpn_efficientvit_m5.py', 'classification/trtvit_b_imagenet.py']
+    'name',
+    ['retinanet_trtvit_b.py', 'fpn_efficientvit_m5.py', 'classification/trtvit_b_imagenet.py'],
 )
 def test_mmengine_finds_an_entry_in_the_wheel(installed, name):
     entry = _get_cfg_metainfo(str(installed / 'mmtrtvit'), name)

@@ -55,7 +55,11 @@ CONFIGS = 'config', 'model_cfg', 'deploy_cfg'
 
 
 # What a parser says of a command that a text only mentions.
-INCOMPLETE = 'the following arguments are required', 'expected at least one argument', 'expected one'
+INCOMPLETE = (
+    'the following arguments are required',
+    'expected at least one argument',
+    'expected one',
+)
 
 
 def commands(page: Path) -> tuple[list[str], list[str]]:
@@ -65,9 +69,15 @@ def commands(page: Path) -> tuple[list[str], list[str]]:
     lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
     prose = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
     spans = [re.sub(r'\s+', ' ', span) for span in re.findall(r'(?<!`)`([^`]+)`(?!`)', prose)]
-    ours = re.compile(r'(\w+=\S+ )*(python |mmtrtvit \w|torchrun |tools/\w+\.(py|sh) |--cfg-options )')
+    ours = re.compile(
+        r'(\w+=\S+ )*(python |mmtrtvit \w|torchrun |tools/\w+\.(py|sh) |--cfg-options )'
+    )
     return (
-        [line for line in (line.partition(' # ')[0].strip() for line in lines) if line[:1] not in '#'],
+        [
+            line
+            for line in (line.partition(' # ')[0].strip() for line in lines)
+            if line[:1] not in '#'
+        ],
         [span for span in spans if ours.match(span) and '...' not in span],
     )
 
@@ -94,9 +104,9 @@ def test_the_check_sees_mistakes(monkeypatch):
         'python tools/train.py',
         'python tools/train.py CONFIG --resumee',
         'python tools/train.py configs/retinanet_trtvit_e.py',
-        'python tools/train.py configs/retinanet_trtvit_b.py --cfg-options train_confg.max_epochs=1',
+        'python tools/train.py configs/fpn_trtvit_b.py --cfg-options train_confg.max_iters=1',
         'tools/test.py CONFIG CHECKPOINT --cfg-options no.such.key=1',
-        'tools/deploy.py configs/deploy/onnxruntime.py CONFIG W IMG --cfg-options onnx_config.nms=a',
+        'tools/deploy.py configs/deploy/onnxruntime.py C W IMG --cfg-options onnx_config.nms=a',
         'mmtrtvit trian CONFIG',
         'mmtrtvit train $(mmtrtvit config retinanet.py)',
         'python -m mmtrtvit.runtime DIR a.jpg --tile wide',

@@ -18,7 +18,9 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 BLOCKS = {
     f'{page.relative_to(ROOT)} {number}': block
     for page in PAGES
-    for number, block in enumerate(re.findall(r'^```python\n(.*?)^```', page.read_text(), re.M | re.S))
+    for number, block in enumerate(
+        re.findall(r'^```python\n(.*?)^```', page.read_text(), re.M | re.S)
+    )
 }
 # Configs and parts of configs: what they inherit from, unless they say it themselves.
 INHERIT = {
@@ -75,7 +77,9 @@ def test_names(name):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module.startswith('mmtrtvit'):
             module = importlib.import_module(node.module)
-            known.update({each.asname or each.name: getattr(module, each.name) for each in node.names})
+            known.update(
+                {each.asname or each.name: getattr(module, each.name) for each in node.names}
+            )
         elif isinstance(node, ast.Import):
             for each in node.names:
                 if each.name.startswith('mmtrtvit'):

@@ -42,14 +42,16 @@ def folder(made, bright, tmp_path_factory, monkeypatch):
     onnx.save(graph, work_dir / 'end2end.onnx')
     keep(work_dir, 'work_dirs/retinanet_trtvit_b/deploy')
     signature = '(float[B, 3, H, W] input) => (float[B, 3, H, W] output)'
-    segmentor = made(signature, 'output = Identity (input)', 'Segmentor', params=dict(num_classes=3))
+    segmentor = made(
+        signature, 'output = Identity (input)', 'Segmentor', params=dict(num_classes=3)
+    )
     keep(segmentor, 'work_dirs/fpn_efficientvit_m4/deploy')
     mean = 'output = ReduceMean <axes = [2, 3], keepdims = 0> (input)'
     crop = [dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=16)]
     signature = '(float[B, 3, H, W] input) => (float[B, 3] output)'
     classes = dict(classes=[str(number) for number in range(5)])
     keep(made(signature, mean, 'Classifier', crop, **classes), 'work_dirs/demo_trtvit_a/deploy')
-    make_shapes(folder / 'data/shapes', 0, val=2, size=64)
+    make_shapes(folder / 'data/shapes', 1, val=2, size=64)
     for name in ('street.jpg', 'map.tif'):
         shutil.copy(folder / 'data/shapes/images/validation/00000000.jpg', folder / name)
     monkeypatch.chdir(folder)
