@@ -13,7 +13,7 @@ from pathlib import Path
 from mmtrtvit.version import __version__
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / 'docs'))  # where the extension `messages` lies
+sys.path.insert(0, str(ROOT / 'docs'))  # where the extension `directives` lies
 
 project = 'mmtrtvit'
 author = copyright = 'The mmtrtvit contributors'
@@ -37,7 +37,7 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
     'sphinx.ext.viewcode',
-    'messages',
+    'directives',
 ]
 myst_heading_anchors = 4  # deploy.md#the-comparison, as on GitHub
 

@@ -30,6 +30,7 @@ INHERIT = {
     'docs/classification.md 2': 'retinanet_efficientvit_m4.py',
     'docs/distill.md 0': 'classification/distill_trtvit_b.py',
     'docs/distill.md 1': None,
+    'docs/first_detector.md 0': None,
     'docs/inherit.md 11': 'retinanet_trtvit_b.py',
     'docs/speed.md 2': 'retinanet_trtvit_b.py',
     'docs/timm.md 2': 'retinanet_trtvit_b.py',
@@ -41,7 +42,6 @@ RUN = {
     'docs/infer.md': 'tests/engine/test_inference.py',
     'docs/inherit.md': 'tests/test_inheritance.py',
     'docs/own_data.md': 'tests/tools/test_check_data.py',
-    'docs/first_detector.md': 'tests/docs/test_notebooks.py',
     'docs/runtime.md': 'tests/runtime/test_documented.py',
     'docs/timm.md 0': 'tests/test_timm_models.py',
 }
@@ -55,6 +55,26 @@ NOT_RUN = {
     'docs/timm.md 1': "needs timm's train.py, which is not in its package",
     'docs/your_device.md 0': 'a part of a config with an ellipsis',
 }
+# Languages of blocks, and what tests them.
+LANGUAGES = {
+    '': 'what a tool prints, or files: read by nobody but people',
+    'bash': 'test_commands.py',
+    'python': 'below',
+    'js': 'the page says when it was run; node and its packages are in no extra',
+    'cpp': 'the page says when it was run; needs headers that pip does not install',
+    'java': 'the page says that it was not run',
+    '{eval-rst}': 'make docs',
+    '{messages}': 'make docs',
+    '{toctree}': 'make docs, tests/test_docs.py',
+}
+
+
+def test_every_language_has_its_test_or_its_reason():
+    found = set()
+    for page in PAGES:
+        fences = re.findall(r'^```(\S*)$', page.read_text(), re.M)
+        found |= {*fences[::2]}  # each second one ends a block
+    assert found == {*LANGUAGES}
 
 
 def test_every_block_has_its_test_or_its_reason():

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,15 @@ OTHERS = {
 
 
 @pytest.fixture(scope='module')
-def said():
-    """Texts of the package, with ``...`` for values."""
-    import runpy
+def script():
+    """Names of docs/messages.py."""
+    return runpy.run_path(str(ROOT / 'docs/messages.py'))
 
-    template = runpy.run_path(str(ROOT / 'docs/messages.py'))['template']
+
+@pytest.fixture(scope='module')
+def said(script):
+    """Texts of the package, with ``...`` for values."""
+    template = script['template']
     texts = set()
     for path in (ROOT / 'mmtrtvit').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -61,6 +66,15 @@ def test_messages_of_engines(said):
     found = [quote for quote in found if not quote.endswith(('.onnx', '.py')) and '=' not in quote]
     assert len(found) >= 8
     assert not [quote for quote in found if not is_said(quote, said)]
+
+
+def test_the_list_of_all_messages(script):
+    found = [*script['messages']()]
+    assert len(found) > 300
+    assert ('runtime/work_dir.py', '...: models is empty, expected one with its net.') in found
+    pages = {script['page_of'](module) for module, _ in found}
+    assert {'tensorrt', 'runtime', 'own_data'} < pages
+    assert all((ROOT / f'docs/{page}.md').is_file() for page in pages)
 
 
 def test_a_wrong_quote_is_seen(said):
