@@ -44,6 +44,7 @@ EXTRAS = {
     'openvino': ['openvino>=2024.6', 'nncf>=2.14'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
+    'docs': ['sphinx>=8.1', 'myst-parser>=4', 'furo'],  # make docs
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
         'mmtrtvit[completion,data,deploy,parquet,server,timm,track]',
