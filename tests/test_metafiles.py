@@ -1,5 +1,6 @@
 """The model index agrees with the configs and the models, and MMEngine finds it in a wheel."""
 
+import csv
 import importlib
 from pathlib import Path
 
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 INDEX = mmengine.load(ROOT / 'model-index.yml')
 METAFILES = [mmengine.load(ROOT / path) for path in INDEX['Import']]
 MODELS = [model for metafile in METAFILES for model in metafile['Models']]
-DATASETS = {'mmdet': 'COCO', 'mmseg': 'ADE20K'}
+DATASETS = {'mmdet': 'COCO', 'mmseg': 'ADE20K', 'mmpretrain': 'ImageNet-1k'}
+with (ROOT / 'benchmarks/published/imagenet.csv').open(newline='') as file:
+    PUBLISHED = {row['model']: row for row in csv.DictReader(file)}
 
 
 def test_every_metafile_is_in_the_index():
@@ -25,7 +28,8 @@ def test_every_metafile_is_in_the_index():
 
 def test_every_config_has_one_entry():
     names = [model['Name'] for model in MODELS]
-    assert sorted(names) == sorted(path.stem for path in ROOT.glob('configs/*.py'))
+    files = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/classification/*_imagenet.py')]
+    assert sorted(names) == sorted(path.stem for path in files)
     assert len(set(names)) == len(names)
 
 
@@ -38,8 +42,17 @@ def test_collections():
 @pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
 def test_entry(model):
     """Nothing in an entry is anything but what the config and the model say."""
+    model = dict(model)
+    if model['Name'].endswith('_imagenet'):
+        pytest.importorskip('mmpretrain')
+        row = PUBLISHED.get(model['Name'].removesuffix('_imagenet'))
+        source = row and row['source'].partition(':')[0]
+        wanted = row and {'Top 1 Accuracy': row['published_top1'], 'Source': source}
+        assert model.pop('Published', None) == wanted
     assert model.keys() == {'Name', 'In Collection', 'Config', 'Metadata'}
-    assert model['Config'] == f'configs/{model["Name"]}.py'
+    assert model['Config'].removeprefix('configs/').removeprefix('classification/') == (
+        f'{model["Name"]}.py'
+    )
     config = Config.fromfile(ROOT / model['Config'])
     family = {'TRTViT': 'TRT-ViT', 'EfficientViT': 'EfficientViT'}[config.model.backbone.type]
     assert model['In Collection'] == family
