@@ -490,6 +490,7 @@ def test_a_pupil_of_transfer_learns_without_labels(module, tmp_path):
     from mmtrtvit.engine.config import read_config
 
     transfer = module('transfer')
+    (tmp_path / 'images').mkdir()
     (tmp_path / 'train.json').write_text('{"images": [{"file_name": "1.jpg"}]}')
     args = SimpleNamespace(coco=True, data=tmp_path)
     assert transfer.training_images(args) == ['images/1.jpg']
