@@ -344,7 +344,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
     elif scope == 'mmpretrain':
-        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+        hook = dict(hook, type='VisualizationHook', enable=True, interval=1, out_dir=folder)
         config.setdefault('visualizer', dict(type='UniversalVisualizer'))
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)
