@@ -48,7 +48,7 @@ def time_side_by_side(
         warmup: Calls of each before the first that counts.
         device: Where they compute; the clock stops when that has finished.
     """
-    clock = _clock(torch.device(device))
+    clock = clock_of(device)
     for function in functions.values():
         for _ in range(warmup):
             function()
@@ -127,8 +127,9 @@ def in_new_process(function: Callable, *args: Any, **kwargs: Any) -> Any:
         return pool.submit(function, *args, **kwargs).result()
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
-    if device.type != 'cuda':
+def clock_of(device: str | torch.device) -> Callable[[], float]:
+    """Returns a clock, in seconds, that waits for what a GPU still computes."""
+    if torch.device(device).type != 'cuda':
         return time.perf_counter
 
     def clock() -> float:

@@ -48,7 +48,7 @@ def load(
 
     Args:
         config: Config file of a host package, or what was read from one.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its best ones;
             None for those that a training from scratch begins with.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
