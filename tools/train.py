@@ -5,6 +5,7 @@ Examples:
   python tools/train.py CONFIG --resume
   python tools/train.py CONFIG --batch auto --auto-scale-lr    # as many images as fit
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=8
+  python tools/train.py CONFIG --tracker tensorboard wandb
   torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch
 """
 
@@ -12,6 +13,7 @@ import argparse
 
 from mmtrtvit.arguments import batch_size
 from mmtrtvit.engine.command_line import make_parser, run_tool
+from mmtrtvit.engine.trackers import TRACKERS
 from mmtrtvit.tables import format_table
 
 
@@ -40,6 +42,14 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a name, from the newest in the work dir',
+    )
+    parser.add_argument(
+        '--tracker',
+        nargs='+',
+        choices=TRACKERS,
+        metavar='NAME',
+        help='send metrics, validation images and the config to these, too: '
+        f'{", ".join(TRACKERS)}; of a config, trackers',
     )
     parser.add_argument(
         '--ignore-findings',
@@ -75,6 +85,8 @@ def main(args: argparse.Namespace) -> None:
         config.log_level = args.log_level
     if args.amp and (notice := use_amp(config)):
         print(notice)
+    if args.tracker:
+        config.trackers = args.tracker
     if args.batch:
         for line in use_batch(config, args.batch):
             print(line)

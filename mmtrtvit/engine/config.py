@@ -20,6 +20,7 @@ KNOWN_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     'runner_type',
     'metainfo',
+    'trackers',
     *AUGMENTATIONS,
 }
 

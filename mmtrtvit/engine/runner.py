@@ -38,6 +38,7 @@ from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
 from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
+from .trackers.tracking import check_trackers, tracked
 
 COMMAND = 'command.txt'  # beside the log: what the training was started with
 
@@ -82,6 +83,7 @@ def train(
             'train_cfg and optim_wrapper.'
         )
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
+    trackers = check_trackers(config)
     splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
     check_data(config, splits)
     ignored = _findings(config, splits)
@@ -112,7 +114,8 @@ def train(
         log_dir = Path(runner.log_dir)
         if is_main_process():
             write_whole(log_dir / COMMAND, f'{command_line()}\n')
-        runner.train()
+        with tracked(runner, trackers):
+            runner.train()
     return TrainResult(
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),
@@ -341,7 +344,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
     elif scope == 'mmpretrain':
-        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+        hook = dict(hook, type='VisualizationHook', enable=True, interval=1, out_dir=folder)
         config.setdefault('visualizer', dict(type='UniversalVisualizer'))
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)

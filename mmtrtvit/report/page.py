@@ -28,6 +28,7 @@ from .show_label_maps import find_label_maps
 from .show_objects import find_objects
 from .show_scores import find_scores
 from .speed import show_speed
+from .tracked import show_trackers
 
 IMAGES = 8  # of each kind
 FINDERS = {OBJECTS: find_objects, LABEL_MAPS: find_label_maps, CLASSES: find_scores}
@@ -74,6 +75,7 @@ def report(
         show_cost(run, evaluation),
         show_speed(run, evaluation),
         *show_deployments(run),
+        *show_trackers(run),
         show_environment(),
         show_use(run),
     ]

@@ -265,6 +265,18 @@ def test_the_newest_checkpoint_of_a_work_dir(folder, run, tmp_path):
         load('retinanet.py', 'early')
 
 
+def test_without_a_checkpoint_weights_are_random(folder, tmp_path, capsys):
+    """The same ones each time; pre-trained ones are left alone, and the log stays silent."""
+    config = tmp_path / 'config.py'
+    pretrained = "dict(type='Pretrained', checkpoint='gone.pth')"
+    text = f"_base_ = '{folder}/fpn.py'\nmodel = dict(backbone=dict(init_cfg={pretrained}))"
+    config.write_text(text)
+    states = [load(config, None, 'cpu').model.state_dict() for _ in range(2)]
+    assert all(states[0][name].equal(weight) for name, weight in states[1].items())
+    assert states[0]['decode_head.conv_seg.weight'].std() == pytest.approx(0.01, rel=0.2)
+    assert capsys.readouterr() == ('', '')
+
+
 @pytest.mark.parametrize(
     'config, checkpoint, message',
     [
