@@ -7,6 +7,7 @@ from contextlib import closing
 from threading import Event
 
 import cv2
+import numpy as np
 
 from ..errors import UserError
 from ..media import Address, Frame, Medium, read_frames, usable_rate
@@ -111,7 +112,7 @@ def stream_frames(
         wait = min(2 * wait, LONGEST_WAIT)
 
 
-def _connected(address: Address) -> Iterator[tuple[cv2.typing.MatLike, float]]:
+def _connected(address: Address) -> Iterator[tuple[np.ndarray, float]]:
     """Yields images of one connection, each with the frames per second."""
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', QUIET)
     milliseconds = int(TIMEOUT * 1000)
