@@ -124,8 +124,13 @@ def entry(path: Path, collection: str) -> str:
 """
 
 
-def counted(path: Path) -> dict[str, str | int]:
-    """Returns the metadata of a config: its data and schedule, and what its model counts."""
+def counted(path: Path, *, macs: bool = True) -> dict[str, str | int]:
+    """Returns the metadata of a config: its data and schedule, and what its model counts.
+
+    Args:
+        path: The config.
+        macs: Whether to run the model for its multiply-adds.
+    """
     import torch
 
     from mmtrtvit.analysis.cost import cost_of
@@ -134,15 +139,16 @@ def counted(path: Path) -> dict[str, str | int]:
 
     config = read_config(path)
     model, shape, run = build_network(str(path))
-    images = torch.empty(1, 3, *shape, device='meta')
-    total = cost_of(model, lambda: run(images), [images]).total
     loop = config.train_cfg
-    return {
+    metadata = {
         'Training Data': DATASETS[config.default_scope],
         **{unit: loop[key] for key, unit in LENGTHS.items() if key in loop},
-        'Parameters': total.parameters,
-        'FLOPs': total.macs,
+        'Parameters': sum(parameter.numel() for parameter in model.parameters()),
     }
+    if macs:
+        images = torch.empty(1, 3, *shape, device='meta')
+        metadata['FLOPs'] = cost_of(model, lambda: run(images), [images]).total.macs
+    return metadata
 
 
 def zoo() -> str:

@@ -1,6 +1,7 @@
 """What our errors say, read from the source: see docs/messages.md."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def messages(package: Path = PACKAGE) -> Iterator[tuple[str, str]]:
     for path in sorted(package.rglob('*.py')):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Call) and node.args and _name(node.func) in ERRORS:
-                text = ' '.join(template(node.args[0]).split())
+                text = re.sub(r'\.{4,}', GAP, ' '.join(template(node.args[0]).split()))
                 if len(text.replace(GAP, '')) >= LEAST:
                     yield path.relative_to(package).as_posix(), text
 
