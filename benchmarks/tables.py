@@ -12,6 +12,12 @@ folder of published numbers, and may also stand alone, without the rows that are
   <!-- table: ablations_..._2026-01-31.csv + imagenet.csv: model milliseconds published_ms -->
   <!-- end of table -->
 
+The least and the largest number of a column, in the rows with a value in another column, stand
+between two comments within a line:
+
+  <!-- range: versus_timm-inference_..._2026-01-31.csv: implementation=timm: speedup -->1.5 to
+  2.0<!-- end of range -->
+
 Examples:
   python benchmarks/tables.py docs/speed.md
   python benchmarks/tables.py docs/models.md
@@ -32,6 +38,10 @@ BLOCK = re.compile(
     r'(<!-- table: (\S+)(?: \+ (\S+))?: (.*?) -->\n).*?(<!-- end of table -->)', re.S
 )
 
+RANGE = re.compile(
+    r'(<!-- range: (\S+): (\w+)=([^:]+): (\w+) -->)(?:(?!<!--).)*(<!-- end of range -->)', re.S
+)
+
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
@@ -45,12 +55,12 @@ def main(args: argparse.Namespace) -> None:
 
 
 def with_tables(text: str) -> str:
-    """Returns a document with its tables made anew.
+    """Returns a document with its tables and ranges made anew.
 
     Raises:
         UserError: If it names a file or a column that does not exist.
     """
-    return BLOCK.sub(_block, text)
+    return RANGE.sub(_range, BLOCK.sub(_block, text))
 
 
 def _block(match: re.Match) -> str:
@@ -78,6 +88,19 @@ def _block(match: re.Match) -> str:
         for line in dict.fromkeys(lines)
     )
     return f'{head}{table(rows, columns)}\n\n{births}\n{end}'
+
+
+def _range(match: re.Match) -> str:
+    head, name, column, value, numbers, end = match.groups()
+    path = RESULTS / name
+    rows = _rows(path)
+    if not {column, numbers} <= set(rows[0]):
+        raise UserError(f'{path} has no columns {column} and {numbers}, but {", ".join(rows[0])}')
+    found = [float(row[numbers]) for row in rows if row[column] == value]
+    if not found:
+        raise UserError(f'{path} has no row whose {column} is {value!r}')
+    bounds = dict.fromkeys(f'{bound:.2f}' for bound in (min(found), max(found)))
+    return f'{head}{" to ".join(bounds)}{end}'
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -1,3 +1,3 @@
-"""The version of mmtrtvit, for the package and for setup.py."""
+"""The version of mmtrtvit, for the package and for setup.py; CITATION.cff repeats it."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

@@ -76,9 +76,22 @@ def test_wheel_has_the_templates_of_pages(installed, source):
     assert shipped == ours and len(ours) == 4
 
 
-def test_citation_names_the_version():
+def test_citation_and_changelog_name_the_version():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == mmtrtvit.__version__
+    newest, *older = re.findall(r'^## (\S+) \((.+)\)$', (ROOT / 'CHANGELOG.md').read_text(), re.M)
+    assert newest[0] == mmtrtvit.__version__
+    numbers = [tuple(map(int, number.split('.'))) for number, _ in (newest, *older)]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_metadata_names_the_pythons_of_ci():
+    project = (ROOT / 'pyproject.toml').read_text()
+    named = re.findall(r'Python :: (3\.\d+)"', project)
+    (least,) = re.findall(r'requires-python = ">=(3\.\d+)"', project)
+    jobs = yaml.safe_load((ROOT / '.github/workflows/ci.yml').read_text())['jobs']
+    assert jobs['smoke']['strategy']['matrix']['python'] == named and named[0] == least
+    assert f'target-version = "py{least.replace(".", "")}"' in project
 
 
 def test_wheel_has_nothing_else_at_its_top(installed):

@@ -107,7 +107,13 @@ def make_shapes(
             {'generator': GENERATOR, 'version': VERSION, 'arguments': arguments, 'splits': splits},
         )
         if found is None:
-            os.replace(made, root)
+            try:
+                os.replace(made, root)
+            except OSError:
+                if _read_marker(root) is None:
+                    raise
+                # Another process has made data there meanwhile, of the same arguments or not.
+                return make_shapes(root, **arguments, overwrite=overwrite)
         else:
             _replace_files(made, arguments, root, found['arguments'])
     return {'root': root, 'written': True, 'splits': splits}

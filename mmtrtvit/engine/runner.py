@@ -17,6 +17,8 @@ from ..classification.stream import seed_samples
 from ..errors import UserError
 from ..files import write_whole
 from ..weights.checkpoints import (
+    Best,
+    best_checkpoint,
     checkpoint_file,
     is_sharded,
     newest_checkpoint,
@@ -36,16 +38,26 @@ from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
 from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
+from .trackers.tracking import check_trackers, tracked
 
 COMMAND = 'command.txt'  # beside the log: what the training was started with
 
 
 @dataclass
 class TrainResult:
-    """Where a training left its results; None for what it did not write."""
+    """Where a training left its results; None for what it did not write.
+
+    Attributes:
+        work_dir: Its folder.
+        checkpoint: The newest checkpoint.
+        best: The best checkpoint, with its metric.
+        log: The log file.
+        curves: The numbers of the curves.
+    """
 
     work_dir: Path
     checkpoint: Path | None
+    best: Best | None
     log: Path | None
     curves: Path | None
 
@@ -71,6 +83,7 @@ def train(
             'train_cfg and optim_wrapper.'
         )
     check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
+    trackers = check_trackers(config)
     splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
     check_data(config, splits)
     ignored = _findings(config, splits)
@@ -101,10 +114,12 @@ def train(
         log_dir = Path(runner.log_dir)
         if is_main_process():
             write_whole(log_dir / COMMAND, f'{command_line()}\n')
-        runner.train()
+        with tracked(runner, trackers):
+            runner.train()
     return TrainResult(
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),
+        best=best_checkpoint(runner.work_dir),
         log=next(log_dir.glob('*.log'), None),
         curves=next(log_dir.glob('vis_data/scalars.json'), None),
     )
@@ -139,7 +154,7 @@ def evaluate(
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its best ones;
             None if a hook brings a model.
         out: Pickle file to write the predictions to.
         show_dir: Folder for images of the predictions.

@@ -26,6 +26,14 @@ class Code:
 
 
 @dataclass
+class Links:
+    """Addresses of the web by name."""
+
+    kind: ClassVar[str] = 'links'
+    addresses: Mapping[str, str]
+
+
+@dataclass
 class Table:
     """A table.
 
@@ -91,7 +99,7 @@ class Pictures:
     text: str = ''
 
 
-Block = Text | Code | Table | Figure | Colors | Pictures
+Block = Text | Code | Links | Table | Figure | Colors | Pictures
 
 
 @dataclass

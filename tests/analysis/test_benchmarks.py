@@ -393,6 +393,27 @@ def test_the_tables_of_the_docs_are_those_of_the_results(module, name, tables):
     assert page.count('<!-- table: ') >= tables
 
 
+def test_a_range_in_a_document(module, tmp_path, monkeypatch):
+    tables, common = module('tables'), module('common')
+    monkeypatch.setattr(tables, 'RESULTS', tmp_path)
+    rows = [
+        dict(model=str(index), implementation=name, speedup=speedup)
+        for index, (name, speedup) in enumerate([('a b', 1.5), ('a b', 2.25), ('c', 9)])
+    ]
+    common.save(rows, 'x', common.Conditions(threads=2), (), tmp_path / 'x.csv')
+    head = '| ours | <!-- range: x.csv: implementation=a b: speedup -->'
+    text = head + 'old<!-- end of range --> | <!-- range: x.csv: model=2: speedup -->'
+    new = tables.with_tables(text + '<!-- end of range -->')
+    assert new.startswith(head + '1.50 to 2.25<!-- end of range --> |')
+    assert new.endswith('-->9.00<!-- end of range -->')
+    for wrong, message in (
+        ('model=3', "no row whose model is '3'"),
+        ('name=2', 'has no columns name'),
+    ):
+        with pytest.raises(UserError, match=message):
+            tables.with_tables(text.replace('model=2', wrong) + '<!-- end of range -->')
+
+
 def test_a_table_beside_what_is_published(module, tmp_path, monkeypatch):
     tables, common = module('tables'), module('common')
     monkeypatch.setattr(tables, 'RESULTS', tmp_path)

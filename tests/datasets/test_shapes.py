@@ -195,6 +195,29 @@ def test_incomplete_data_set_is_mended(tmp_path):
     assert digests(root) == before
 
 
+def test_two_processes_may_make_the_same_data(tmp_path):
+    root = tmp_path / 'shapes'
+
+    def other_process():
+        if not root.exists():
+            make_shapes(root, train=1, val=1, size=64)
+
+    summary = make_shapes(root, train=1, val=1, size=64, progress=other_process)
+    assert not summary['written']
+    assert [path.name for path in tmp_path.iterdir()] == ['shapes']
+
+
+def test_another_process_may_have_made_other_data(tmp_path):
+    root = tmp_path / 'shapes'
+
+    def other_process():
+        if not root.exists():
+            make_shapes(root, train=2, val=1, size=64)
+
+    with pytest.raises(FileExistsError, match='overwrite them'):
+        make_shapes(root, train=1, val=1, size=64, progress=other_process)
+
+
 def test_other_arguments_need_overwrite(tmp_path):
     root = tmp_path / 'shapes'
     make_shapes(root, 3, val=2, size=64)

@@ -8,12 +8,14 @@ import pytest
 
 from mmtrtvit.deploy.record import write_record
 from mmtrtvit.deploy.result import DeployResult
-from mmtrtvit.report.blocks import Figure, Table
+from mmtrtvit.report.blocks import Figure, Links, Table
 from mmtrtvit.report.confusion import MOST_CLASSES, count_pairs, show_confusion
 from mmtrtvit.report.deployments import RECORD, measured, show_deployments
 from mmtrtvit.report.evaluation import LABEL_MAPS, Evaluation, Sample, as_png, from_png
 from mmtrtvit.report.label_maps import analyse_pixels
+from mmtrtvit.report.page import write_page
 from mmtrtvit.report.run import Run, show_training
+from mmtrtvit.report.tracked import show_trackers
 from mmtrtvit.runtime.legend import Legend
 
 
@@ -108,3 +110,24 @@ def test_pixels_are_counted_without_the_ignored_ones():
     assert analysis.ious == pytest.approx([(1 / 2 + 2 / 3) / 2])  # the sky is nowhere
     assert analysis.worst == (0, 1) and analysis.mistaken == pytest.approx([1 / 4])
     assert count_pairs(np.array([1]), np.array([0]), 2).tolist() == [[0, 0], [1, 0]]
+
+
+def test_where_trackers_have_the_run(run, reader):
+    assert not show_trackers(run)
+    for name, text in (
+        ('1', json.dumps(dict(wandb=dict(run='r1', url='https://wandb/r1', look='')))),
+        (
+            '2',
+            json.dumps(dict(aim=dict(run='2', folder='/a', look='aim up'), odd=dict(url='x:y'))),
+        ),
+        ('3', '[1]'),
+        ('4', '{"aim": 3'),
+    ):
+        (run.folder / name).mkdir()
+        Path(run.folder, name, 'trackers.json').write_text(text)
+    (section,) = show_trackers(run)
+    table, links, code = section.blocks
+    assert table.rows[1:] == [['wandb, 1', 'r1', ''], ['aim, 2', '2', '/a'], ['odd, 2', '', '']]
+    assert links == Links({'wandb, 1': 'https://wandb/r1'}) and code.text == 'aim up'
+    page = reader(write_page('it', [section], run.folder / 'it.html').read_text())
+    assert 'https://wandb/r1' in page.links
