@@ -24,9 +24,9 @@ read (decode), prepare (resize, normalise), network (with the NMS of detectors),
 masks and label maps in pixels of the image). Each model prepares images as it does in use.
 
 Weights run in PyTorch as the fused copy that tools/deploy.py exports, timm's models as timm has
-them. MB is the most memory that a model holds, weights included. Layers are those of the runtime:
-ONNX Runtime's on the CPU, OpenVINO's, and an engine's, each measured by its own profiler; their
-sum is more than the time without the profiler.
+them. MB is the most memory that a model holds, weights included; that of the GPU with --device
+cuda:0. Layers are those of the runtime: ONNX Runtime's on the CPU, OpenVINO's, and an engine's,
+each measured by its own profiler; their sum is more than the time without the profiler.
 """
 
 import argparse

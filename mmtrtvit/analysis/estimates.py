@@ -149,8 +149,9 @@ def times_until_certain(
                 doubts = {name: estimate(times[name]).uncertainty for name in pending}
                 uncertain = [name for name in pending if doubts[name] > most_uncertainty]
                 pending = pending if together and uncertain else uncertain
-                expected = number * (max(doubts.values()) / most_uncertainty) ** 2
-                bar.set_description(f'{len(uncertain)} uncertain')
+                if uncertain:
+                    expected = number * (max(doubts.values()) / most_uncertainty) ** 2
+                    bar.set_description(f'{len(uncertain)} uncertain')
             left = min(expected, number * seconds / max(elapsed, 1e-9), MOST_ROUNDS) - number
             bar.total = bar.n + max(int(left), 1) * len(pending)
             if not pending or elapsed > seconds:

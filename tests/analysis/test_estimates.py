@@ -62,6 +62,11 @@ def test_no_round_begins_after_the_end(seconds):
     assert found['slow'].rounds == 1 and found['slow'].bounds is None
 
 
+def test_few_rounds_that_need_not_be_certain():
+    found = times_until_certain(dict(a=int, b=int), rounds=3, clock=lambda _: 1.0)
+    assert found == dict(a=[1.0] * 3, b=[1.0] * 3)
+
+
 def test_bounds_of_another_confidence():
     """Tables of the sign test: 1 of 10 at either end for 95 %, none for 99 %; 7 tell nothing."""
     values = [float(value) for value in range(10)]
