@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 DEMOS := $(patsubst configs/demo/%.py,demo-%,$(wildcard configs/demo/*.py))
 RUNS  := work_dirs/demo
 
-.PHONY: help setup demo demo-all $(DEMOS) smoke test test-openvino endurance lint dist clean
+.PHONY: help setup demo demo-all $(DEMOS) smoke test test-openvino endurance lint docs dist clean
 
 help:
 	@echo 'make demo       set up, then train, evaluate and draw a TRT-ViT-B RetinaNet on generated data'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-openvino  install OpenVINO and NNCF, then run the tests of that backend'
 	@echo 'make endurance  set up, then kill a training 50 times and look at 10,000 images, 500 of them bad'
 	@echo 'make lint       set up, then check the style and the types of the code'
+	@echo 'make docs       set up, then build the site of the docs, build/docs/index.html'
 	@echo 'make dist       set up, then build the packages and try them in an empty environment'
 	@echo 'make clean      remove the virtual environment, the generated data and the results of demos'
 	@echo
@@ -68,6 +69,11 @@ dist: $(READY)
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m pytest -m dist tests/test_dist.py
+
+# Without a network, and any warning is an error.
+docs: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet -c docs . build/docs
 
 clean:
 	rm -rf $(VENV) data/shapes $(RUNS) build dist *.egg-info

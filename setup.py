@@ -36,6 +36,7 @@ EXTRAS = {
     'data': ['supervision>=0.31'],  # tools/convert_data.py: YOLO and Pascal VOC
     # mmtrtvit.runtime; for a device without PyTorch see docs/runtime.md
     'runtime': ['numpy', 'opencv-python-headless', 'onnxruntime>=1.20'],
+    'track': ['trackers>=2.6'],  # --track
     'server': ['tritonclient[grpc]'],  # the runtime as a client of Triton
     'timm': ['timm>=1.0.31'],  # weights by name, timm://...
     'deploy': ['onnx>=1.16', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim>=0.1.50'],
@@ -43,9 +44,10 @@ EXTRAS = {
     'openvino': ['openvino>=2024.6', 'nncf>=2.14'],
     # a builder of engines that needs no GPU: tests/deploy/backends/tensorrt/test_rtx.py
     'rtx': ['tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"'],
+    'docs': ['sphinx>=8.1', 'myst-parser>=4', 'furo'],  # make docs
     'completion': ['shtab'],  # mmtrtvit --print-completion
     'test': [
-        'mmtrtvit[completion,data,deploy,parquet,server,timm]',
+        'mmtrtvit[completion,data,deploy,parquet,server,timm,track]',
         'grimp',
         'hypothesis',
         'onnx-graphsurgeon',  # polygraphy's linter needs it

@@ -40,6 +40,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from mmtrtvit.analysis.figures import save_figure
+from mmtrtvit.analysis.pareto import Mark, pareto_figure
 from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
@@ -220,53 +221,28 @@ MODES = dict(traced=traced, eager=eager, onnx=onnx)
 
 def draw(rows: Sequence[dict[str, str]]) -> Figure:
     """Draws published accuracy over measured latency, with the line of the best."""
-    rows = sorted((row for row in rows if row['top1']), key=lambda row: float(row['milliseconds']))
-    figure = Figure(figsize=(9, 6), layout='constrained')
-    axes = figure.subplots()
-    best: list[dict[str, str]] = []
-    for row in rows:
-        if not best or float(row['top1']) > float(best[-1]['top1']):
-            best.append(row)
-    axes.step(*_points(best), where='post', color='0.8', zorder=0)
+    rows = [row for row in rows if row['top1']]
     families: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         families.setdefault(row['model'].split('_')[0], []).append(row)
-    for index, (family, members) in enumerate(sorted(families.items())):
-        own = ours(members[0]['model'])
-        marker = '*' if own else 'os^vDPXp<>'[index % 10]
-        style = dict(marker=marker, ms=13 if own else 6, lw=1.5 if own else 0.7)
-        taught = ' (distilled)' if all(row['distilled'] for row in members) else ''
-        (line,) = axes.plot(
-            *_points(members), label=family + taught, alpha=1 if own else 0.7, **style
+    marks = [
+        Mark(
+            row['model'],
+            float(row['milliseconds']),
+            float(row['top1']),
+            family + ' (distilled)' * all(each['distilled'] for each in members),
+            prominent=ours(row['model']),
+            named=ours(row['model']),
         )
-        for row in members if own else ():
-            axes.annotate(
-                row['model'],
-                (float(row['milliseconds']), float(row['top1'])),
-                (8, -10),
-                textcoords='offset points',
-                color=line.get_color(),
-                fontsize=8,
-            )
+        for family, members in families.items()
+        for row in members
+    ]
     row = rows[0]
-    axes.set(
-        xscale='log',
+    return pareto_figure(
+        marks,
         xlabel=f'milliseconds for {row["batch"]} image(s), {row["mode"]}, {row["dtype"]}',
         ylabel='published top-1 on ImageNet, %',
-    )
-    axes.set_title(
-        f'{row["machine"]}, {row["threads"]} threads, {row["versions"]}, {row["date"]}',
-        fontsize=9,
-    )
-    axes.grid(alpha=0.3, which='both')
-    axes.legend(fontsize=8, loc='lower right')
-    return figure
-
-
-def _points(rows: Sequence[dict[str, str]]) -> tuple[list[float], list[float]]:
-    return (
-        [float(row['milliseconds']) for row in rows],
-        [float(row['top1']) for row in rows],
+        title=f'{row["machine"]}, {row["threads"]} threads, {row["versions"]}, {row["date"]}',
     )
 
 

@@ -30,7 +30,9 @@ BACKBONES = [f'{name}_{arch}' for name, family in FAMILIES.items() for arch in f
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 # What tells one measurement from another; a repeated one replaces the older one of the same file.
 KEYS = (
+    'data',
     'model',
+    'start',
     'peer',
     'where',
     'mode',

@@ -122,7 +122,7 @@ def kill_trainings(folder: Path, kills: int, rng: random.Random) -> tuple[dict, 
     expected = last_state(folder / 'whole')
     counts = dict.fromkeys([signal.SIGKILL, signal.SIGTERM], 0)
     inside, finished, problems = 0, 0, []
-    bar = tqdm(total=kills, desc='kills')
+    bar = tqdm(total=kills, desc='kills', disable=None)
     while bar.n < kills or finished == 0:
         process = subprocess.Popen(
             command(['train', 'small.py', '--work-dir', 'killed', '--resume']),

@@ -14,6 +14,7 @@ import argparse
 import ast
 import contextlib
 import runpy
+import shutil
 import sys
 import textwrap
 from importlib.machinery import SourceFileLoader
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import __version__, config_path
+from .arguments import HelpFormatter
 from .engine import command_line
 from .environment import environment
 from .errors import UserError, did_you_mean, message
@@ -58,7 +60,7 @@ def make_parser(texts: dict[str, str]) -> argparse.ArgumentParser:
         'mmtrtvit',
         description=first,
         epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmtrtvit {__version__}')
     commands = parser.add_subparsers(dest='command', title='commands', metavar='COMMAND')
@@ -100,9 +102,9 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root',
         type=Path,
-        default='data/shapes',
         metavar='DIR',
-        help='folder of the generated data (default: %(default)s)',
+        help='folder of the generated data (default: data/shapes, or data/shape_folders for a '
+        'classifier)',
     )
 
 
@@ -154,15 +156,17 @@ def print_summary(texts: dict[str, str]) -> None:
         texts: A sentence on each command.
     """
     names = config_names()
+    screen = min(shutil.get_terminal_size().columns, 100)
     width = max(map(len, names))
     for name, value in dict(environment(), configs=folder('configs')).items():
         print(f'{name:<12} {value}')
     columns = '  '.join(name.ljust(width) for name in names)
-    print(textwrap.indent(textwrap.fill(columns, 100), '  '))
+    print(textwrap.indent(textwrap.fill(columns, screen - 2), '  '))
     print('\ncommands, each with --help:')
     width = max(map(len, texts))
     for name, text in texts.items():
-        print(f'  {name:<{width}}  {text}')
+        start, behind = f'  {name:<{width}}  ', ' ' * (width + 4)
+        print(textwrap.fill(text, screen, initial_indent=start, subsequent_indent=behind))
 
 
 def main(words: list[str]) -> None:

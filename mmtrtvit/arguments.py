@@ -1,7 +1,55 @@
-"""Arguments that several command lines take: their types, and one option."""
+"""What several command lines share: the form of their help, types of arguments, one option."""
 
 import argparse
+import re
+import textwrap
 import threading
+from collections.abc import Iterator
+
+# A word of a command: what stands in quotes or in $() is one.
+WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|\$\([^)]*\)|[^\s"'])+""")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Fits what stands before and after the options to the width of the terminal.
+
+    Paragraphs are filled. Lines that begin with spaces are commands: one that is too long goes on
+    behind a backslash, and its comment stands above it.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        joined = re.sub(r'\\\n\s*', '', text.strip('\n'))  # commands of several lines
+        return '\n'.join(_fitted(joined.splitlines(), width))
+
+
+def _fitted(lines: list[str], width: int) -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in [*lines, '']:
+        if line and not line.startswith(' '):
+            paragraph.append(line)
+            continue
+        yield from textwrap.wrap(' '.join(paragraph), width, break_on_hyphens=False)
+        paragraph = []
+        yield from _command(line, width)
+
+
+def _command(line: str, width: int) -> Iterator[str]:
+    if len(line) <= width:
+        yield line
+        return
+    indent = line[: len(line) - len(line.lstrip())]
+    command, mark, comment = line.partition(' # ')
+    if mark:
+        yield f'{indent}# {comment}'
+    words = WORD.findall(command)
+    part = indent + words[0]
+    for word in words[1:]:
+        if len(f'{part} {word} \\') > width:
+            yield f'{part} \\'
+            part = f'{indent}    {word}'
+        else:
+            part += f' {word}'
+    yield part
 
 
 def positive(text: str) -> int:
@@ -9,6 +57,11 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f'expected a number of at least 1, not {text!r}')
     return int(text)
+
+
+def batch_size(text: str) -> int | str:
+    """Parses a whole number of at least 1, or ``auto``."""
+    return text if text == 'auto' else positive(text)
 
 
 def seconds(text: str) -> float:

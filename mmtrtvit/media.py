@@ -1,4 +1,4 @@
-"""Images, videos and webcams as one stream of frames, and the files that results go to."""
+"""Images, videos and what is live as frames, and the files that results go to."""
 
 import glob
 import math
@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,27 +20,46 @@ from .files import whole_file, write_whole
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
+STREAMS = ('rtsp://', 'rtsps://', 'http://', 'https://')
 DEFAULT_FPS, MAX_FPS = 25.0, 240.0  # some files tell 0, NaN or the rate of a clock
 WHOLE = 0.95  # share of the announced frames and seconds that a whole video has, at least
 
 
 @dataclass(frozen=True)
-class Medium:
-    """An image, a video or a webcam.
+class Address:
+    """Where a stream comes from; as text without what may be secret, such as a password.
 
     Attributes:
-        source: The file, or the number of the webcam.
+        url: As it was given.
+    """
+
+    url: str = field(repr=False)
+
+    def __str__(self) -> str:
+        scheme, _, rest = self.url.partition('://')
+        place, query, _ = rest.rpartition('@')[2].partition('?')
+        return f'{scheme}://{place}{query and "?..."}'
+
+
+@dataclass(frozen=True)
+class Medium:
+    """An image, a video, a webcam or a stream.
+
+    Attributes:
+        source: The file, the number of the webcam, or the address of the stream.
         name: Its path in folders of results, unlike that of any other input.
         stem: The name without suffix; with it, if that is what it takes to be unlike others.
     """
 
-    source: Path | int
+    source: Path | int | Address
     name: Path
     stem: Path
 
     def __str__(self) -> str:
         if isinstance(self.source, int):
             return f'webcam {self.source}'
+        if isinstance(self.source, Address):
+            return str(self.source)
         return os.fsencode(self.source.as_posix()).decode(errors='replace')
 
     @property
@@ -49,15 +68,20 @@ class Medium:
         return isinstance(self.source, int)
 
     @property
+    def is_live(self) -> bool:
+        """Whether the source goes on without waiting for anybody, as webcams and streams do."""
+        return not isinstance(self.source, Path)
+
+    @property
     def is_image(self) -> bool:
         """Whether the source is an image file, by its suffix."""
         return isinstance(self.source, Path) and self.source.suffix.lower() in IMAGES
 
     def count(self, max_frames: int | None = None) -> int | None:
-        """Returns the number of frames as the file tells it, None for an endless webcam."""
+        """Returns the number of frames as the file tells it, None for what is live."""
         if self.is_image:
             return 1
-        if self.is_camera:
+        if self.is_live:
             return max_frames
         capture = cv2.VideoCapture(str(self.source))
         count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
@@ -66,7 +90,7 @@ class Medium:
 
 
 class Frame(NamedTuple):
-    """An image by itself, or one of a video or webcam.
+    """An image by itself, or one of a video, webcam or stream.
 
     Attributes:
         image: ``(H, W, 3)``, BGR.
@@ -87,16 +111,24 @@ def find_media(
     """Finds the images and videos that inputs stand for.
 
     Args:
-        inputs: Files, folders with all below them, glob patterns (``**`` for any folders), and
-            numbers of webcams. Hidden files are left out of folders.
+        inputs: Files, folders with all below them, glob patterns (``**`` for any folders),
+            numbers of webcams, and addresses of streams. Hidden files are left out of folders.
         exclude: A folder to leave out, since results go there.
 
     Returns:
         The media in the order of the inputs, each once, and a sentence per input without any.
     """
-    found: dict[Path | int, tuple[Path | int, Path]] = {}
+    found: dict[Path | int | Address, tuple[Path | int | Address, Path]] = {}
     problems = []
     for name in map(str, inputs):
+        if '://' in name:
+            address = Address(name)
+            if name.lower().startswith(STREAMS):
+                number = 1 + sum(isinstance(source, Address) for source in found)
+                found.setdefault(address, (address, Path(f'stream_{number}')))
+            else:
+                problems.append(f'{address} is no stream: expected {", ".join(STREAMS)}.')
+            continue
         path = Path(name).expanduser()
         if name.isdecimal() and not path.exists():
             found.setdefault(int(name), (int(name), Path(f'webcam_{int(name)}')))
@@ -175,7 +207,7 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
     camera = medium.is_camera
     capture = cv2.VideoCapture(medium.source if camera else str(medium.source))
     try:
-        average = _usable_rate(capture)
+        average = usable_rate(capture)
         fps = average if camera else max(average, _first_rate(medium))
         count, start, seconds = 0, time.monotonic() if camera else None, 0.0
         while max_frames is None or count < max_frames:
@@ -205,8 +237,8 @@ def read_frames(medium: Medium, max_frames: int | None = None) -> Iterator[Frame
         )
 
 
-def _usable_rate(capture: cv2.VideoCapture) -> float:
-    """Average frames per second; of files that tell 0, NaN or a clock's rate, the usual ones."""
+def usable_rate(capture: cv2.VideoCapture) -> float:
+    """Returns the average frames per second; where 0, NaN or a clock's rate is told, usual ones."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
 
@@ -265,8 +297,8 @@ class DrawnMedia:
     """Writes frames under the names of their media: images as such, all else as mp4 videos.
 
     Used in a ``with`` statement; a video in which an error occurs is removed. One of odd width or
-    height gets one pixel more, since the codec takes even sizes only. A webcam's video has each
-    frame as often as real time takes.
+    height gets one pixel more, since the codec takes even sizes only. The video of what is live has
+    each frame as often as real time takes, all in the size of the first.
 
     Args:
         folder: Where to write.
@@ -295,9 +327,10 @@ class DrawnMedia:
             self._video.close()
             self._medium, self._written = medium, 0
             path = path if path.suffix.lower() == '.mp4' else path.with_name(f'{path.name}.mp4')
-            self._writer = self._video.enter_context(
-                open_video(path, frame.fps, image.shape[1::-1])
-            )
+            self._size = image.shape[1::-1]
+            self._writer = self._video.enter_context(open_video(path, frame.fps, self._size))
+        elif image.shape[1::-1] != self._size:  # of a stream that came back
+            image = cv2.resize(image, self._size)
         for _ in range(self._written, math.floor(frame.time * frame.fps + 0.5) + 1):
             self._writer.write(image)
             self._written += 1

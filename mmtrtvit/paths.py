@@ -3,6 +3,7 @@
 They lie in ``<package>/.mim``, where MIM and MMEngine look, or beside the package in a checkout.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def folder(kind: str, package: str = 'mmtrtvit') -> Path:
         if path.is_dir():
             return path.resolve()
     raise UserError(f'the package {package} in {root} came without its {kind}.')
+
+
+def shortest_names(paths: Sequence[Path]) -> list[str]:
+    """Returns the ends of paths that tell them apart, with as many folders for each as it takes."""
+    for length in range(1, max(len(path.parts) for path in paths)):
+        names = ['/'.join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return list(map(str, paths))
 
 
 def _path(kind: str, name: str) -> str:

@@ -1,10 +1,10 @@
-"""Types of arguments that several command lines take."""
+"""The form of a help, and types of arguments that several command lines take."""
 
 import argparse
 
 import pytest
 
-from mmtrtvit.arguments import milliseconds, share
+from mmtrtvit.arguments import HelpFormatter, milliseconds, share
 
 
 @pytest.mark.parametrize('text, value', [('0.1', 0.1), ('10%', 0.1), ('250%', 2.5)])
@@ -22,3 +22,29 @@ def test_times(text, value):
 def test_what_is_none(parse, expected, text):
     with pytest.raises(argparse.ArgumentTypeError, match=expected):
         parse(text)
+
+
+def test_a_help_fits_the_terminal(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '40')
+    epilog = """
+Examples:
+  python a.py ONE --size 1     # short
+  python a.py "two words" $(c d) \\
+      --long-option VALUE --other-option   # told above
+
+A sentence that is longer than the forty columns of this terminal.
+"""
+    parser = argparse.ArgumentParser('a.py', epilog=epilog, formatter_class=HelpFormatter)
+    assert (
+        parser.format_help().partition('Examples:\n')[2]
+        == """\
+  python a.py ONE --size 1     # short
+  # told above
+  python a.py "two words" $(c d) \\
+      --long-option VALUE \\
+      --other-option
+
+A sentence that is longer than the
+forty columns of this terminal.
+"""
+    )

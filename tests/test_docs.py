@@ -10,15 +10,51 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'configs/README.md')),
-    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
 ]
 TEXTS = [*PAGES, *sorted((ROOT / 'tools').glob('*.py'))]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links(page):
-    links = re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text())
-    assert not [link for link in links if not (page.parent / link).exists()]
+    links = re.findall(r'\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)', page.read_text())
+    for link, anchor in links:
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), f'{link}#{anchor}'
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of a page's headings, as GitHub makes them."""
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r'^#+ (.+)$', text, re.M)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+def test_the_index_of_the_site_has_every_page():
+    def listed(page: Path) -> set[Path]:
+        blocks = re.findall(r'^```\{toctree\}\n(.*?)^```', page.read_text(), re.M | re.S)
+        names = [
+            name for block in blocks for name in block.split('\n') if name[:1] not in ('', ':')
+        ]
+        return {(page.parent / f'{name}.md').resolve() for name in names}
+
+    index, api = ROOT / 'docs/index.md', ROOT / 'docs/api/index.md'
+    pages = listed(index) | listed(api)
+    assert {*(ROOT / 'docs').rglob('*.md')} - {index} <= pages
+    assert all(page.is_file() for page in pages)
+
+
+def test_the_site_documents_every_public_module_that_the_docs_name():
+    text = ''.join(path.read_text() for path in (ROOT / 'docs/api').glob('*.md'))
+    documented = {*re.findall(r'automodule:: ([\w.]+)', text)}
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r'(?:from|import) (mmtrtvit(?:\.\w+)+)', page.read_text())
+    }
+    rooms = {name.rpartition('.')[0] for name in documented}  # of packages their modules are there
+    assert named and named <= documented | rooms, named - documented - rooms
 
 
 @pytest.mark.parametrize('tool', sorted((ROOT / 'tools').glob('*.py')), ids=lambda path: path.name)

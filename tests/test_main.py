@@ -49,6 +49,7 @@ def test_summary(call):
     assert rows['mmcv.ops'].startswith('kernels of torchvision' if served else 'compiled, /')
     configs, _, commands = out.split('\nconfigs ', 1)[1].partition('\ncommands')
     assert re.findall(r'[\w/]+\.py', configs) == config_names()
+    commands = re.sub(r'\n {3,}', ' ', commands)  # texts of several lines
     listed = dict(re.findall(r'^  (\S+) +(\S.+)$', commands, re.M))
     assert {'demo', 'config', 'run', 'runtime', *TOOLS} == listed.keys()
     for name, tool in TOOLS.items():

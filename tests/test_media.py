@@ -152,6 +152,33 @@ def test_webcams(folder):
     assert names_of(['0'])[0] == [('0/a.jpg', 'a.jpg')]
 
 
+def test_streams_have_numbers_and_keep_their_secrets(folder):
+    urls = ['rtsp://me:s3cret@cam:554/live', 'HTTP://cam/video?password=s3cret', '0']
+    found, problems = find_media([*urls, urls[0], 'rtps://me:s3cret@cam'])
+    assert [(str(medium), medium.name.as_posix()) for medium in found] == [
+        ('rtsp://cam:554/live', 'stream_1'),
+        ('HTTP://cam/video?...', 'stream_2'),
+        ('webcam 0', 'webcam_0'),
+    ]
+    assert all(medium.is_live and medium.count() is None for medium in found)
+    assert found[0].source.url == urls[0] and 's3cret' not in repr(found)
+    assert problems == ['rtps://cam is no stream: expected rtsp://, rtsps://, http://, https://.']
+
+
+@pytest.mark.parametrize('password', ['a/b', 'a#b', 'a?b', 'a@b', 'a:b', '%40'])
+def test_no_password_is_shown_however_it_is_written(password):
+    assert str(media.Address(f'rtsp://me:{password}@cam/1')) == 'rtsp://cam/1'
+
+
+def test_a_stream_that_comes_back_in_another_size(folder):
+    (stream,) = find_media(['rtsp://cam'])[0]
+    with DrawnMedia(folder / 'out') as drawn:
+        for index, size in enumerate([(32, 48, 3), (64, 64, 3)]):
+            frame = Frame(np.full(size, 100, np.uint8), index, index / 25)
+            drawn.write(stream, frame, frame.image)
+    assert [frame.shape for frame in read_clip('out/stream_1.mp4')[0]] == [(32, 48, 3)] * 2
+
+
 def test_what_is_not_there_is_told(folder):
     touch('in/street.jpg', 'in/notes.txt')
     (folder / 'empty').mkdir()

@@ -104,7 +104,7 @@ def sheet(args: argparse.Namespace) -> None:
     out = draw_sheet(
         pick_images(folder, args.count),
         args.out or folder.with_suffix('.png'),
-        title='ground truth (left) and prediction (right)',
+        title='ground truth and prediction',
     )
     print(f'written: {out}')
 

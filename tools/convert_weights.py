@@ -13,7 +13,7 @@ does not fit is an error. OUT is written in the safetensors format if it is call
 import argparse
 import sys
 
-from mmtrtvit.engine.command_line import new_parser, run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool, tell_checkpoint
 
 # as mmtrtvit.models.conversion has them, which would load PyTorch
 OURS = 'mmtrtvit'
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
 
     sides = args.window_size
     done = convert_weights(
-        args.source,
+        tell_checkpoint(args.source),
         args.out,
         arch=args.arch,
         to=args.to,

@@ -29,7 +29,7 @@ import logging
 from pathlib import Path
 
 from mmtrtvit.arguments import add_timeout
-from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool
+from mmtrtvit.engine.command_line import add_cfg_options, new_parser, run_tool, tell_checkpoint
 
 LEVELS = 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'
 
@@ -101,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     result = deploy(
         settings,
         config,
-        checkpoint=args.checkpoint,
+        checkpoint=tell_checkpoint(args.checkpoint),
         images=[*filter(None, [args.img]), *args.test_img],
         work_dir=args.work_dir or Path(config.work_dir, 'deploy'),
         device=args.device,

@@ -1,9 +1,10 @@
-"""Draws and writes what a model finds in images, videos or the view of a webcam.
+"""Draws and writes what a model finds in images, videos, webcams and streams.
 
 Examples:
   python tools/infer.py configs/demo/retinanet_trtvit_b.py RUN data/shapes/images
   python tools/infer.py CONFIG CHECKPOINT street.jpg holiday "scans/*.tif" drive.mp4
   python tools/infer.py CONFIG CHECKPOINT 0 --show      # webcam 0, until q is pressed
+  python tools/infer.py CONFIG CHECKPOINT rtsp://camera/stream --duration 60
 
 Ends with exit code 1 if there is no prediction for any input.
 """
@@ -14,8 +15,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mmtrtvit.engine.command_line import add_cfg_options, add_precision, new_parser, run_tool
+from mmtrtvit.engine.command_line import (
+    add_cfg_options,
+    add_precision,
+    new_parser,
+    run_tool,
+    tell_checkpoint,
+)
 from mmtrtvit.runtime.options import add_run_options, run_options
+from mmtrtvit.runtime.progress import tell
 from mmtrtvit.signals import terminable
 
 
@@ -38,13 +46,14 @@ def main(args: argparse.Namespace) -> None:
     config = read_config(args.config, args.cfg_options)
     result = infer(
         config,
-        args.checkpoint,
+        tell_checkpoint(args.checkpoint),
         inputs=args.inputs,
         out_dir=args.out_dir or Path(config.work_dir, 'infer'),
         device=args.device,
         precision=args.precision,
         **run_options(args),
-        track=partial(tqdm, unit='image', leave=False, disable=None),
+        progress=partial(tqdm, unit='image', leave=False, disable=None),
+        tell=tell,
     )
     result.report(args.score_thr)
 

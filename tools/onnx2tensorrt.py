@@ -36,15 +36,20 @@ def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('onnx', help='ONNX file')
     parser.add_argument('engine', help='file to write')
-    parser.add_argument('--precision', choices=PRECISIONS, help='default: that of the ONNX file')
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        metavar='PRECISION',
+        help=f'{", ".join(PRECISIONS)} (default: that of the ONNX file)',
+    )
     for part, meaning in (('min', 'least'), ('opt', 'usual'), ('max', 'greatest')):
         parser.add_argument(
             f'--{part}-shapes',
             nargs='+',
             action='append',
             default=[],
-            metavar='NAME:1x3x480x640',
-            help=f'{meaning} shape of each input, for a graph of any size',
+            metavar='NAME:SHAPE',
+            help=f'{meaning} shape of each input, as input:1x3x480x640, for a graph of any size',
         )
     parser.add_argument(
         '--strongly-typed',
@@ -68,7 +73,9 @@ def parse_args() -> argparse.Namespace:
         '--hardware-compatibility',
         choices=HARDWARE,
         default=HARDWARE[0],
-        help='GPUs that the engine may run on (default: this kind alone)',
+        metavar='GPUS',
+        help=f'GPUs that the engine may run on: {", ".join(HARDWARE)} (default: none, but this '
+        'kind)',
     )
     parser.add_argument(
         '--version-compatible',

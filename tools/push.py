@@ -9,12 +9,12 @@ The card says what the model is, its metrics, data, licence and how to load it.
 
 import argparse
 
-from mmtrtvit.engine.command_line import new_parser, run_tool
+from mmtrtvit.engine.command_line import new_parser, run_tool, tell_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument('checkpoint', help='file, or work dir of a run, for its newest one')
+    parser.add_argument('checkpoint', help='file, or work dir of a run, for its best one')
     parser.add_argument('target', help='hf://OWNER/REPO of the Hugging Face Hub, or a folder')
     parser.add_argument(
         '--license',
@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     from mmtrtvit.publish.push import push
 
     pushed = push(
-        args.checkpoint,
+        tell_checkpoint(args.checkpoint),
         args.target,
         license=args.license,
         config=args.config,

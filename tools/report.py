@@ -2,7 +2,7 @@
 
 Examples:
   python tools/report.py work_dirs/retinanet_trtvit_b
-  python tools/report.py RUN --checkpoint RUN/best_coco_bbox_mAP_epoch_9.pth --out best.html
+  python tools/report.py RUN --checkpoint RUN/epoch_12.pth --out last.html
   python tools/report.py RUN --config CONFIG --images 16
   python tools/report.py RUN1 RUN2 --out compared.html    # configs, curves, classes, images
 
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--config', help='config file of one run (default: the one in the folder)')
     parser.add_argument(
-        '--checkpoint', help='weights of one run (default: the newest in the folder)'
+        '--checkpoint', help='weights of one run (default: the best in the folder, else the newest)'
     )
     parser.add_argument(
         '--images',

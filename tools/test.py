@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from mmtrtvit.arguments import add_timeout
-from mmtrtvit.engine.command_line import add_precision, make_parser, run_tool
+from mmtrtvit.engine.command_line import add_precision, make_parser, run_tool, tell_checkpoint
 from mmtrtvit.tables import format_table
 
 
@@ -73,9 +73,8 @@ def main(args: argparse.Namespace) -> None:
         hooks = [FuseHook(args.precision or 'fp32')] if args.fuse or args.precision else []
         if args.tta:
             hooks.append(use_tta(config))
-        metrics = evaluate(
-            config, args.checkpoint, out=args.out, show_dir=args.show_dir, hooks=hooks
-        )
+        checkpoint = tell_checkpoint(args.checkpoint)
+        metrics = evaluate(config, checkpoint, out=args.out, show_dir=args.show_dir, hooks=hooks)
     if is_main_process():
         print(f'\n{format_table(metrics)}')
 

@@ -3,6 +3,7 @@
 Examples:
   python tools/train.py configs/demo/retinanet_trtvit_b.py --work-dir work_dirs/first
   python tools/train.py CONFIG --resume
+  python tools/train.py CONFIG --batch auto --auto-scale-lr    # as many images as fit
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=8
   python tools/train.py CONFIG --tracker tensorboard wandb
   torchrun --nproc_per_node 4 tools/train.py CONFIG --launcher pytorch
@@ -10,6 +11,7 @@ Examples:
 
 import argparse
 
+from mmtrtvit.arguments import batch_size
 from mmtrtvit.engine.command_line import make_parser, run_tool
 from mmtrtvit.engine.trackers import TRACKERS
 from mmtrtvit.tables import format_table
@@ -21,6 +23,13 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         action='store_true',
         help='train in mixed precision; on a CPU in bfloat16, if it has that',
+    )
+    parser.add_argument(
+        '--batch',
+        type=batch_size,
+        metavar='N|auto',
+        help='images in a batch of each process; auto finds the most that fit into the memory, by '
+        'trying on a GPU, by measuring two batches on a CPU',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -54,12 +63,16 @@ def parse_args() -> argparse.Namespace:
         action='store_false',
         help='do not write report.html when the training has ended; tools/report.py does',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.batch == 'auto' and args.resume:
+        parser.error('--batch auto is for a new training; one that goes on keeps its batch size')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
+    from mmtrtvit.analysis.batch_size import use_batch
     from mmtrtvit.engine.amp import use_amp
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.engine.runner import train, use_scaled_lr
@@ -74,6 +87,9 @@ def main(args: argparse.Namespace) -> None:
         print(notice)
     if args.tracker:
         config.trackers = args.tracker
+    if args.batch:
+        for line in use_batch(config, args.batch):
+            print(line)
     if args.auto_scale_lr:
         use_scaled_lr(config)
     try:
@@ -84,7 +100,8 @@ def main(args: argparse.Namespace) -> None:
             f'--resume goes on from {last}' if last else 'there is no checkpoint yet'
         ) from None
     if is_main_process():
-        print(f'\n{format_table(vars(result))}')
+        left = {name: value for name, value in vars(result).items() if value is not None}
+        print(f'\n{format_table(left)}')
     if args.report and is_main_process():
         from mmtrtvit.report.after_training import report_after
 

@@ -12,5 +12,9 @@ model = dict(
     train_cfg=None,  # neither Mixup nor CutMix
 )
 
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=20, max_keep_ckpts=1))
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(interval=20, max_keep_ckpts=1),
+    visualization=dict(resize=320),  # side of drawn images, for their text
+)
 randomness = dict(seed=0)

@@ -15,10 +15,20 @@ def save_figure(figure: Figure, out: str | Path) -> Path:
         UserError: If Matplotlib cannot write that format.
     """
     out = Path(out)
-    kind = out.suffix[1:].lower() or 'png'
-    kinds = figure.canvas.get_supported_filetypes()
-    if kind not in kinds:
-        raise UserError(f'{out}: no format of images; expected one of {", ".join(sorted(kinds))}')
+    kind = kind_of_figure(out)
     with whole_file(out) as part:
         figure.savefig(part, dpi=120, format=kind)
     return out
+
+
+def kind_of_figure(out: str | Path) -> str:
+    """Returns the format that :func:`save_figure` writes a file in.
+
+    Raises:
+        UserError: If Matplotlib cannot write that format.
+    """
+    kind = Path(out).suffix[1:].lower() or 'png'
+    kinds = Figure().canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise UserError(f'{out}: no format of images; expected one of {", ".join(sorted(kinds))}')
+    return kind

@@ -84,6 +84,8 @@ def _of_timm(name: str, device: str) -> nn.Module:
         raise UserError(f"{TIMM}{name} needs timm: pip install 'mmtrtvit[timm]'")
     import timm
 
+    from .. import timm_models  # noqa: F401  # adds ours
+
     if not timm.is_model(name):
         raise UserError(f'timm has no model {name}.{did_you_mean(name, timm.list_models())}')
     with torch.device(device):

@@ -48,19 +48,7 @@ def time_side_by_side(
         warmup: Calls of each before the first that counts.
         device: Where they compute; the clock stops when that has finished.
     """
-    times = times_side_by_side(functions, rounds, warmup=warmup, device=device)
-    return {name: _summary(values) for name, values in times.items()}
-
-
-def times_side_by_side(
-    functions: Mapping[str, Callable[[], Any]],
-    rounds: int,
-    *,
-    warmup: int,
-    device: str | torch.device = 'cpu',
-) -> dict[str, list[float]]:
-    """Milliseconds of every round of :func:`time_side_by_side`, which see."""
-    clock = _clock(torch.device(device))
+    clock = clock_of(device)
     for function in functions.values():
         for _ in range(warmup):
             function()
@@ -70,7 +58,7 @@ def times_side_by_side(
             start = clock()
             function()
             times[name].append((clock() - start) * 1000)
-    return times
+    return {name: _summary(values) for name, values in times.items()}
 
 
 @contextmanager
@@ -103,15 +91,34 @@ def peak_memory(function: Callable[[], Any], device: str | torch.device = 'cpu')
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    if not (PROCESS / 'clear_refs').exists():
-        raise UserError('the memory of a process is measured on Linux only')
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'malloc_trim'):
-        libc.malloc_trim(0)
-    before = _resident_memory('VmRSS')
-    (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
+    memory = ResidentMemory()
     function()
-    return _resident_memory('VmHWM') - before
+    return memory.peak()
+
+
+class ResidentMemory:
+    """What the process has in physical memory beyond what it had at the beginning.
+
+    Raises:
+        UserError: On a system other than Linux.
+    """
+
+    def __init__(self) -> None:
+        if not (PROCESS / 'clear_refs').exists():
+            raise UserError('the memory of a process is measured on Linux only')
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, 'malloc_trim'):
+            libc.malloc_trim(0)
+        self._before = _resident_memory('VmRSS')
+        (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
+
+    def held(self) -> int:
+        """Returns the bytes now."""
+        return _resident_memory('VmRSS') - self._before
+
+    def peak(self) -> int:
+        """Returns the most bytes since the beginning."""
+        return _resident_memory('VmHWM') - self._before
 
 
 def in_new_process(function: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -120,8 +127,9 @@ def in_new_process(function: Callable, *args: Any, **kwargs: Any) -> Any:
         return pool.submit(function, *args, **kwargs).result()
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
-    if device.type != 'cuda':
+def clock_of(device: str | torch.device) -> Callable[[], float]:
+    """Returns a clock, in seconds, that waits for what a GPU still computes."""
+    if torch.device(device).type != 'cuda':
         return time.perf_counter
 
     def clock() -> float:

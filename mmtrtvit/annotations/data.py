@@ -1,12 +1,15 @@
 """Images with their annotations, as every reader of annotations returns them."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..errors import UserError
+from ..images import decode, read_image
 from .problems import Problem
 
 Problems = list[tuple[Problem, str]]
@@ -18,7 +21,7 @@ class AnnotatedImage:
     """An image with its annotations.
 
     Attributes:
-        path: The image file.
+        path: The image file, or where it is in a file of many.
         name: Its path as the annotations have it.
         size: Width and height in pixels as the annotations have them, else those of the file once
             it was read.
@@ -28,6 +31,7 @@ class AnnotatedImage:
             alone. :meth:`mask` gives the pixels.
         ignored: Whether training and metric leave the instance out, as they do with crowds.
         label_map: File with the class of each pixel, in semantic segmentation.
+        read: Returns the bytes of an image that lies in a file of many, such as a tar file.
         problems: What is wrong with the image, and which part of it where it has parts.
     """
 
@@ -39,6 +43,7 @@ class AnnotatedImage:
     masks: list[bytes | None] = field(default_factory=list)
     ignored: list[bool] = field(default_factory=list)
     label_map: Path | None = None
+    read: Callable[[], bytes] | None = None
     problems: Problems = field(default_factory=list)
 
     def add(
@@ -49,6 +54,19 @@ class AnnotatedImage:
         self.labels.append(label)
         self.masks.append(mask)
         self.ignored.append(ignored)
+
+    def pixels(self) -> np.ndarray:
+        """Returns the image, ``(H, W, 3)``, uint8, BGR.
+
+        Raises:
+            UserError: If it cannot be read or decoded.
+        """
+        if self.read is None:
+            return read_image(self.path)
+        try:
+            return decode(self.read())
+        except (OSError, ValueError) as error:
+            raise UserError(f'{self.name} {error}') from error
 
     def mask(self, index: int) -> np.ndarray:
         """Returns which pixels an instance has: ``(H, W)``, bool; none for a box alone."""

@@ -1,4 +1,8 @@
-"""Images of one class each, as MMPretrain's CustomDataset lists them: by folder or in a text."""
+"""Images of one class each: by folder or in a text, and in files of many.
+
+The first two are listed as MMPretrain's CustomDataset lists them. Of data sets that read tar or
+parquet files, each tells its samples itself.
+"""
 
 import os
 from collections.abc import Iterator
@@ -19,13 +23,29 @@ def read_image_labels(dataset: Any, data: DataSet, use: Use) -> None:
     root = Path(dataset.img_prefix)
     data.source = data.source or str(root)
     for name, label in _samples(dataset, root):
-        image = AnnotatedImage(root / name, name)
-        if label.isdecimal() and int(label) < len(data.classes):
-            image.labels, image.ignored = [int(label)], [False]
-        else:
-            what = f'label {label!r}' if label else 'no label'
-            image.problems.append((Problem.LABEL, f'{what}, of {len(data.classes)} classes'))
-        data.images.append(image)
+        known = label.isdecimal() and int(label) < len(data.classes)
+        _add(data, AnnotatedImage(root / name, name), int(label) if known else None, label)
+
+
+def read_samples(dataset: Any, data: DataSet, use: Use) -> None:
+    """Adds the images of a TarDataset or ParquetDataset and their classes to ``data``.
+
+    Raises:
+        UserError: If a file cannot be read, or there is none.
+    """
+    data.source = dataset.source
+    for sample in dataset.samples():
+        image = AnnotatedImage(Path(sample.name), sample.name, read=sample.read)
+        _add(data, image, sample.number, sample.label)
+
+
+def _add(data: DataSet, image: AnnotatedImage, number: int | None, label: str) -> None:
+    if number is not None:
+        image.labels, image.ignored = [number], [False]
+    else:
+        what = f'label {label!r}' if label else 'no label'
+        image.problems.append((Problem.LABEL, f'{what}, of {len(data.classes)} classes'))
+    data.images.append(image)
 
 
 def _samples(dataset: Any, root: Path) -> Iterator[tuple[str, str]]:

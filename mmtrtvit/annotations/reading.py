@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from ..errors import UserError
 from .coco import read_coco_set
 from .data import DataSet, Use
-from .image_labels import read_image_labels
+from .image_labels import read_image_labels, read_samples
 from .label_maps import read_label_maps
 from .voc import read_xml
 
@@ -20,6 +20,8 @@ READERS = {
     'mmdet.datasets.coco.CocoDataset': read_coco_set,
     'mmdet.datasets.xml_style.XMLDataset': read_xml,
     'mmpretrain.datasets.custom.CustomDataset': read_image_labels,
+    'mmtrtvit.classification.readers.ParquetDataset': read_samples,
+    'mmtrtvit.classification.readers.TarDataset': read_samples,
     'mmseg.datasets.basesegdataset.BaseSegDataset': read_label_maps,
 }
 
@@ -51,7 +53,8 @@ def read_annotations(key: str, config: Mapping, *, scope: str | None, use: Use) 
             raise NotReadError(
                 f'{key}.type is {getattr(kind, "__name__", config.get("type"))}. What can be '
                 'inspected are data sets that are read like CocoDataset and XMLDataset of mmdet, '
-                'BaseSegDataset of mmseg and CustomDataset of mmpretrain.'
+                'BaseSegDataset of mmseg and CustomDataset of mmpretrain, and TarDataset and '
+                'ParquetDataset of mmtrtvit.'
             )
         try:
             dataset = registry.build(dict(config, lazy_init=True, pipeline=[]))

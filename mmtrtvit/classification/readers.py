@@ -4,17 +4,35 @@ Both are indexed like folders of images: any sampler shuffles and shares them, a
 goes on takes the very next samples. Needs mmpretrain.
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmpretrain.datasets.base_dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from ..errors import UserError, listed
-from .tar_images import find_tar_images, numbered
+from .tar_images import find_tar_images, list_tar_images, numbered, numbers_by_label
 
 CONTENT = 'img_bytes'  # key of the bytes of an image that comes from no file of its own
 SHOWN = 5
+
+
+class Sample(NamedTuple):
+    """A sample as an inspection of the data sees it, whatever is wrong with its label.
+
+    Attributes:
+        name: Where it is.
+        label: What the file says of its class, empty for nothing.
+        number: The class, None if the label stands for none.
+        read: Returns the bytes of the image.
+    """
+
+    name: str
+    label: str
+    number: int | None
+    read: Callable[[], bytes]
 
 
 @DATASETS.register_module()
@@ -28,7 +46,7 @@ class TarDataset(BaseDataset):
     """
 
     def __init__(self, files: str, metainfo: dict | None = None, **options: Any) -> None:
-        self.files = files
+        self.files = self.source = files
         super().__init__(ann_file='', metainfo=metainfo, **options)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -43,6 +61,18 @@ class TarDataset(BaseDataset):
             dict(img_path=f'{image.tar}/{image.name}', image=image, gt_label=label)
             for image, label in zip(images, numbered(images, classes))
         ]
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields all samples, those without a class too.
+
+        Raises:
+            UserError: If there are no images, or a file is damaged.
+        """
+        images = list_tar_images(self.files)
+        numbers = numbers_by_label(images, self.CLASSES)
+        for image in images:
+            name = f'{Path(image.tar).name}/{image.name}'
+            yield Sample(name, image.label, numbers[image.label], image.read)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Returns the name, the class and the bytes of an image."""
@@ -94,6 +124,7 @@ class ParquetDataset(BaseDataset):
         names = getattr(table.features[label_key], 'names', None)
         self._table = table.cast_column(image_key, datasets.Image(decode=False))
         self._keys = image_key, label_key
+        self.source = f'{path}, split {split}'
         if names and not (metainfo or {}).get('classes'):
             metainfo = dict(metainfo or {}, classes=tuple(names))
         # the table is the list; nothing is left to serialise
@@ -106,26 +137,56 @@ class ParquetDataset(BaseDataset):
         Raises:
             UserError: If there are no classes, or a label is none of them.
         """
-        count = len(_classes(self))
-        labels = {*self._table.unique(self._keys[1])}
-        wrong = sorted(
-            label for label in labels if not (isinstance(label, int) and 0 <= label < count)
-        )
+        _classes(self)
+        labels = self._table.unique(self._keys[1])
+        wrong = [label for label in labels if self._number(label) is None]
         if wrong:
+            wrong.sort(key=lambda label: (label is None, label))
             raise UserError(
                 f'column {self._keys[1]} has labels that are no class: '
                 f'{listed([str(label) for label in wrong], SHOWN)}. Expected numbers from 0 to '
-                f'{count - 1}'
+                f'{len(self.CLASSES) - 1}'
             )
         return range(len(self._table))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields all samples, those without a class too."""
+        image_key, label_key = self._keys
+        paths = self._table.flatten()[f'{image_key}.path']
+        for place, (path, label) in enumerate(zip(paths, self._table[label_key])):
+            yield Sample(
+                f'row {place}/{path}' if path else f'row {place}',
+                '' if label is None else str(label),
+                self._number(label),
+                partial(self._content, place),
+            )
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Returns the name, the class and the bytes of an image."""
         place = self.data_list[int(idx)]
-        image, label = (self._table[place][key] for key in self._keys)
-        name = image.get('path') or f'image {place}'
-        content = image.get('bytes') or Path(name).read_bytes()
-        return {'img_path': name, 'gt_label': label, 'sample_idx': int(idx), CONTENT: content}
+        image_key, label_key = self._keys
+        row = self._table[place]
+        name = (row[image_key] or {}).get('path') or f'image {place}'
+        content = _content(row[image_key])
+        return {
+            'img_path': name,
+            'gt_label': row[label_key],
+            'sample_idx': int(idx),
+            CONTENT: content,
+        }
+
+    def _content(self, place: int) -> bytes:
+        return _content(self._table[place][self._keys[0]])
+
+    def _number(self, label: Any) -> int | None:
+        return label if isinstance(label, int) and 0 <= label < len(self.CLASSES) else None
+
+
+def _content(image: dict[str, Any] | None) -> bytes:
+    """The bytes of an image of a table, none where a row has no image."""
+    if not image:
+        return b''
+    return Path(image['path']).read_bytes() if image['bytes'] is None else image['bytes']
 
 
 def _classes(dataset: BaseDataset) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class TarImage:
         name: The image's name in it.
         offset: Where its bytes begin.
         size: How many they are.
-        label: Name or number of its class, as the tar file has it.
+        label: Name or number of its class, as the tar file has it; empty if it has none.
     """
 
     tar: str
@@ -53,13 +53,35 @@ class TarImage:
 
 
 def find_tar_images(pattern: str | Path) -> list[TarImage]:
-    """Returns the images of tar files with their classes, in the order of their names.
+    """Returns the images of tar files, each with a class, in the order of the files' names.
 
     Args:
         pattern: A tar file, a folder of some, or a pattern such as ``train-*.tar``.
 
     Raises:
         UserError: If there is no such file, one is damaged, or images have no class.
+    """
+    images = list_tar_images(pattern)
+    lacking = [image for image in images if not image.label]
+    if lacking:
+        tar = lacking[0].tar
+        names = [image.name for image in lacking if image.tar == tar]
+        raise UserError(
+            f'{tar} has {len(names)} of {sum(image.tar == tar for image in images)} images without '
+            f'a class: {listed(names, SHOWN)}. Expected a folder for each class, as cat/1.jpg, or '
+            f'a text beside each image, as 1{CLASS_SUFFIX} beside 1.jpg'
+        )
+    return images
+
+
+def list_tar_images(pattern: str | Path) -> list[TarImage]:
+    """Returns the images of tar files, also without a class, in the order of the files' names.
+
+    Args:
+        pattern: As of :func:`find_tar_images`.
+
+    Raises:
+        UserError: If there is no such file, or one is damaged.
     """
     pattern = Path(pattern).expanduser()
     paths = sorted(glob(str(pattern / '*.tar' if pattern.is_dir() else pattern)))
@@ -87,13 +109,6 @@ def _images(path: str) -> Iterator[TarImage]:
     if found and (last := max(found, key=lambda each: each.offset_data)):
         if os.path.getsize(path) < last.offset_data + last.size:
             raise UserError(f'{path} is cut off: it ends inside {last.name}')
-    lacking = [each.name for each in found if not (labels.get(_stem(each)) or _folder(each))]
-    if lacking:
-        raise UserError(
-            f'{path} has {len(lacking)} of {len(found)} images without a class: '
-            f'{listed(lacking, SHOWN)}. Expected a folder for each class, as cat/1.jpg, or a text '
-            f'beside each image, as 1{CLASS_SUFFIX} beside 1.jpg'
-        )
     for each in found:
         label = labels.get(_stem(each)) or _folder(each)
         yield TarImage(path, each.name, each.offset_data, each.size, label)
@@ -118,19 +133,24 @@ def numbered(images: Sequence[TarImage], classes: Sequence[str]) -> list[int]:
     Raises:
         UserError: If a label is neither one of the names nor a number below their count.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    wrong = sorted({each.label for each in images} - numbers.keys() - _numbers(len(classes)))
+    numbers = numbers_by_label(images, classes)
+    wrong = sorted(label for label, number in numbers.items() if number is None)
     if wrong:
         raise UserError(
             f'{images[0].tar} and others have labels that are no class: {listed(wrong, SHOWN)}. '
             f'Expected one of metainfo.classes, {listed(list(classes), SHOWN)}, or a number below '
             f'{len(classes)}'
         )
-    return [
-        numbers.get(each.label, int(each.label) if each.label.isdecimal() else -1)
-        for each in images
-    ]
+    return [numbers[each.label] for each in images]
 
 
-def _numbers(count: int) -> set[str]:
-    return {str(number) for number in range(count)}
+def numbers_by_label(images: Sequence[TarImage], classes: Sequence[str]) -> dict[str, int | None]:
+    """Returns the number of the class of each label that images have; None if it stands for none.
+
+    Args:
+        images: The images, also without a class.
+        classes: Names of all classes, in their order.
+    """
+    numbers = {str(number): number for number in range(len(classes))}
+    numbers |= {name: number for number, name in enumerate(classes)}
+    return {each.label: numbers.get(each.label) for each in images}

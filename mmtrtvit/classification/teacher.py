@@ -1,6 +1,7 @@
 """A frozen model of timm that teaches: what it says of images."""
 
 import importlib.util
+import textwrap
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from ..errors import UserError, did_you_mean
 from ..weights.checkpoints import checkpoint_file, read_weights, state_dict_of
 from ..weights.hub import TIMM, hub_file, repository_of_timm
 
+SHOWN = 300  # characters of timm's reasons in a message
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -55,6 +57,9 @@ class Teacher:
         self.width = getattr(model, 'head_hidden_size', model.num_features)
         self.classes = model.num_classes
         self.mean, self.std = (model.pretrained_cfg[key] for key in ('mean', 'std'))
+        names = model.pretrained_cfg.get('classifier') or ()
+        names = (names,) if isinstance(names, str) else names
+        self._classifiers = tuple(f'{name}.' for name in names)
         self._model: nn.Module | None = None
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
@@ -102,24 +107,43 @@ class Teacher:
             hint = did_you_mean(name, timm.list_models())
             raise UserError(f'{self.address}: timm {timm.__version__} has no {name}.{hint}')
 
-    def _create(self, device: torch.device, **pretrained: Any) -> nn.Module:
+    def _create(
+        self, device: torch.device, source: Any = None, weights: dict[str, Tensor] | None = None
+    ) -> nn.Module:
+        """Makes the teacher, with these weights of ``source`` if there are any, all or nothing."""
         import timm
 
         name = self.address.removeprefix(TIMM)
+        pretrained = {}
+        if weights is not None:
+            # the same number of classes, as timm passes over what does not fit a model of another
+            overlay = dict(state_dict=weights, num_classes=self.classes)
+            pretrained = dict(pretrained=True, pretrained_cfg_overlay=overlay)
         try:
             with device:
                 return timm.create_model(name, **pretrained, **self.options)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             options = f' with teacher_options={self.options}' if self.options else ''
+            origin = '' if source is None else f' from {source}'
             raise UserError(
-                f'timm cannot make {name}{options}: {str(error).splitlines()[0]}'
+                f'timm cannot make {name}{options}{origin}: '
+                f'{textwrap.shorten(str(error), SHOWN, placeholder=" ...")}'
             ) from error
 
     def _loaded(self, device: torch.device) -> nn.Module:
         if self._model is None:
             path = hub_file(self.address) if self.checkpoint is None else self.checkpoint
             weights = state_dict_of(read_weights(checkpoint_file(path)))
-            overlay = dict(state_dict=weights)
-            model = self._create(device, pretrained=True, pretrained_cfg_overlay=overlay)
-            self._model = model.to(device, self.dtype).eval().requires_grad_(False)
+            if not self.classes:
+                weights = {
+                    name: value
+                    for name, value in weights.items()
+                    if not name.startswith(self._classifiers)
+                }
+            self._model = (
+                self._create(device, path, weights)
+                .to(device, self.dtype)
+                .eval()
+                .requires_grad_(False)
+            )
         return self._model

@@ -16,7 +16,7 @@ from ..analysis.sheets import draw_sheet
 from ..annotations.data import AnnotatedImage, DataSet
 from ..annotations.findings import Split
 from ..annotations.problems import Problem
-from ..images import read_image
+from ..media import IMAGES
 from .inspection import Inspection
 
 DRAWN_PIXELS = 1 << 23  # most of a drawn image: Matplotlib takes 80 bytes for each
@@ -50,7 +50,7 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
         target.mkdir(parents=True, exist_ok=True)
         drawn, captions = [], []
         for data, image in chosen:
-            drawn.append(target / image.name.replace('/', '_'))
+            drawn.append(target / _file_name(image))
             captions.append(_caption(data, image))
             draw_image(data, image, drawn[-1])
         sheets.append(
@@ -63,6 +63,11 @@ def draw_inspection(inspection: Inspection, folder: str | Path, count: int) -> l
             )
         )
     return sheets
+
+
+def _file_name(image: AnnotatedImage) -> str:
+    name = image.name.replace('/', '_')
+    return name if Path(name).suffix.lower() in IMAGES else f'{name}.png'
 
 
 def is_drawable(image: AnnotatedImage) -> bool:
@@ -87,7 +92,7 @@ def draw_image(data: DataSet, image: AnnotatedImage, out: Path) -> None:
         image: The image.
         out: The image file to write.
     """
-    pixels = np.ascontiguousarray(read_image(image.path)[..., ::-1])  # to RGB
+    pixels = np.ascontiguousarray(image.pixels()[..., ::-1])  # to RGB
     if image.labels and not image.boxes:  # a class for all of it
         Image.fromarray(pixels).save(out)
         return

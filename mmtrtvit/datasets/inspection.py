@@ -164,7 +164,7 @@ def _read_image(
     """
     counts, values = image.counts(), Counter[int]()
     try:
-        content = _read_bytes(image.path)
+        content = image.read() if image.read else _read_bytes(image.path)
     except (OSError, ValueError) as error:  # ValueError of a name that no file can have
         image.problems.append((Problem.MISSING_IMAGE, _why_missing(image.path, error)))
         return None, None, counts, values

@@ -150,8 +150,8 @@ class _Pictures:
         return one, other
 
     def _plain(self, split: str, name: str) -> Picture:
-        path = next(image.path for image in self.splits[split].images if image.name == name)
-        return Picture(inline_image(read_image(path), SIDE), f'{split}: {name}')
+        image = next(each for each in self.splits[split].images if each.name == name)
+        return Picture(inline_image(image.pixels(), SIDE), f'{split}: {name}')
 
 
 def side_histogram(sizes: Mapping[str, Sizes]) -> Markup:

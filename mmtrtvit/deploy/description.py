@@ -25,6 +25,7 @@ from ..weights.checkpoints import checkpoint_file
 from .backends.registry import all_backends
 from .settings import DeploySettings
 
+RECORD = 'deploy_report.json'  # beside these files: what was compared and measured
 Description = dict[str, dict[str, Any]]
 PREPROCESSORS = 'DetDataPreprocessor', 'SegDataPreProcessor', 'ClsDataPreprocessor'
 PACKING = 'PackDetInputs', 'PackSegInputs', 'PackInputs'

@@ -10,16 +10,16 @@ from typing import Any
 from ..environment import device_name
 from ..files import write_whole
 from ..tables import csv_text
+from .description import RECORD
 from .result import DeployResult
 from .verify.search import Search
 
-NAME = 'deploy_report.json'
 SEARCH = 'quantization.csv', 'quantization.json'
 
 
 def write_record(result: DeployResult) -> Path:
-    """Writes :data:`NAME` beside the ONNX file, whole or not at all."""
-    path = result.onnx.with_name(NAME)
+    """Writes :data:`.description.RECORD` beside the ONNX file, whole or not at all."""
+    path = result.onnx.with_name(RECORD)
     write_whole(path, json.dumps(_plain(record(result)), indent=4) + '\n')
     return path
 
@@ -42,7 +42,7 @@ def write_search(folder: Path, search: Search) -> list[Path]:
 
 
 def record(result: DeployResult) -> dict[str, Any]:
-    """Returns what :data:`NAME` holds."""
+    """Returns what :data:`.description.RECORD` holds."""
     return dict(
         date=datetime.datetime.now().astimezone().isoformat(timespec='seconds'),
         machine=device_name('cpu'),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..arguments import HelpFormatter
 from ..errors import UserError, as_called, message
 from ..signals import exit_code
 
@@ -23,12 +24,19 @@ PATIENCE = 10
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help names the tools as the command ``mmtrtvit`` does, if that runs one."""
+    """A parser whose help names the tools as the command ``mmtrtvit`` does, if that runs one.
+
+    There it has ``mmtrtvit train`` for ``python tools/train.py`` and so on.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        examples = as_called(self.epilog or '', self.prog)
+        self.epilog = re.sub(r'(torchrun .*)(?=mmtrtvit )', r'\1--no-python ', examples)
 
     def format_help(self) -> str:
-        """Returns the help, with ``mmtrtvit train`` for ``python tools/train.py`` and so on."""
-        text = as_called(super().format_help(), self.prog)
-        return re.sub(r'(torchrun .*)(?=mmtrtvit )', r'\1--no-python ', text)
+        """Returns the help."""
+        return as_called(super().format_help(), self.prog)
 
 
 def new_parser(doc: str) -> Parser:
@@ -38,9 +46,7 @@ def new_parser(doc: str) -> Parser:
         doc: Docstring of the tool; what follows its first line ends the help.
     """
     first, _, rest = doc.partition('\n')
-    return Parser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=first, epilog=rest, formatter_class=HelpFormatter)
 
 
 def make_parser(doc: str) -> Parser:
@@ -139,6 +145,22 @@ def command_line(*, folders: bool = True) -> str:
     ours = program.startswith('mmtrtvit ')  # as the command calls its tools
     start = program.split() if ours else ['python', program]
     return shlex.join([*start, *words])
+
+
+def tell_checkpoint(checkpoint: str) -> str:
+    """Returns a checkpoint as it is, but of a work dir a file of it, and prints which and why.
+
+    Raises:
+        UserError: If the work dir has none that can be used.
+    """
+    if not os.path.isdir(os.path.expanduser(checkpoint)):
+        return checkpoint
+    from ..weights.checkpoints import found_checkpoint
+
+    file, reason = found_checkpoint(checkpoint)
+    if os.environ.get('RANK', '0') == '0':
+        print(f'checkpoint: {file}, {reason}')
+    return str(file)
 
 
 def run_tool(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Configs: reading them, and merging the command line into them."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,11 +11,18 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..errors import UserError, did_you_mean, listed, similar
+from .augment import AUGMENTATIONS, use_augmentations
 from .classes import map_by_name, spread_metainfo
 from .hosts import without_onedl_notice
 
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
-KNOWN_KEYS = {*inspect.signature(Runner.__init__).parameters, 'runner_type', 'metainfo', 'trackers'}
+KNOWN_KEYS = {
+    *inspect.signature(Runner.__init__).parameters,
+    'runner_type',
+    'metainfo',
+    'trackers',
+    *AUGMENTATIONS,
+}
 
 
 def read_config(
@@ -27,7 +35,8 @@ def read_config(
     """Reads a config file and completes it for a run.
 
     A top-level ``metainfo`` is spread over data sets and heads, and data sets of COCO files find
-    classes by name, see :mod:`~.classes`.
+    classes by name, see :mod:`~.classes`. Keys ``augment_*`` change the training data, see
+    :mod:`~.augment`.
 
     Args:
         path: The config file.
@@ -51,7 +60,8 @@ def read_config(
     except Exception as error:
         _raise(error, path)
     for key in options or {}:
-        _check_option(config, key)
+        if not _belongs_to_hook(key, options):
+            _check_option(config, key)
     try:
         config.merge_from_dict(dict(options or {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -59,6 +69,7 @@ def read_config(
         raise UserError(f'--cfg-options {given}: {error}') from error
     spread_metainfo(config)
     map_by_name(config)
+    use_augmentations(config)
     config.launcher = launcher
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs', path.stem))
     return config
@@ -130,6 +141,12 @@ def _trace(error: Exception) -> tuple[list[str], int | None]:
             line = trace.tb_lineno
         trace = trace.tb_next
     return files, line
+
+
+def _belongs_to_hook(key: str, options: Mapping[str, Any]) -> bool:
+    """Returns whether an option is one of a hook that the options bring with its type."""
+    hook = re.match(r'default_hooks\.\w+(?=\.)', key)
+    return hook is not None and f'{hook[0]}.type' in options
 
 
 def _check_option(config: Config, key: str) -> None:

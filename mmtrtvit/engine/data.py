@@ -13,6 +13,8 @@ from .parts import leaf_datasets, loads_masks
 
 # Options of a data set that do not change what its files say.
 USE_OPTIONS = {'filter_cfg', 'indices', 'pipeline', 'serialize_data', 'test_mode'}
+# Types that compare labels with classes themselves as they are loaded: a training reads them once.
+CHECK_THEMSELVES = {'ParquetDataset', 'TarDataset'}
 SHOWN = 4  # places of each finding in a message
 
 
@@ -60,8 +62,8 @@ def read_splits(
 def check_annotations(config: Config, splits: Sequence[str]) -> None:
     """Checks every annotation of the splits, as tools/check_data.py does, but reads no image.
 
-    Data sets that are not on this machine or of a type that nothing here reads are passed over, and
-    so are the pixels of label maps.
+    Data sets that are not on this machine, check themselves or are of a type that nothing here
+    reads are passed over, and so are the pixels of label maps.
 
     Args:
         config: The whole config; the package of its scope must have been imported.
@@ -92,8 +94,10 @@ def _leaves(config: Config, split: str) -> list[dict]:
 
 
 def _is_checked(dataset: dict) -> bool:
-    """Returns whether a data set has annotations, and has them here."""
+    """Returns whether a data set has annotations, has them here, and leaves them to be checked."""
     places = f'{dataset.get("data_root") or ""}{dataset.get("ann_file") or ""}'
+    if str(dataset.get('type')).rpartition('.')[2] in CHECK_THEMSELVES:
+        return False
     backend = (dataset.get('backend_args') or {}).get('backend', 'local')
     return '://' not in places and backend == 'local' and dataset.get('with_label') is not False
 

@@ -5,33 +5,38 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ..errors import UserError
 from ..paths import config_path
 from .config import read_config
 
 # The backbone that gains by mixed precision on a CPU at the size of the demos' images.
 FASTER_IN_BF16 = 'TRTViT'
+CLASSIFIERS = 'mmpretrain'  # scope of the configs whose data are folders of images
 
 
-def run_demo(name: str, *, work_dir: Path, data_root: Path) -> None:
+def run_demo(name: str, *, work_dir: Path, data_root: Path | None = None) -> None:
     """Generates data, trains the demo's model, evaluates it and draws curves and predictions.
 
     Args:
         name: Name of a config in ``configs/demo``, without its suffix.
         work_dir: Folder that gets the folder ``name`` with all results.
-        data_root: Folder for the generated data; complete data in it are kept.
+        data_root: Folder for the generated data, by default that of the config; complete data in it
+            are kept.
 
     Raises:
         SystemExit: If a step fails, with its exit code.
     """
-    config = _short(Path(config_path(f'demo/{name}.py')))
+    path = _short(Path(config_path(f'demo/{name}.py')))
+    config = read_config(path)
+    root = data_root or Path(config.data_root)
     run, images = work_dir / name, work_dir / name / 'images'
-    options = _data_options(config, data_root)
-    _step('make-shapes', data_root)
-    backbone = read_config(config).model.backbone.type
-    amp = ['--amp'] if backbone == FASTER_IN_BF16 else []
-    _step('train', config, '--work-dir', run, *amp, *options)
-    _step('test', config, run, '--work-dir', run / 'test', '--show-dir', images, *options)
+    options = _data_options(config, root)
+    _step('make-shapes', root, *(['--folders'] if config.default_scope == CLASSIFIERS else []))
+    amp = ['--amp'] if config.model.backbone.type == FASTER_IN_BF16 else []
+    _step('train', path, '--work-dir', run, *amp, *options)
+    _step('test', path, run, '--work-dir', run / 'test', '--show-dir', images, *options)
     _step('analyze', 'curves', run)
     _step('analyze', 'sheet', images)
     print(f"""
@@ -57,9 +62,8 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _data_options(path: Path, data_root: Path) -> list[str]:
+def _data_options(config: Config, data_root: Path) -> list[str]:
     """What a tool is told to read the data in another folder than the config says."""
-    config = read_config(path)
     if Path(config.data_root) == data_root:
         return []
     if set(', ') & set(str(data_root)):

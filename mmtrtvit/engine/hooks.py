@@ -61,8 +61,11 @@ class CheckWeightsHook(Hook):
     """Refuses a checkpoint that does not fit the model, which MMEngine only logs.
 
     Testing and resuming take every key. A training that starts from ``load_from`` also takes other
-    classes, and says which layers start anew.
+    classes, and says which layers start anew. Bare weights get the place where MMEngine's EMAHook
+    looks for them.
     """
+
+    priority = 'HIGH'  # before EMAHook
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compares the names and shapes of a checkpoint with those of the model.
@@ -75,7 +78,8 @@ class CheckWeightsHook(Hook):
         whole = get_model_state_dict(  # unlike state_dict(), not this process's part of it
             runner.model, options=StateDictOptions(full_state_dict=True)
         )
-        report = compare_weights(whole, state_dict_of(checkpoint))
+        weights = state_dict_of(checkpoint)
+        report = compare_weights(whole, weights)
         starts_training = isinstance(runner.optim_wrapper, OptimWrapper) and not runner.cfg.get(
             'resume'
         )
@@ -85,6 +89,7 @@ class CheckWeightsHook(Hook):
             runner.logger.warning(
                 f'{name} is for other classes; these layers start untrained:\n{report}'
             )
+        checkpoint.setdefault('state_dict', weights)
 
 
 class _RemoveLater(LocalBackend):

@@ -58,7 +58,7 @@ def infer(
     precision: str | None = None,
     **options: Any,
 ) -> RunResult:
-    """Predicts on images, videos and webcams, and writes images and predictions.
+    """Predicts on images, videos, webcams and streams, and writes images and predictions.
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.

@@ -37,7 +37,8 @@ class LoadImageFromFile(MMCVLoader):
             return super().transform(results)
         path = results['img_path']
         try:
-            image = decode(results.pop('img_bytes', None) or self._content(path))
+            content = results.pop('img_bytes', None)
+            image = decode(self._content(path) if content is None else content)
         except (OSError, ValueError) as error:
             reason = _reason(error)
             if self.ignore_empty:

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 # Parts of a model whose num_classes, if any, is not that of the data.
-NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head')
+NOT_HEADS = ('backbone', 'rpn_head', 'semantic_head', 'teacher_options')
 
 
 def leaf_datasets(config: Config, split: str) -> Iterator[tuple[str, dict]]:

@@ -1,8 +1,10 @@
 """Predictor: a trained model for images from anywhere, with predictions as objects and drawn."""
 
 import copy
+import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from mmcv.transforms import Resize
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.structures import BaseDataElement
@@ -36,7 +39,7 @@ SCOPES = 'mmdet', 'mmseg', 'mmpretrain'
 
 def load(
     config: str | Path | Config,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
     precision: str | None = None,
@@ -45,7 +48,8 @@ def load(
 
     Args:
         config: Config file of a host package, or what was read from one.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones.
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its best ones;
+            None for those that a training from scratch begins with.
         device: ``'cpu'``, ``'cuda:0'``, ...; default: the first GPU, or the CPU without one.
         options: Values by dotted key, as ``--cfg-options`` gives them, for a config file.
         precision: Takes a fused copy of the model that computes in it, see :func:`.in_precision`;
@@ -63,8 +67,10 @@ def load(
             f'{", ".join(SCOPES)}.'
         )
     device = usable_device(device)
-    checkpoint = checkpoint_file(checkpoint)
-    state = read_weights(checkpoint)
+    state: dict[str, Any] = {}
+    if checkpoint is not None:
+        checkpoint = checkpoint_file(checkpoint)
+        state = read_weights(checkpoint)
     import_host(scope)
     with (
         DefaultScope.overwrite_default_scope(scope),
@@ -73,12 +79,17 @@ def load(
         explaining(config),
     ):
         warnings.simplefilter('ignore')  # about losses
-        model = revert_sync_batchnorm(MODELS.build(_for_prediction(config)))
-        weights = state_dict_of(state)
-        require_match(
-            compare_weights(model.state_dict(), weights), str(checkpoint), meta=state.get('meta')
-        )
-        model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
+        if checkpoint is None:
+            model = _build_from_scratch(config)
+        else:
+            model = revert_sync_batchnorm(MODELS.build(_for_prediction(config)))
+            weights = state_dict_of(state)
+            require_match(
+                compare_weights(model.state_dict(), weights),
+                str(checkpoint),
+                meta=state.get('meta'),
+            )
+            model.load_state_dict(weights, strict=False)  # BatchNorm's counters may be missing
         loader, transforms = _build_pipeline(config)
         legend = _legend(config, state)
     model = model.to(device).eval()
@@ -216,6 +227,30 @@ def usable_device(name: str | None) -> torch.device:
             f'says: {str(error).splitlines()[0]}'
         ) from error
     return torch.device(name)
+
+
+def _build_from_scratch(config: Config) -> nn.Module:
+    """Builds a model with random weights, the same ones each time."""
+    with torch.random.fork_rng(devices=[]), _silent_log():
+        torch.default_generator.manual_seed(0)
+        model = revert_sync_batchnorm(MODELS.build(_for_prediction(config)))
+        for module in model.modules():
+            if 'Pretrained' in str(getattr(module, 'init_cfg', None)):
+                module.init_cfg = None
+        model.init_weights()
+    return model
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Drops what MMEngine logs on each weight that it initialises."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _for_prediction(config: Config) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from ..classification.stream import seed_samples
 from ..errors import UserError
 from ..files import write_whole
 from ..weights.checkpoints import (
+    Best,
+    best_checkpoint,
     checkpoint_file,
     is_sharded,
     newest_checkpoint,
@@ -43,10 +45,19 @@ COMMAND = 'command.txt'  # beside the log: what the training was started with
 
 @dataclass
 class TrainResult:
-    """Where a training left its results; None for what it did not write."""
+    """Where a training left its results; None for what it did not write.
+
+    Attributes:
+        work_dir: Its folder.
+        checkpoint: The newest checkpoint.
+        best: The best checkpoint, with its metric.
+        log: The log file.
+        curves: The numbers of the curves.
+    """
 
     work_dir: Path
     checkpoint: Path | None
+    best: Best | None
     log: Path | None
     curves: Path | None
 
@@ -108,6 +119,7 @@ def train(
     return TrainResult(
         work_dir=Path(runner.work_dir),
         checkpoint=newest_checkpoint(runner.work_dir),
+        best=best_checkpoint(runner.work_dir),
         log=next(log_dir.glob('*.log'), None),
         curves=next(log_dir.glob('vis_data/scalars.json'), None),
     )
@@ -142,7 +154,7 @@ def evaluate(
 
     Args:
         config: The config, as :func:`~.config.read_config` returns it.
-        checkpoint: Weights of exactly this model, or the work dir of a run, for its newest ones;
+        checkpoint: Weights of exactly this model, or the work dir of a run, for its best ones;
             None if a hook brings a model.
         out: Pickle file to write the predictions to.
         show_dir: Folder for images of the predictions.
@@ -332,7 +344,7 @@ def draw_to(config: Config, folder: str | Path) -> None:
         config.setdefault('visualizer', dict(type='SegLocalVisualizer'))
         config.visualizer.vis_backends = [dict(type='PictureBackend', img_save_dir=folder)]
     elif scope == 'mmpretrain':
-        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+        hook = dict(hook, type='VisualizationHook', enable=True, interval=1, out_dir=folder)
         config.setdefault('visualizer', dict(type='UniversalVisualizer'))
     elif hook:
         hook = dict(hook, draw=True, test_out_dir=folder)

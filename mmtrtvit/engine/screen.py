@@ -149,7 +149,7 @@ def shortened(line: str) -> str:
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows a bar over all iterations of a training where the output is a terminal."""
+    """Shows a bar over a training or an evaluation where the output is a terminal."""
 
     priority = 'VERY_LOW'
     shown: tqdm | None = None
@@ -157,16 +157,7 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Opens the bar."""
-        stream = ProgressHook.stream or sys.stdout
-        if is_main_process() and stream.isatty():
-            ProgressHook.shown = tqdm(
-                total=runner.max_iters,
-                initial=runner.iter,
-                unit='it',
-                dynamic_ncols=True,
-                file=stream,
-                leave=False,
-            )
+        self.open(runner.max_iters, runner.iter)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -185,6 +176,35 @@ class ProgressHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Closes the bar."""
         self.close()
+
+    def before_test(self, runner: Runner) -> None:
+        """Opens the bar."""
+        self.open(len(runner.test_dataloader), unit='batch')
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Moves the bar."""
+        if ProgressHook.shown is not None:
+            ProgressHook.shown.update()
+
+    def after_test(self, runner: Runner) -> None:
+        """Closes the bar."""
+        self.close()
+
+    @classmethod
+    def open(cls, total: int, initial: int = 0, unit: str = 'it') -> None:
+        """Opens the bar of the first process, if there is a terminal.
+
+        Args:
+            total: How many iterations there are.
+            initial: How many of them are done.
+            unit: What they are called.
+        """
+        stream = cls.stream or sys.stdout
+        if is_main_process() and stream.isatty():
+            options = dict(unit=unit, dynamic_ncols=True, file=stream, leave=False)
+            cls.shown = tqdm(total=total, initial=initial, **options)
 
     @classmethod
     def close(cls) -> None:
@@ -212,6 +232,17 @@ def screen() -> Iterator[None]:
         finally:
             ProgressHook.close()
             ProgressHook.stream = None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leaves out what :func:`screen` does, and all of the log but warnings, as a trial needs it."""
+    logging.disable(logging.INFO)
+    try:
+        with screen():
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def summary(runner: Runner, config: Config, *, training: bool) -> str:

@@ -47,7 +47,7 @@ def push(
     """Puts a model where others find it.
 
     Args:
-        checkpoint: A file, or the work dir of a run, for its newest one.
+        checkpoint: A file, or the work dir of a run, for its best one.
         target: A folder, or ``hf://OWNER/REPO``, which is made if need be.
         license: Of the weights, by its name on the Hub, e.g. ``'apache-2.0'``.
         config: The training's config; default: the one in the work dir.

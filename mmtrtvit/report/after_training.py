@@ -29,7 +29,8 @@ def report_after(result: TrainResult, config: Config) -> str:
     copy = result.work_dir / Path(config.filename or 'config.py').name
     try:
         page = import_module('.page', __package__)
-        out, _ = page.report(result.work_dir, config=copy, checkpoint=result.checkpoint)
+        weights = result.best.file if result.best else result.checkpoint
+        out, _ = page.report(result.work_dir, config=copy, checkpoint=weights)
     except KeyboardInterrupt:
         return f'no report: it was stopped; {by_hand} writes one'
     except Exception as error:  # whatever it is, the training is done

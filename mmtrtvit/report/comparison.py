@@ -9,6 +9,7 @@ import numpy as np
 
 from ..analysis.curves import Series, read_scalars
 from ..errors import UserError
+from ..paths import shortest_names
 from .blocks import Block, Pictures, Section, Table, Text
 from .collecting import evaluate_samples
 from .evaluation import CLASSES, Evaluation
@@ -88,11 +89,7 @@ def names_of(work_dirs: Sequence[str | Path]) -> list[str]:
     paths = [Path(folder).expanduser().resolve() for folder in work_dirs]
     if len(set(paths)) < len(paths):
         raise UserError('a run beside itself: name each work dir once.')
-    for length in range(1, max(len(path.parts) for path in paths)):
-        names = ['/'.join(path.parts[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return list(map(str, paths))
+    return shortest_names(paths)
 
 
 def _check_alike(first: Compared, other: Compared) -> None:

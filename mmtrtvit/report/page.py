@@ -27,6 +27,7 @@ from .run import (
 from .show_label_maps import find_label_maps
 from .show_objects import find_objects
 from .show_scores import find_scores
+from .speed import show_speed
 from .tracked import show_trackers
 
 IMAGES = 8  # of each kind
@@ -50,7 +51,7 @@ def report(
     Args:
         work_dir: The folder that the training wrote.
         config: Config file; default: the one in the folder.
-        checkpoint: The weights; default: the newest in the folder.
+        checkpoint: The weights; default: the best in the folder.
         options: Values of the config by dotted key.
         images: Images of each kind (worst, best, ...), up to :data:`~.pictures.MOST`.
         out: The file; default: ``WORK_DIR/report.html``.
@@ -72,6 +73,7 @@ def report(
         *findings.sections,
         _images(evaluation, findings, images),
         show_cost(run, evaluation),
+        show_speed(run, evaluation),
         *show_deployments(run),
         *show_trackers(run),
         show_environment(),

@@ -57,7 +57,7 @@ def find_run(
     Args:
         work_dir: The folder that the training wrote.
         config: Config file; default: the one in the folder.
-        checkpoint: The weights; default: the newest in the folder, as for tools/test.py.
+        checkpoint: The weights; default: the best in the folder, as for tools/test.py.
         options: Values by dotted key, as ``--cfg-options`` gives them.
 
     Raises:

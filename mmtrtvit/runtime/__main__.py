@@ -1,9 +1,10 @@
-"""Draws and writes what an exported model finds in images, videos or the view of a webcam.
+"""Draws and writes what an exported model finds in images, videos, webcams and streams.
 
 Examples:
   python -m mmtrtvit.runtime work_dirs/export data/shapes/images/validation
   python -m mmtrtvit.runtime MODEL_DIR street.jpg "scans/*.tif" drive.mp4 --batch-size 4
   python -m mmtrtvit.runtime MODEL_DIR map.tif --tile 1024x1024 --overlap 0.25
+  python -m mmtrtvit.runtime MODEL_DIR rtsp://camera/stream --duration 60
 
 Ends with exit code 1 if there is a result for none of the inputs.
 """
@@ -12,13 +13,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..arguments import add_timeout, positive
+from ..arguments import HelpFormatter, add_timeout, positive
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
 from . import KINDS
 from .model import Model
 from .options import add_run_options, run_options
-from .progress import counted
+from .progress import counted, tell
 from .run import run
 from .tiles import MERGES, Tiling
 from .work_dir import read_work_dir
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         sys.argv[0] if sys.argv[0] == 'mmtrtvit runtime' else 'python -m mmtrtvit.runtime',
         description=first,
         epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument('model_dir', help='folder that tools/deploy.py wrote')
     add_run_options(parser, out_dir='MODEL_DIR/results', at_once='images, or tiles of one,')
@@ -120,7 +121,8 @@ def main(args: argparse.Namespace) -> None:
         args.inputs,
         out_dir=args.out_dir or Path(args.model_dir, 'results'),
         **run_options(args),
-        track=counted,
+        progress=counted,
+        tell=tell,
         tile=args.tile,
         overlap=args.overlap,
         tile_whole=args.tile_whole,

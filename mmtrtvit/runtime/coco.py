@@ -73,7 +73,6 @@ class CocoFile:
                 self._write(info=info or {}, categories=self._new(range(len(legend.names))))
                 yield self
                 with put_off():
-                    lines.seek(0)
                     _merge(lines, path)
             except BaseException:
                 if not self._images:
@@ -153,6 +152,8 @@ def _objects(result: Detections) -> Iterator[tuple[int, dict[str, Any]]]:
             iscrowd=0,
             score=float(result.scores[index]),
         )
+        if (track_id := result.track_id(index)) is not None:
+            annotation['track_id'] = track_id
         if result.has_masks:
             mask = result.mask(index)
             annotation.update(segmentation=run_lengths(mask), area=int(mask.sum()))
@@ -203,18 +204,24 @@ def finish(lines_path: str | Path) -> Path:
     return path
 
 
-def _merge(lines: Iterable[str], path: Path) -> None:
-    """Writes what lines of :class:`CocoFile` hold as one file; one that is cut off is left out."""
-    images, categories, count = [], [], 0
-    whole = (json.loads(line) for line in lines if line.endswith('\n'))
+def _merge(lines: TextIO, path: Path) -> None:
+    """Writes what lines of :class:`CocoFile` hold as one file; one that is cut off is left out.
+
+    They are read once for each list, so that no list is in memory.
+    """
     with whole_file(path) as part, open(part, 'w', encoding='utf-8') as file:
-        for content in whole:
-            if 'info' in content:
-                file.write(f'{{"info": {json.dumps(content["info"])}, "annotations": [')
-            for annotation in content.get('annotations', ()):
-                file.write((',\n' if count else '\n') + json.dumps(annotation))
-                count += 1
-            images += content.get('images', ())
-            categories += content['categories']
-        rest = json.dumps(dict(images=images, categories=categories))
-        file.write(f'\n], {rest[1:]}\n')
+        lines.seek(0)
+        file.write(f'{{"info": {json.dumps(json.loads(lines.readline())["info"])}')
+        for name in ('annotations', 'images', 'categories'):
+            file.write(f', "{name}": [')
+            for count, value in enumerate(_values(lines, name)):
+                file.write((',\n' if count else '\n') + json.dumps(value))
+            file.write('\n]')
+        file.write('}\n')
+
+
+def _values(lines: TextIO, name: str) -> Iterator[Any]:
+    lines.seek(0)
+    for line in lines:
+        if line.endswith('\n'):
+            yield from json.loads(line).get(name, ())

@@ -34,7 +34,8 @@ def draw(
         with_scores: Whether there is a score beside the name.
 
     Returns:
-        An image of the same shape, uint8, BGR. OpenCV has no letters but ASCII: accents are left
+        An image of the same shape, uint8, BGR. An object with an identity has a colour of its own,
+        and the identity before its name. OpenCV has no letters but ASCII: accents are left
         out, and a name in another script becomes ``class 3``.
     """
     if isinstance(result, LabelMap):
@@ -58,7 +59,11 @@ def _draw_detections(
     image = image.copy()
     width = max(round(sum(image.shape[:2]) / 500), 1)
     order = range(len(found) - 1, -1, -1)  # the best on top
-    colors = [legend.color(label) for label in found.labels.tolist()]
+    tracks = [found.track_id(index) for index in range(len(found))]
+    colors = [
+        legend.color(label) if track is None else Legend().color(track)
+        for label, track in zip(found.labels.tolist(), tracks)
+    ]
     if found.has_masks:
         for index in order:
             _draw_mask(image, found.mask(index), colors[index], opacity)
@@ -68,6 +73,7 @@ def _draw_detections(
         cv2.rectangle(image, (left, top), (right, bottom), colors[index], width)
     for index in order if with_names else ():
         name = _letters(legend, int(found.labels[index]))
+        name = name if tracks[index] is None else f'{tracks[index]} {name}'
         text = f'{name} {found.scores[index]:.2f}' if with_scores else name
         _write(image, text, boxes[index][:2], colors[index])
     return image

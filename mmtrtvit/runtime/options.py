@@ -6,7 +6,7 @@ Their names and meanings are here alone.
 import argparse
 from typing import Any
 
-from ..arguments import positive
+from ..arguments import positive, seconds
 from .annotations import read_annotations
 
 
@@ -22,7 +22,8 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_dir: str, at_once: s
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='image, video, folder (with all below it), glob pattern or number of a webcam',
+        help='image, video, folder (with all below it), glob pattern, number of a webcam, or '
+        'address of a stream (rtsp://, http://)',
     )
     parser.add_argument('--out-dir', metavar='DIR', help=f'default: {out_dir}')
     parser.add_argument(
@@ -40,7 +41,16 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_dir: str, at_once: s
         help=f'most {at_once} at once (default: %(default)s)',
     )
     parser.add_argument(
-        '--max-frames', type=positive, metavar='N', help='most frames of each video and webcam'
+        '--max-frames',
+        type=positive,
+        metavar='N',
+        help='most frames of each video, webcam and stream',
+    )
+    parser.add_argument(
+        '--duration',
+        type=seconds,
+        metavar='SECONDS',
+        help='most time for each webcam and stream (default: until Ctrl-C)',
     )
     parser.add_argument(
         '--annotations',
@@ -60,6 +70,12 @@ def add_run_options(parser: argparse.ArgumentParser, *, out_dir: str, at_once: s
         action='store_false',
         help='write no predictions.json and no label maps',
     )
+    parser.add_argument(
+        '--track',
+        action='store_true',
+        help='follow the objects of a detector through videos and streams (ByteTrack, of the '
+        'package trackers): identities in the drawn video, in predictions.json and in tracks/*.txt',
+    )
     parser.add_argument('--show', action='store_true', help='show the images on the screen')
 
 
@@ -69,6 +85,7 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UserError: If the annotations cannot be read.
     """
-    names = 'score_thr', 'batch_size', 'max_frames', 'images', 'predictions', 'show'
+    names = 'score_thr', 'batch_size', 'max_frames', 'duration', 'images', 'predictions', 'show'
     annotations = read_annotations(args.annotations) if args.annotations else None
-    return dict({name: getattr(args, name) for name in names}, annotations=annotations)
+    options = {name: getattr(args, name) for name in (*names, 'track')}
+    return dict(options, annotations=annotations)

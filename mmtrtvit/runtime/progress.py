@@ -1,4 +1,4 @@
-"""Progress: a line that counts on a terminal, and nothing without one."""
+"""Progress: a line that counts on a terminal, nothing without one; and sentences beside it."""
 
 import sys
 import time
@@ -30,3 +30,9 @@ def counted(items: Iterable[Item], total: int | None = None) -> Iterator[Item]:
                 shown = now
     finally:
         print('\r\033[K', end='', file=sys.stderr, flush=True)
+
+
+def tell(sentence: str) -> None:
+    """Prints a sentence on stderr, in the place of a line that counts or a bar, if there is one."""
+    clear = '\r\033[K' if sys.stderr.isatty() else ''
+    print(f'{clear}{sentence}', file=sys.stderr, flush=True)

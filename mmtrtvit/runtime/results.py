@@ -32,6 +32,8 @@ class Detections:
         mask_threshold: Least probability of a pixel that belongs to a mask.
         note: What was done to the image that the pipeline does not say, or nothing.
         whole_masks: Masks in the whole image, ``(N, H, W)``, bool, instead of the cells.
+        track_ids: Identities in a video, ``(N,)``, int64, from 1; 0 for objects without one; None
+            if nothing was tracked.
     """
 
     boxes: np.ndarray
@@ -42,13 +44,14 @@ class Detections:
     mask_threshold: float = 0.5
     note: str = ''
     whole_masks: np.ndarray | None = None
+    track_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: np.ndarray | slice) -> 'Detections':
         """Those of a slice, of indices or of a mask over all of them."""
-        parts = 'boxes', 'scores', 'labels', 'cells', 'whole_masks'
+        parts = 'boxes', 'scores', 'labels', 'cells', 'whole_masks', 'track_ids'
         values = {name: getattr(self, name) for name in parts}
         return replace(
             self,
@@ -67,6 +70,10 @@ class Detections:
     def classes(self) -> list[int]:
         """The label of each detection."""
         return self.labels.tolist()
+
+    def track_id(self, index: int) -> int | None:
+        """The identity of one detection, None if it has none."""
+        return None if self.track_ids is None else int(self.track_ids[index]) or None
 
     @property
     def has_masks(self) -> bool:

@@ -1,9 +1,11 @@
-"""Running of a model on images, videos and webcams, with its results written to files."""
+"""Running of a model on images, videos and what is live, with its results written to files."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +28,10 @@ from .batches import or_bad
 from .coco import CocoFile
 from .drawing import draw
 from .legend import Legend
+from .live import live_frames
 from .results import BadImage, LabelMap, Result
 from .stream import read_ahead
+from .tracking import TrackFiles, Tracking, require_tracks
 
 MOST_LISTED = 10  # inputs that annotations do not list, in a summary
 WAITING = 4  # most frames that were read and wait for the model
@@ -66,7 +70,7 @@ class RunResult:
         unlisted: Inputs that the annotations do not list.
         missed: Number of images that the annotations list and the inputs do not have.
         notes: What was done to images that the pipeline does not say, and to how many.
-        total: Number of images and frames that there are; None if a webcam has no end.
+        total: Number of images and frames that there are; None if something live has no end.
         stopped: What ended it before all files were done: Ctrl-C, SIGTERM or an error of the model.
     """
 
@@ -136,17 +140,21 @@ def run(
     score_thr: float = 0.3,
     batch_size: int = 1,
     max_frames: int | None = None,
+    duration: float | None = None,
     annotations: Annotations | None = None,
     images: bool = True,
     predictions: bool = True,
     show: bool = False,
-    track: Callable[..., Iterable] = lambda items, total: items,
+    track: bool = False,
+    progress: Callable[..., Iterable] = lambda items, total: items,
+    tell: Callable[[str], object] = lambda sentence: None,
     **options: Any,
 ) -> RunResult:
-    """Predicts on images, videos and webcams, and writes images and predictions.
+    """Predicts on images, videos, webcams and streams, and writes images and predictions.
 
-    One frame after the other is predicted, drawn and written, while a thread reads the next ones.
-    Ctrl-C ends it early, with whole files, and so does a :class:`~mmtrtvit.signals.Terminated`.
+    One frame after the other is predicted, drawn and written, while a thread reads the next ones;
+    of what is live, the newest one at that time. Ctrl-C ends it early, with whole files, and so
+    does a :class:`~mmtrtvit.signals.Terminated`.
 
     Args:
         model: A classifier, detector or segmentor.
@@ -155,24 +163,32 @@ def run(
             ``label_maps/`` to.
         score_thr: Detections up to this score are left out.
         batch_size: Most frames, or tiles of one, at once, consecutive ones of one size.
-        max_frames: Most frames of each video and webcam.
+        max_frames: Most frames of each video, webcam and stream.
+        duration: Most seconds for each webcam and stream.
         annotations: Where ``predictions.json`` has the numbers of images and categories from;
             inputs that are not listed are left out of it.
         images: Whether to write images and videos with the results drawn.
         predictions: Whether to write predictions.json and label maps.
         show: Whether to show each image on the screen, where the key q ends it.
-        track: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``total``, None
-            where a webcam has no end.
+        track: Whether to give objects identities, see :class:`~.tracking.Tracking`, and to write
+            them to ``tracks/``.
+        progress: Shows progress: called like :func:`tqdm.tqdm` with an iterable and ``total``,
+            None where something live has no end.
+        tell: Called with a sentence on each connection that is lost.
         options: For the model's ``predict``, such as the size of tiles.
 
     Raises:
-        UserError: If there is no input, none can be used, or the annotations do not fit.
+        UserError: If there is no input, none can be used, the annotations do not fit, or
+            something cannot be tracked.
         KeyboardInterrupt: If it was stopped before the first image was done.
     """
     out_dir = Path(out_dir)
     media, skipped = find_media(inputs, exclude=out_dir)
     if not media:
         raise UserError('\n'.join(['there is nothing to look at.', *skipped]))
+    if track:
+        require_tracks(media, tiles=bool(options.get('tile')))
+    tracking = Tracking(score_thr) if track else None
     result = RunResult(out_dir, skipped=skipped)
     with ExitStack() as stack:
         record = None
@@ -180,16 +196,21 @@ def run(
             record = stack.enter_context(_open_records(model, media, annotations, result))
         show_image = stack.enter_context(open_window('mmtrtvit')) if show else None
         drawn = stack.enter_context(DrawnMedia(out_dir / 'images')) if images else None
+        tracks = stack.enter_context(TrackFiles(out_dir / 'tracks')) if track else None
         counts = [medium.count(max_frames) for medium in media]
         result.total = None if None in counts else sum(counts)
-        frames = read_ahead(_frames(model, media, max_frames), WAITING)
+        frames = _frames(model, media, max_frames, duration, tell)
         medium = media[0]
         try:
             results = _results(model, frames, skipped, batch_size=batch_size, **options)
-            for medium, frame, found in track(results, total=result.total):
+            for medium, frame, found in progress(results, total=result.total):
                 with put_off():
                     result.best_score = max(result.best_score, found.best_score)
-                    found = found.above(score_thr)
+                    if tracking:
+                        found = tracking(medium, frame, found)
+                        tracks.write(medium, frame, found)
+                    else:
+                        found = found.above(score_thr)
                     if record:
                         record(medium, frame, found)
                     result.count(found, model.legend)
@@ -197,14 +218,16 @@ def run(
                         continue
                     image = or_bad(draw, frame.image, found, model.legend)
                     if isinstance(image, BadImage):
-                        skipped.append(f'{medium} is predicted, but not drawn: {image.reason}')
+                        sentence = f'{medium} is predicted, but not drawn: {image.reason}'
+                        if sentence not in skipped:  # once for a video
+                            skipped.append(sentence)
                         continue
                     if drawn:
                         drawn.write(medium, frame, image)
                 if show_image and not show_image(image):
                     break
         except (KeyboardInterrupt, UserError) as stop:
-            if not (type(stop) is KeyboardInterrupt and medium.is_camera):
+            if not (type(stop) is KeyboardInterrupt and medium.is_live):
                 result.stopped = type(stop)(*stop.args)  # without what its traceback holds
         finally:
             frames.close()
@@ -215,14 +238,34 @@ def run(
 
 
 def _frames(
-    model: Predicting, media: Iterable[Medium], max_frames: int | None
+    model: Predicting,
+    media: Iterable[Medium],
+    max_frames: int | None,
+    duration: float | None,
+    tell: Callable[[str], object],
+) -> Generator[tuple[Medium, Frame | BadImage], None, None]:
+    """Yields the frames of files, which a thread reads ahead, and of what is live."""
+    live = partial(live_frames, max_frames=max_frames, duration=duration, tell=tell)
+    for is_live, group in groupby(media, key=lambda medium: medium.is_live):
+        if is_live:
+            yield from _read(group, live)
+        else:
+            of_file = partial(_file_frames, model, max_frames=max_frames)
+            yield from read_ahead(_read([*group], of_file), WAITING)
+
+
+def _file_frames(model: Predicting, medium: Medium, max_frames: int | None) -> Iterable[Frame]:
+    if medium.is_image:
+        return [Frame(model.read(str(medium.source)))]
+    return read_frames(medium, max_frames)
+
+
+def _read(
+    media: Iterable[Medium], frames_of: Callable[[Medium], Iterable[Frame]]
 ) -> Iterator[tuple[Medium, Frame | BadImage]]:
     for medium in media:
         try:
-            if medium.is_image:
-                yield medium, Frame(model.read(str(medium.source)))
-            else:
-                yield from ((medium, frame) for frame in read_frames(medium, max_frames))
+            yield from ((medium, frame) for frame in frames_of(medium))
         except UserError as error:
             yield medium, BadImage(str(error))
 

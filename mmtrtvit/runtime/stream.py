@@ -1,6 +1,7 @@
-"""Stream: reading ahead in a thread, so decoding and the model do not wait for each other."""
+"""Reading in a thread, so that decoding and the model do not wait for each other."""
 
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import NamedTuple, TypeVar
@@ -12,7 +13,9 @@ class _End(NamedTuple):
     error: BaseException | None = None
 
 
-def read_ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
+def read_ahead(
+    items: Iterable[Item], size: int, *, newest: bool = False
+) -> Generator[Item, None, None]:
     """Yields items that a thread reads, in their order.
 
     The thread ends with the items, with the iterator, or with an error, which is raised here.
@@ -20,6 +23,8 @@ def read_ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     Args:
         items: Read by the thread alone.
         size: Most items that wait.
+        newest: Drop the item that has waited longest where there is no room for another, instead
+            of letting the thread wait.
     """
     waiting: Queue[Item | _End] = Queue(size)
     stopped = Event()
@@ -28,6 +33,9 @@ def read_ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
         end = _End()
         try:
             for item in items:
+                if newest and waiting.full():
+                    with suppress(Empty):  # it may have been taken since
+                        waiting.get_nowait()
                 waiting.put(item)
                 if stopped.is_set():
                     break

@@ -1,4 +1,4 @@
-"""Checkpoints: reading them, and finding the newest of a run."""
+"""Checkpoints: reading them, and finding the newest and the best of a run."""
 
 import re
 from collections.abc import Mapping
@@ -142,13 +142,61 @@ def newest_checkpoint(work_dir: str | Path, before: Path | None = None) -> Path 
     return max(newer, key=steps.__getitem__, default=None)
 
 
+class Best(NamedTuple):
+    """The best checkpoint of a run.
+
+    Attributes:
+        file: The file.
+        metric: Its metric, as file names have it: ``coco_bbox_mAP`` for ``coco/bbox_mAP``.
+        score: The value of the metric.
+    """
+
+    file: Path
+    metric: str
+    score: float
+
+    def __str__(self) -> str:
+        return f'{self.file} ({self.metric} {self.score:.4f})'
+
+
+def best_checkpoint(work_dir: str | Path) -> Best | None:
+    """Returns the best checkpoint of the newest run in ``work_dir``; None if there is none.
+
+    Which one that is, the newest checkpoint says, as a file ``best_*.pth`` may be of an earlier
+    run. A run that ended before its first other checkpoint has that file alone.
+
+    Args:
+        work_dir: Folder of the run.
+    """
+    newest = newest_checkpoint(work_dir)
+    if newest is None:
+        files = Path(work_dir).absolute().glob('best_*.pth')
+        told = {file: progress for file in files if (progress := progress_of(file))}
+        newest = max(told, key=told.__getitem__, default=None)
+    if newest is None or newest.is_dir():
+        return None
+    try:
+        hub = _read(newest).get('message_hub') or {}
+    except (UserError, OSError):
+        return None
+    info = hub.get('runtime_info') or {}
+    for key, path in info.items():  # best_ckpt, or one best_ckpt_METRIC for each of several
+        if key.startswith('best_ckpt') and isinstance(path, str):
+            file = newest.with_name(Path(path).name)
+            name = re.fullmatch(r'best_(.+)_(?:epoch|iter)_\d+\.pth', file.name)
+            score = info.get(key.replace('best_ckpt', 'best_score'))
+            if name and file.is_file() and score is not None:
+                return Best(file, name[1], float(score))
+    return None
+
+
 def is_sharded(checkpoint: str | Path) -> bool:
     """Returns whether a checkpoint is a folder, in which each process of a training has a file."""
     return Path(checkpoint).suffix == '.pth' and Path(checkpoint).is_dir()
 
 
 def checkpoint_file(checkpoint: str | Path) -> Path:
-    """Returns a checkpoint as it is, but of a work dir its newest one.
+    """Returns a checkpoint as it is, but of a work dir its best one, or else its newest one.
 
     Args:
         checkpoint: A file, the work dir of a run, or an address to download it from.
@@ -156,22 +204,38 @@ def checkpoint_file(checkpoint: str | Path) -> Path:
     Raises:
         UserError: If the work dir has none, the checkpoint is sharded, or it cannot be downloaded.
     """
+    return found_checkpoint(checkpoint)[0]
+
+
+def found_checkpoint(checkpoint: str | Path) -> tuple[Path, str]:
+    """Returns what :func:`checkpoint_file` does, and why it is that one of a work dir.
+
+    Args:
+        checkpoint: As for :func:`checkpoint_file`.
+
+    Raises:
+        UserError: As :func:`checkpoint_file`.
+    """
     if str(checkpoint).startswith(('http://', 'https://')):
-        return cached_file(str(checkpoint))
+        return cached_file(str(checkpoint)), ''
     if str(checkpoint).startswith(SCHEMES):
-        return hub_file(str(checkpoint))
-    path = Path(checkpoint).expanduser()
-    newest = newest_checkpoint(path) if path.is_dir() and not is_sharded(path) else path
-    if newest is None:
-        raise UserError(f'{checkpoint} has no checkpoint: no training got that far there.')
-    if is_sharded(newest):
-        run = newest.parent
+        return hub_file(str(checkpoint)), ''
+    file, reason = Path(checkpoint).expanduser(), ''
+    if file.is_dir() and not is_sharded(file):
+        if best := best_checkpoint(file):
+            return best.file, f'the best of its run by {best.metric}, {best.score:.4f}'
+        newest = newest_checkpoint(file)
+        if newest is None:
+            raise UserError(f'{checkpoint} has no checkpoint: no training got that far there.')
+        file, reason = newest, 'the newest of its run, which has no best one'
+    if is_sharded(file):
+        run = file.parent
         raise UserError(
-            f'{newest} is a folder of a sharded training. DeepSpeed writes a script beside it that '
+            f'{file} is a folder of a sharded training. DeepSpeed writes a script beside it that '
             f'makes one file of the weights, pytorch_model.bin in the folder OUT: '
-            f'python {run}/zero_to_fp32.py {run} OUT --tag {newest.name}'
+            f'python {run}/zero_to_fp32.py {run} OUT --tag {file.name}'
         )
-    return newest
+    return file, reason
 
 
 def _step(file: Path) -> int:

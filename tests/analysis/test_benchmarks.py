@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / 'benchmarks'
 SCRIPTS = sorted(
     path.name
     for path in FOLDER.glob('*.py')
-    if path.name not in ('common.py', 'efficientvit_peers.py')
+    if path.name not in ('common.py', 'efficientvit_peers.py', 'transfer_configs.py')
 )
 FAST = '--sizes', '64x64', '--rounds', '1', '--threads', '1'
 
@@ -492,18 +492,12 @@ def test_both_trainings_of_transfer_differ_in_the_start_alone(module, kind, mode
     from mmtrtvit.engine.config import read_config
 
     transfer = module('transfer')
-    (tmp_path / 'train.json').write_text('{"categories": [{"name": "a"}, {"name": "b"}]}')
-    args = SimpleNamespace(model=model, batch=4, size=64, epochs=3)
+    make = transfer.classifier if kind == 'folders' else transfer.detector
+    options = dict(batch=4, size=64, epochs=3, seed=1)
     configs = []
     for backbone in (None, tmp_path / 'backbone.pth'):
-        if kind == 'folders':
-            text = transfer.classifier(
-                args, tmp_path, ('a', 'b'), epochs=3, seed=1, backbone=backbone
-            )
-        else:
-            text = transfer.detector(args, tmp_path, 1, backbone)
         path = tmp_path / 'config.py'
-        path.write_text(text)
+        path.write_text(make(model, tmp_path, ('a', 'b'), backbone=backbone, **options))
         configs.append(read_config(path))
     scratch, begun = configs
     assert begun.model.backbone.pop('init_cfg').checkpoint == str(tmp_path / 'backbone.pth')
@@ -513,23 +507,46 @@ def test_both_trainings_of_transfer_differ_in_the_start_alone(module, kind, mode
     assert head.num_classes == 2
 
 
-def test_the_best_validation_of_a_transfer_counts(module, tmp_path):
+def test_a_pupil_of_transfer_learns_without_labels(module, tmp_path):
+    from mmtrtvit.engine.config import read_config
+
+    transfer = module('transfer')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'train.json').write_text('{"images": [{"file_name": "1.jpg"}]}')
+    args = SimpleNamespace(coco=True, data=tmp_path)
+    assert transfer.training_images(args) == ['images/1.jpg']
+    text = transfer.distilled(
+        'efficientvit_m0', tmp_path, 'images.txt', 'teacher.pth', size=64, batch=4, epochs=3
+    )
+    (tmp_path / 'config.py').write_text(text)
+    config = read_config(tmp_path / 'config.py')
+    assert config.model.type == 'DistilledClassifier' and config.model.label_weight == 0
+    data = config.train_dataloader.dataset
+    assert (data.data_root, data.ann_file, data.with_label) == (str(tmp_path), 'images.txt', False)
+    assert config.val_dataloader is None
+
+
+def test_the_last_validation_of_a_transfer_counts(module, tmp_path):
     transfer = module('transfer')
     log = tmp_path / 'run/1/vis_data/scalars.json'
     log.parent.mkdir(parents=True)
     log.write_text('{"loss": 9}\n{"accuracy/top1": 50.5}\n{"accuracy/top1": 40}\n')
-    assert transfer.best(tmp_path / 'run') == ('accuracy/top1', 50.5)
+    assert transfer.last(tmp_path / 'run') == ('accuracy/top1', 40)
     with pytest.raises(UserError, match='has no validation'):
-        transfer.best(tmp_path / 'none')
-    rows = [
-        dict(metric='m', start=start, seed=seed, value=seed + shift)
-        for seed in (0, 1, 2)
-        for shift, start in enumerate(('scratch', 'contours'))
-    ]
-    assert transfer.table(rows)[1:] == [
-        ['scratch', '0', '1', '2', '1'],
-        ['contours', '1', '2', '3', '2'],
-    ]
+        transfer.last(tmp_path / 'none')
+    values = dict(scratch={0: 1.0, 1: 2.0, 2: 4.0}, contours={0: 2.0, 1: 3.0, 2: 2.5})
+    scratch, contours = transfer.summary(values, dict(data='d'))
+    assert scratch | dict(start='') == dict(
+        data='d',
+        start='',
+        seed_0='1.0',
+        seed_1='2.0',
+        seed_2='4.0',
+        median='2.0',
+        spread='3.0',
+        gain='',
+    )
+    assert (contours['median'], contours['spread'], contours['gain']) == ('2.5', '1.0', '+0.5')
 
 
 def test_every_published_network_can_be_built(module):

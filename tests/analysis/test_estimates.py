@@ -6,7 +6,13 @@ import time
 
 import pytest
 
-from mmtrtvit.analysis.estimates import estimate, measure_until_certain, uncertainty
+from mmtrtvit.analysis.estimates import (
+    bounds_of_median,
+    estimate,
+    measure_until_certain,
+    times_until_certain,
+    uncertainty,
+)
 
 
 def test_the_bounds_of_a_median():
@@ -54,3 +60,38 @@ def test_no_round_begins_after_the_end(seconds):
 
     found = measure_until_certain(dict(slow=int), rounds=50, seconds=seconds, clock=clock)
     assert found['slow'].rounds == 1 and found['slow'].bounds is None
+
+
+def test_few_rounds_that_need_not_be_certain():
+    found = times_until_certain(dict(a=int, b=int), rounds=3, clock=lambda _: 1.0)
+    assert found == dict(a=[1.0] * 3, b=[1.0] * 3)
+
+
+def test_bounds_of_another_confidence():
+    """Tables of the sign test: 1 of 10 at either end for 95 %, none for 99 %; 7 tell nothing."""
+    values = [float(value) for value in range(10)]
+    assert bounds_of_median(values) == (1, 8) and bounds_of_median(values, 0.99) == (0, 9)
+    assert bounds_of_median(values[:7], 0.99) is None
+    low, high = bounds_of_median([float(value) for value in range(5000)])
+    assert low + high == 4999 and high - low == pytest.approx(1.96 * 5000**0.5, rel=0.02)
+
+
+def test_all_go_on_together_in_other_orders():
+    """No call follows itself, and the n-th times of all are of one round."""
+    calls = []
+    names = 'still', 'noisy', 'other'
+    times = {name: itertools.repeat(1.0) for name in names}
+    times['noisy'] = itertools.chain([1.0, 9.0] * 4, itertools.repeat(2.0))
+    found = times_until_certain(
+        {name: lambda name=name: name for name in names},
+        rounds=8,
+        most_uncertainty=0.1,
+        warm_ups=1,
+        together=True,
+        clock=lambda call: calls.append(call()) or next(times[call()]),
+    )
+    assert {len(values) for values in found.values()} == {len(found['noisy'])}
+    assert len(found['noisy']) > 8 and estimate(found['noisy']).uncertainty <= 0.1
+    rounds = [tuple(calls[start : start + 3]) for start in range(0, len(calls), 3)]
+    assert all({*each} == {*names} for each in rounds) and len({*rounds}) > 3
+    assert all(before != after for before, after in itertools.pairwise(calls))

@@ -209,6 +209,20 @@ def test_a_teacher_that_does_not_fit_is_told_at_the_first_batch(
         model.loss(images, [])
 
 
+def test_weights_fit_a_teacher_wholly_or_not_at_all(published, tmp_path, images):
+    own, foreign = tmp_path / 'model.safetensors', tmp_path / 'foreign.safetensors'
+    features = dict(teacher_options=dict(num_classes=0), label_weight=0.0)
+    model = build(teacher_checkpoint=str(own), **features)
+    model.loss(images, [])  # the classifier's weights are left out
+    taught = model.teacher._loaded(images.device).state_dict()
+    assert all(torch.equal(value, published.state_dict()[name]) for name, value in taught.items())
+    save_file({f'x.{name}': value for name, value in published.state_dict().items()}, foreign)
+    other = dict(features, teacher_options=dict(num_classes=10))
+    for path, options in ((foreign, features), (own, other)):
+        with pytest.raises(UserError, match=f'timm cannot make test_resnet.* from {path}: Error'):
+            build(teacher_checkpoint=str(path), **options).loss(images, [])
+
+
 def test_a_training_on_a_plain_folder_and_its_resumption(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0)

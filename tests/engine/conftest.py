@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmtrtvit.datasets import make_shape_folders, make_shapes
 from mmtrtvit.engine.outputs import AtomicBackend
 
 RUNS = itertools.count()
@@ -109,6 +111,17 @@ class ToyKillWhileSaving(Hook):
             put(backend, data, path)
 
         AtomicBackend.put = put_or_die
+
+
+@pytest.fixture(scope='session')
+def trainable_models(small_models, tmp_path_factory):
+    """The configs of the small models beside data of a few more images."""
+    folder = tmp_path_factory.mktemp('trainable_models')
+    for file in small_models.glob('*.py'):
+        shutil.copy(file, folder)
+    make_shapes(folder / 'data/shapes', 8, val=1, size=(64, 96))
+    make_shape_folders(folder / 'data/shape_folders', 6, val=6)
+    return folder
 
 
 @pytest.fixture

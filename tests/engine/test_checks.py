@@ -263,7 +263,8 @@ def test_heads_of_a_segmentor_against_the_default_classes(config):
 
 
 def test_class_counts_leaves_out_what_is_no_head():
-    model = dict(backbone=dict(num_classes=1000), bbox_head=dict(num_classes=4, loss=dict(w=1)))
+    model = dict(backbone=dict(num_classes=1000), teacher_options=dict(num_classes=0))
+    model |= dict(bbox_head=dict(num_classes=4, loss=dict(w=1)))
     assert list(class_counts(model)) == [('model.bbox_head.num_classes', 4)]
 
 

@@ -17,6 +17,7 @@ from mmtrtvit.engine import evaluate, infer, load, read_config, train
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.engine.speed import FuseHook
 from mmtrtvit.errors import UserError
+from mmtrtvit.images import read_size
 from mmtrtvit.weights.checkpoints import read_weights
 
 pytest.importorskip('mmpretrain')
@@ -90,7 +91,8 @@ def test_a_training_leaves_checkpoint_and_log(folder):
 def test_an_evaluation_at_two_resolutions(folder):
     metrics = evaluate(named('tested'), 'run', show_dir='drawn')
     assert 0 <= metrics['accuracy/top1'] <= 100
-    assert len(list((folder / 'drawn').rglob('*.png'))) == 6
+    drawn = list((folder / 'drawn').rglob('*.png'))
+    assert len(drawn) == 6 and read_size(drawn[0]) == (320, 320)
     larger = named('larger')
     larger.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=96))
     seen = []

@@ -112,6 +112,14 @@ def test_options_that_would_make_a_new_branch(folder, key, found):
     assert found in message
 
 
+def test_a_new_hook_comes_with_its_type(folder):
+    path = folder / 'retinanet_b.py'
+    (folder / 'base.py').write_text(BASE + "default_hooks = dict(timer=dict(type='IterTimerHook'))")
+    options = {'default_hooks.ema.type': 'EMAHook', 'default_hooks.ema.momentum': 0.1}
+    assert read_config(path, options).default_hooks.ema == dict(type='EMAHook', momentum=0.1)
+    assert 'default_hooks has no eam' in error_of(path, {'default_hooks.eam.momentum': 0.1})
+
+
 @pytest.mark.parametrize(
     'key',
     [

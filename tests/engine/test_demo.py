@@ -88,6 +88,13 @@ def test_mixed_precision_where_it_pays(user, steps, monkeypatch, backbone):
     assert ('--amp' in steps.words[1]) is (backbone == 'TRTViT')
 
 
+def test_a_classifier_learns_from_folders(steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo.run_demo('classifier_efficientvit_m2', work_dir=tmp_path)
+    assert steps.words[0] == ['make-shapes', 'data/shape_folders', '--folders']
+    assert '--cfg-options' not in steps.words[1] and len(steps.words) == 5
+
+
 def test_a_step_that_fails_ends_the_demo(user, steps):
     steps.code = 3
     with pytest.raises(SystemExit) as caught:

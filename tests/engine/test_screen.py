@@ -79,6 +79,14 @@ def test_a_terminal_gets_a_bar(toy, monkeypatch):
     assert 'Epoch(train)' not in shown and 'Epoch(val) [1][4/4]  accuracy' in shown
 
 
+def test_an_evaluation_on_a_terminal_has_a_bar(toy, monkeypatch):
+    checkpoint = train(short(toy)).checkpoint
+    monkeypatch.setattr(sys, 'stdout', terminal := Terminal())
+    evaluate(short(toy), checkpoint)
+    shown = terminal.getvalue()
+    assert '4/4' in shown and 'batch/s' in shown and 'Epoch(test) [4/4]  accuracy' in shown
+
+
 def test_what_a_model_of_a_user_prints_is_shown(toy, capsys):
     class ToyTalker(MODELS.get('ToyClassifier')):
         def __init__(self, **kwargs):

@@ -12,7 +12,7 @@ CONFIG = dict(val_dataloader=dict(), test_dataloader=dict(batch_size=1))
 
 
 def line(tmp_path, checkpoint='epoch_1.pth', **changes):
-    result = TrainResult(tmp_path, checkpoint and tmp_path / checkpoint, None, None)
+    result = TrainResult(tmp_path, checkpoint and tmp_path / checkpoint, None, None, None)
     config = Config(dict(CONFIG, **changes))
     object.__setattr__(config, '_filename', 'configs/mine.py')
     return report_after(result, config)

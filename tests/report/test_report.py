@@ -88,7 +88,17 @@ def test_it_needs_nothing_else_and_runs_nothing(made):
 def test_its_anchors_are_there_once(made):
     assert {link[1:] for link in made.page.links} <= {*made.page.ids}
     assert len({*made.page.ids}) == len(made.page.ids)
-    contents = {'summary', 'data', 'training', 'classes', 'confusion', 'images', 'cost', 'use'}
+    contents = {
+        'summary',
+        'data',
+        'training',
+        'classes',
+        'confusion',
+        'images',
+        'cost',
+        'speed',
+        'use',
+    }
     assert contents <= {*made.page.ids}
 
 

@@ -318,6 +318,17 @@ def test_images_on_the_screen_until_q(bright, inputs, monkeypatch, capsys):
     assert shown == [(48, 64, 3)] * 2 and 'images      2\n' in capsys.readouterr().out
 
 
+def test_identities_by_the_command_line(bright, inputs, monkeypatch, capsys):
+    pytest.importorskip('trackers')
+    model_dir = bright()
+    call(monkeypatch, model_dir, inputs / 'd.avi', '--track')
+    assert 'images      6\n' in capsys.readouterr().out
+    lines = (model_dir / 'results/tracks/d.txt').read_text().splitlines()
+    assert len(lines) == 5 and {line.split(',')[1] for line in lines} == {'1'}
+    code = exit_code(monkeypatch, model_dir, inputs / 'a.png', '--track')
+    assert code.endswith(f'webcams and streams; {inputs}/a.png is an image.')
+
+
 def test_nothing_above_the_threshold_has_a_hint(bright, inputs, monkeypatch, capsys):
     call(monkeypatch, bright(), inputs / 'a.png', '--score-thr', '1')
     assert 'found       nothing above 1; the best has 1.00\n' in capsys.readouterr().out

@@ -58,3 +58,18 @@ def test_who_stops_early_stops_the_thread_and_closes_the_items():
             break
     assert closed.wait(5)
     assert not readers()
+
+
+def test_the_newest_item_takes_the_place_of_one_that_waits():
+    produced = threading.Event()
+
+    def items():
+        yield 0
+        yield from range(1, 100)
+        produced.set()
+
+    ahead = read_ahead(items(), 1, newest=True)
+    assert next(ahead) in range(100)
+    assert produced.wait(5)  # nothing held the thread up
+    assert [*ahead] in ([99], [])
+    assert not readers()

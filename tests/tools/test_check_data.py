@@ -1,9 +1,12 @@
 """tools/check_data.py on data sets with one defect each: its messages and its exit code."""
 
+import io
 import json
+import re
 import runpy
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -618,3 +621,89 @@ def test_what_cannot_be_checked(call, folder, name, part):
     (folder / 'empty.py').write_text('model = dict()\n')
     result = call(name)
     assert result.code == 1 and part in result.message
+
+
+ARCHIVES = """
+_base_ = __import__('mmtrtvit').config_path('classification/demo_trtvit_a.py')
+dataset = dict(_delete_=True, pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])
+train_dataloader = dict(dataset=dict({train}, **dataset))
+val_dataloader = test_dataloader = dict(dataset=dict({val}, **dataset))
+"""
+
+
+@pytest.fixture
+def archives(tmp_path, monkeypatch):
+    """Writes images of two splits as tar or parquet files, and a config for them."""
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0)
+
+    def write_tar(split, images):
+        with tarfile.open(f'{split}.tar', 'w') as tar:
+            for number, (content, label) in enumerate(images):
+                texts = {} if label is None else {f'{number}.cls': str(label).encode()}
+                for name, data in {f'{number}.png': content, **texts}.items():
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        return f"type='TarDataset', files='{split}.tar'"
+
+    def write_parquet(split, images):
+        datasets = pytest.importorskip('datasets')
+        monkeypatch.setattr(datasets.config, 'HF_DATASETS_CACHE', tmp_path / 'cache')
+        features = dict(image=datasets.Image(), label=datasets.Value('int64'))
+        contents, labels = zip(*images)
+        rows = dict(
+            image=[dict(bytes=each, path=f'{n}.png') for n, each in enumerate(contents)],
+            label=list(labels),
+        )
+        Path(split).mkdir()
+        table = datasets.Dataset.from_dict(rows, datasets.Features(features))
+        table.to_parquet(f'{split}/train.parquet')
+        return f"type='ParquetDataset', path='{split}'"
+
+    def image():
+        return cv2.imencode('.png', noise.integers(0, 256, (32, 32, 3), dtype=np.uint8))[1]
+
+    def write(kind, damage=()):
+        splits = {}
+        for split in ('train', 'val'):
+            images = [(image().tobytes(), label) for label in (0, 1, 2)]
+            images += damage if split == 'train' else []
+            splits[split] = (write_tar if kind == 'tar' else write_parquet)(split, images)
+        Path('archives.py').write_text(ARCHIVES.format(**splits))
+
+    return write
+
+
+@pytest.mark.parametrize('kind', ['tar', 'parquet'])
+def test_images_in_files_of_many(call, archives, kind):
+    archives(kind)
+    result = call('archives.py', '--count', 2)
+    assert result.code == 0, result.out
+    assert re.search(r'^all classes +3 +3$', result.out, re.M) and 'test: the same' in result.out
+    drawn = sorted(path.name for path in Path('work_dirs/archives/data/train').iterdir())
+    assert drawn == [f'{"train.tar" if kind == "tar" else f"row {n}"}_{n}.png' for n in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    'kind, place', [('tar', 'train.tar/{}.png'), ('parquet', 'row {0}/{0}.png')]
+)
+def test_defects_in_files_of_many(call, archives, kind, place):
+    archives(kind, [(b'no image', 0), (b'', 1), (b'no image', 7), (b'no image', None)])
+    result = call('archives.py')
+    assert result.code == 1
+    found = json.loads(Path('work_dirs/archives/data/findings.json').read_text())['findings']
+    places = {finding['problem']: finding['places'] for finding in found}
+    names = [place.format(number) for number in range(7)]
+    assert places[Problem.LABEL.text] == [
+        f"{names[5]} (label '7', of 3 classes)",
+        f'{names[6]} (no label, of 3 classes)',
+    ]
+    assert [each.split(' (')[0] for each in places[Problem.UNREADABLE_IMAGE.text]] == names[3:]
+
+
+def test_a_tar_file_that_is_not_there(call, archives):
+    archives('tar')
+    Path('train.tar').unlink()
+    result = call('archives.py')
+    assert result.code == 1 and 'no tar file' in result.out

@@ -72,7 +72,9 @@ def test_the_backbone_is_cut_out_of_a_model(call, family, arch, out):
     Path('run').mkdir()
     write_model('run/epoch_1.pth', family, arch)
     message, printed = call('run', out)
-    assert message is None and printed.startswith(f'run: {family.__name__}-')
+    first, second, *_ = printed.splitlines()
+    assert message is None and first.startswith(f'checkpoint: {Path("run/epoch_1.pth").resolve()}')
+    assert second.startswith(f'run: {family.__name__}-')
     assert 'left out: bbox_head, neck, scale\n' in printed and ': 0 missing\n' in printed
     start = f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{out}')"
     assert printed.endswith(f'To start a training from it: {start}\n')

@@ -11,7 +11,13 @@ from torch import nn
 
 from mmtrtvit.errors import UserError
 from mmtrtvit.weights import safe
-from mmtrtvit.weights.checkpoints import newest_checkpoint, read_weights
+from mmtrtvit.weights.checkpoints import (
+    best_checkpoint,
+    checkpoint_file,
+    found_checkpoint,
+    newest_checkpoint,
+    read_weights,
+)
 from mmtrtvit.weights.matching import class_layers, compare_weights, require_match
 
 
@@ -205,6 +211,42 @@ def test_the_readable_one_before_a_damaged_one(good):
     third, fourth = (good.with_name(f'epoch_{step}.pth') for step in (3, 4))
     assert newest_checkpoint(good.parent, before=fourth) == third
     assert newest_checkpoint(good.parent, before=third) == good
+
+
+def with_best(folder, run, named, metric=''):
+    """A newest checkpoint that names the best one of its run, as MMEngine's hook has it."""
+    info = {f'best_ckpt{metric}': f'/elsewhere/{named}', f'best_score{metric}': np.float64(0.5)}
+    meta = dict(experiment_name=run, iter=30, epoch=3)
+    hub = dict(log_scalars={}, runtime_info=info)
+    state = dict(meta=meta, message_hub=hub, state_dict=dict(w=torch.ones(1)))
+    torch.save(state, folder / 'epoch_3.pth')
+
+
+def test_a_work_dir_stands_for_the_best_checkpoint_of_its_newest_run(tmp_path):
+    first, second = 'demo_20260101_120000', 'demo_20260102_080000'
+    written(tmp_path, 'best_mIoU_epoch_9.pth', first, 90, time=900)  # of an older run
+    newest = written(tmp_path, 'epoch_3.pth', second, 30, time=100)
+    assert found_checkpoint(tmp_path) == (newest, 'the newest of its run, which has no best one')
+    best = written(tmp_path, 'best_coco_bbox_mAP_epoch_2.pth', second, 20, time=50)
+    with_best(tmp_path, second, best.name)
+    assert best_checkpoint(tmp_path) == (best, 'coco_bbox_mAP', 0.5)
+    assert str(best_checkpoint(tmp_path)) == f'{best} (coco_bbox_mAP 0.5000)'
+    file, reason = found_checkpoint(tmp_path)
+    assert file == best and reason == 'the best of its run by coco_bbox_mAP, 0.5000'
+    with_best(tmp_path, second, best.name, metric='_coco/bbox_mAP')  # one of several
+    assert checkpoint_file(tmp_path) == best
+    assert checkpoint_file(newest) == newest and newest_checkpoint(tmp_path) == newest
+    best.unlink()
+    assert checkpoint_file(tmp_path) == newest
+    newest.rename(best)  # the run ended early and has no other
+    assert checkpoint_file(tmp_path) == best
+
+
+def test_no_best_checkpoint_where_the_newest_is_damaged(tmp_path):
+    written(tmp_path, 'best_mIoU_epoch_1.pth', 'demo', 10, time=1)
+    (tmp_path / 'epoch_2.pth').write_bytes(b'half')
+    assert best_checkpoint(tmp_path) is None
+    assert checkpoint_file(tmp_path) == tmp_path / 'epoch_2.pth'
 
 
 class Model(nn.Module):

@@ -1,1 +1,1 @@
-"""Measurements: times of exported models and of their layers."""
+"""Measurements: times of models, of exported ones' layers, and of blocks."""

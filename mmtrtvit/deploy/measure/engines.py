@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ...environment import environment
 from ...errors import UserError
-from ...runtime import KINDS, Model, read_work_dir
+from ...runtime import Model
 from ...runtime.results import Classification, Detections, LabelMap, Result
 from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.tensorrt import TensorRTSession
@@ -27,6 +27,7 @@ from ..graphs.layer_times import by_stage
 from ..verify.compare import agree, compare
 from .benchmark import PROFILED_ROUNDS
 from .latency import measure_latency
+from .pipelines import open_model
 
 WARMUP = 5
 
@@ -124,11 +125,6 @@ def onnx_file(work_dir: str | Path) -> Path:
             f'{work_dir}: expected one *.onnx, as tools/deploy.py writes it, but there is: {names}.'
         )
     return files[0]
-
-
-def open_model(work_dir: str | Path, session: Any) -> Model:
-    """The runtime's model around a session."""
-    return KINDS[read_work_dir(work_dir).task](work_dir, session=session)
 
 
 def compare_and_time(

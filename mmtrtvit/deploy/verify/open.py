@@ -30,13 +30,16 @@ def open_graph(
 
 
 def open_checkpoint(
-    config: str | Path, checkpoint: str | Path, device: str = 'cpu', precision: str = 'fp32'
+    config: str | Path,
+    checkpoint: str | Path | None,
+    device: str = 'cpu',
+    precision: str = 'fp32',
 ) -> TorchSession:
     """Opens weights as the module that ``tools/deploy.py`` would export, in PyTorch.
 
     Args:
         config: Config of the model.
-        checkpoint: Its weights, or the work dir of its training.
+        checkpoint: Its weights, or the work dir of its training; None for random ones.
         device: ``'cpu'`` or ``'cuda:0'``.
         precision: What it computes in, see :func:`mmtrtvit.engine.precision.in_precision`.
 

@@ -29,15 +29,20 @@ class TorchSession:
         module: Made by :func:`mmtrtvit.deploy.export.support.module_to_export` with default
             settings.
         device: Where to run.
+        size: Height and width of the images where the module takes no others.
     """
 
     backend = 'pytorch'
 
-    def __init__(self, module: nn.Module, device: str = 'cpu') -> None:
+    def __init__(
+        self, module: nn.Module, device: str = 'cpu', size: tuple[int, int] | None = None
+    ) -> None:
         self.module = module.eval().to(device)
         self.device = device
         names = ('input', 'sizes') if 'dets' in module.output_names else ('input',)
         self.inputs = tuple(TENSORS[name] for name in names)
+        if size:
+            self.inputs = (Tensor('input', (None, 3, *size), FLOAT), *self.inputs[1:])
         self.outputs = tuple(TENSORS[name] for name in module.output_names)
         if CLASS_LOGITS in module.step_names:
             self.outputs = (Tensor('output', (None, None), FLOAT),)

@@ -1,0 +1,45 @@
+"""Where the time of a prediction goes."""
+
+import time
+
+import pytest
+
+from mmtrtvit.analysis.stages import STAGES, median_rows, stage_times
+from mmtrtvit.engine.predictor import load
+
+WITHOUT_NECK = 'upernet'
+
+
+@pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn', 'upernet', 'classifier'])
+def test_stages_of_a_prediction(small_models, monkeypatch, name):
+    monkeypatch.chdir(small_models)
+    predictor = load(f'{name}.py', f'{name}.pth', 'cpu')
+    files = sorted((small_models / 'data/shapes/images/validation').iterdir())
+    slow = predictor.model.backbone.register_forward_hook(lambda *_: time.sleep(0.05))
+    begin = time.perf_counter()
+    times = stage_times(predictor, files)
+    spent = 1000 * (time.perf_counter() - begin)
+    slow.remove()
+    assert list(times) == [each for each in STAGES if each != 'neck' or name != WITHOUT_NECK]
+    assert {len(values) for values in times.values()} == {len(files)}
+    assert min(times['backbone']) > 50 and min(map(min, times.values())) > 0
+    assert sum(map(sum, times.values())) < spent
+    assert not any(module._forward_hooks for module in predictor.model.modules())
+
+
+def test_an_end_after_some_seconds(small_models, monkeypatch):
+    monkeypatch.chdir(small_models)
+    predictor = load('retinanet.py', 'retinanet.pth', 'cpu')
+    files = sorted((small_models / 'data/shapes/images/validation').iterdir())
+    times = stage_times(predictor, files, seconds=0)
+    assert {len(values) for values in times.values()} == {1}
+
+
+def test_medians_and_shares():
+    rows = median_rows(dict(backbone=[1.0, 3.0, 100.0], head=[1.0]))
+    assert rows == [
+        ['stage', 'ms', 'share'],
+        ['backbone', '3.0', '75%'],
+        ['head', '1.0', '25%'],
+        ['an image', '4.0', '100%'],
+    ]
