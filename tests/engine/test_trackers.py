@@ -101,9 +101,9 @@ def test_a_tracker_gets_config_and_numbers_and_an_end(toy, imitated):
 
 def test_a_training_is_the_same_without_a_tracker(toy, imitated):
     imitated()
-    once = dict(by_epoch=True, max_epochs=1)
-    first = train(toy('first', loop=once))
-    second = train(toy('second', loop=once, trackers=['wandb']))
+    once = dict(loop=dict(by_epoch=True, max_epochs=1), custom_hooks=[])  # no seed for each epoch
+    first = train(toy('first', **once))
+    second = train(toy('second', trackers=['wandb'], **once))
     weights = [read_weights(each.checkpoint)['state_dict'] for each in (first, second)]
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
     assert not list(Path('first').glob(f'*/{RECORD}'))
