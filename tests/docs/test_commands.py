@@ -28,7 +28,9 @@ PAGES = [
 ]
 # What is no command of ours, and why it is not looked into.
 OTHERS = {
+    'docker': 'builds and runs images',
     'eval': 'of the shell',
+    'id': 'of the system',
     'jupyter': "a reader's own",
     'make': 'see tests/test_docs.py',
     'npm': 'a package manager',
