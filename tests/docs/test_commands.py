@@ -42,6 +42,7 @@ OTHERS = {
     './detect': 'a program of the page',
     'python3': 'makes an environment',
     'sed': 'of the shell',
+    'tensorboard': 'comes with the tracker',
     'trtexec': 'comes with TensorRT',
     'tritonserver': 'comes with Triton',
 }

@@ -44,6 +44,7 @@ RUN = {
     'docs/own_data.md': 'tests/tools/test_check_data.py',
     'docs/runtime.md': 'tests/runtime/test_documented.py',
     'docs/timm.md 0': 'tests/test_timm_models.py',
+    'docs/train.md': 'tests/engine/test_augment.py',
 }
 # What does not, and why; its names are looked up all the same.
 NOT_RUN = {
