@@ -16,7 +16,7 @@ from mmtrtvit.models import EfficientViT, TRTViT
 pytest.importorskip('mmpretrain')
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-PATHS = sorted((CONFIGS / 'classification').glob('*.py'))
+PATHS = sorted([*CONFIGS.glob('classification/*.py'), *CONFIGS.glob('demo/classifier_*.py')])
 IMAGENET = [path for path in PATHS if path.stem.endswith('_imagenet')]
 # Millions of parameters with 1000 classes, see docs/models.md.
 PARAMETERS = {

@@ -14,10 +14,11 @@ from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import read_work_dir
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(
+CONFIGS = sorted(  # of detectors and segmentors
     path.relative_to(ROOT / 'configs').as_posix()
     for pattern in ('*.py', 'demo/*.py')
     for path in ROOT.glob(f'configs/{pattern}')
+    if not path.stem.startswith('classifier_')
 )
 CLASSES, PALETTE = ('disc', 'triangle', 'ring'), [(230, 80, 70), (80, 180, 90), (80, 120, 230)]
 
