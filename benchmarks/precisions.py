@@ -39,8 +39,9 @@ from mmtrtvit.weights.checkpoints import read_weights, state_dict_of
 
 FOLDER = 'precisions'  # in the folder of a run
 PYTORCH = 'pytorch'
-METRICS = 'coco/segm_mAP', 'coco/bbox_mAP', 'mIoU', 'accuracy/top1'  # the first that there is
-POINTS = 100, 100, 1, 1  # of each of them, times which it is in percent
+# Of these the first that there is, and times how much it is in percent.
+METRICS = {'coco/segm_mAP': 100, 'coco/bbox_mAP': 100, 'mIoU': 1, 'accuracy/top1': 1}
+SEARCHED = 'onnxruntime_int8'  # the deploy config that takes --max-drop
 COLUMNS = (
     'model',
     'backend',
@@ -74,7 +75,7 @@ KINDS = (
     Kind(PYTORCH, 'fp32'),
     Kind(PYTORCH, 'bf16'),
     Kind('onnxruntime', 'fp32', 'onnxruntime'),
-    Kind('onnxruntime', 'int8', 'onnxruntime_int8'),
+    Kind('onnxruntime', 'int8', SEARCHED),
     Kind('openvino', 'fp32', 'openvino', 'end2end.xml'),
     Kind('openvino', 'bf16', 'openvino_bf16', 'end2end.xml'),
     Kind('openvino', 'int8', 'openvino_int8', 'end2end.xml'),
@@ -173,14 +174,14 @@ def folder_of(run: Run, kind: Kind) -> Path:
 def deploy(run: Run, kind: Kind, folder: Path, max_drop: float | None) -> None:
     config = config_path(f'deploy/{kind.deploy_config}.py')
     image = training_images(run.config, 1)[0]
-    searched = kind == KINDS[3] and max_drop is not None
+    searched = kind.deploy_config == SEARCHED and max_drop is not None
     options = ['--cfg-options', f'calib_config.max_drop={max_drop}'] if searched else []
     call('deploy', config, run.config_file, run.checkpoint, image, '--work-dir', folder, *options)
 
 
 def percent_of(metrics: Mapping[str, float]) -> tuple[str, float]:
     """Name and value, in percent, of the metric that a kind of model is judged by."""
-    for name, points in zip(METRICS, POINTS):
+    for name, points in METRICS.items():
         if name in metrics:
             return name, metrics[name] * points
     raise UserError(f'none of {", ".join(METRICS)} was evaluated, only {", ".join(metrics)}.')

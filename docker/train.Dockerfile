@@ -1,7 +1,7 @@
 # Training, evaluation and export, on GPUs or CPUs. From the root of the repository:
 #   docker build -f docker/train.Dockerfile -t mmtrtvit-train .
-#   docker run --rm --gpus all --shm-size 8g -v "$PWD":/work mmtrtvit-train \
-#       train /work/my_config.py --work-dir /work/runs/first
+#   docker run --rm --gpus all --shm-size 8g -v "$PWD":/project mmtrtvit-train \
+#       train /project/my_config.py --work-dir /project/runs/first
 FROM python:3.12.11-slim-bookworm
 
 # libgl1 and libglib2.0-0: OpenCV; gcc: kernels that Triton and torch.compile make at run time.
@@ -30,6 +30,6 @@ RUN pip install --no-cache-dir ".[onedl,pretrain,deploy,data]" "tensorboard>=2.1
 
 RUN useradd --create-home --uid 1000 mmtrtvit
 USER 1000
-WORKDIR /work
+WORKDIR /project
 ENTRYPOINT ["mmtrtvit"]
 CMD ["--help"]

@@ -10,7 +10,6 @@ from .evaluation import Evaluation
 from .run import Run
 
 IMAGES = 8
-SECONDS = 5.0  # after which no other image is begun
 
 
 def show_speed(run: Run, evaluation: Evaluation) -> Section:
@@ -20,7 +19,7 @@ def show_speed(run: Run, evaluation: Evaluation) -> Section:
         return Section('speed', 'Speed', [Text('The images are gone, so nothing was timed.')])
     try:
         predictor = load(run.config, run.checkpoint)
-        times = stage_times(predictor, files[:IMAGES], seconds=SECONDS)
+        times = stage_times(predictor, files[:IMAGES])
     except (UserError, RuntimeError) as error:
         return Section('speed', 'Speed', [Text(f'It could not be measured: {error}')])
     head, *stages, total = median_rows(times)

@@ -393,6 +393,24 @@ def test_the_tables_of_the_docs_are_those_of_the_results(module, name, tables):
     assert page.count('<!-- table: ') >= tables
 
 
+def test_precisions(module, run, tmp_path):
+    precisions = module('precisions')
+    assert precisions.percent_of({'mIoU': 65.5, 'aAcc': 90}) == ('mIoU', 65.5)
+    found = precisions.percent_of({'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.25})
+    assert found == ('coco/segm_mAP', 25)
+    with pytest.raises(UserError, match='only loss'):
+        precisions.percent_of({'loss': 1.0})
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(3, 5)), optimizer=torch.zeros(99)), weights)
+    in_pytorch = {kind.precision: kind for kind in precisions.KINDS[:2]}
+    assert precisions.size_of(weights, in_pytorch['fp32']) == 60
+    assert precisions.size_of(weights, in_pytorch['bf16']) == 30
+    configs = {kind.deploy_config for kind in precisions.KINDS[2:]}
+    assert all((FOLDER.parent / f'configs/deploy/{name}.py').is_file() for name in configs)
+    done = run('precisions.py', tmp_path / 'nowhere')
+    assert done.returncode == 1 and 'no such folder' in done.stderr
+
+
 def test_a_range_in_a_document(module, tmp_path, monkeypatch):
     tables, common = module('tables'), module('common')
     monkeypatch.setattr(tables, 'RESULTS', tmp_path)
