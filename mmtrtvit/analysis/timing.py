@@ -106,14 +106,13 @@ class ResidentMemory:
     def __init__(self) -> None:
         if not (PROCESS / 'clear_refs').exists():
             raise UserError('the memory of a process is measured on Linux only')
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, 'malloc_trim'):
-            libc.malloc_trim(0)
+        _give_back_freed()
         self._before = _resident_memory('VmRSS')
         (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
 
     def held(self) -> int:
-        """Returns the bytes now."""
+        """Returns the bytes now, without what was freed."""
+        _give_back_freed()
         return _resident_memory('VmRSS') - self._before
 
     def peak(self) -> int:
@@ -143,6 +142,13 @@ def _summary(times: list[float]) -> Timing:
     median = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
     return Timing(median, min(times), (high - low) / median)
+
+
+def _give_back_freed() -> None:
+    """Has glibc return to the system what was freed and it keeps for later."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'malloc_trim'):
+        libc.malloc_trim(0)
 
 
 def _resident_memory(field: str) -> int:
