@@ -1,22 +1,25 @@
 """Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime, OpenVINO or TensorRT.
 
-Importing it loads none of them: its names load what they need when they are asked for, so that the
-command line can tell its help, and what is missing, on any Python.
+The names below are imported when they are first asked for, so that the command line can tell its
+help, and what is missing, on any Python.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classifier import Classifier
-    from .detector import Detector
-    from .kinds import KINDS
-    from .model import Model
-    from .results import BadImage, Classification, Detections, LabelMap
-    from .segmentor import Segmentor
-    from .work_dir import read_work_dir
+    from .classifier import Classifier as Classifier
+    from .detector import Detector as Detector
+    from .kinds import KINDS as KINDS
+    from .model import Model as Model
+    from .results import BadImage as BadImage
+    from .results import Classification as Classification
+    from .results import Detections as Detections
+    from .results import LabelMap as LabelMap
+    from .segmentor import Segmentor as Segmentor
+    from .work_dir import read_work_dir as read_work_dir
 
-MODULES = {
+_MODULES = {
     'BadImage': 'results',
     'Classification': 'results',
     'Classifier': 'classifier',
@@ -28,23 +31,14 @@ MODULES = {
     'Segmentor': 'segmentor',
     'read_work_dir': 'work_dir',
 }
-
-__all__ = [
-    'KINDS',
-    'BadImage',
-    'Classification',
-    'Classifier',
-    'Detections',
-    'Detector',
-    'LabelMap',
-    'Model',
-    'Segmentor',
-    'read_work_dir',
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what a name of the package stands for."""
-    if name not in MODULES:
+    if name not in _MODULES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'.{MODULES[name]}', __name__), name)
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
