@@ -1,6 +1,5 @@
 """Models with what comes before and after them: from an image file to what is in the image."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...analysis.timing import clock_of
 from ...engine.predictor import Predictor
 from ...engine.results import result_of
 from ...images import read_image
@@ -22,26 +22,29 @@ STAGES = 'read', 'prepare', 'network', 'results'
 class Watch:
     """Notes when a network begins and ends, and the shape of its images.
 
+    Args:
+        device: Where PyTorch computes it; sessions return when they have finished.
+
     Attributes:
-        begun: Seconds on the clock of ``time.perf_counter``.
-        ended: The same.
+        clock: Returns seconds.
+        begun: When the network began.
+        ended: When it had finished.
         shape: Of the images.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | torch.device = 'cpu') -> None:
+        self.clock = clock_of(device)
         self.begun = self.ended = 0.0
         self.shape: tuple[int, ...] = ()
 
     def begin(self, images: Any) -> None:
         """Notes that the network begins."""
         self.shape = tuple(images.shape)
-        _synchronise()
-        self.begun = time.perf_counter()
+        self.begun = self.clock()
 
     def end(self) -> None:
         """Notes that the network has ended."""
-        _synchronise()
-        self.ended = time.perf_counter()
+        self.ended = self.clock()
 
     def on(self, module: nn.Module) -> None:
         """Watches a module of PyTorch, whose first argument, or ``inputs``, are the images."""
@@ -102,11 +105,12 @@ class Pipeline:
 
     def run(self, path: str | Path) -> dict[str, float]:
         """Goes the way once, and returns the milliseconds of each of :data:`STAGES`."""
-        start = time.perf_counter()
+        clock = self._watch.clock
+        start = clock()
         pixels = self._read(str(path))
-        read = time.perf_counter()
+        read = clock()
         self._predict(pixels)
-        end = time.perf_counter()
+        end = clock()
         moments = start, read, self._watch.begun, self._watch.ended, end
         return {
             stage: (after - before) * 1000
@@ -133,7 +137,7 @@ def of_runtime(work_dir: str | Path, session: Session) -> Pipeline:
 
 def of_predictor(predictor: Predictor) -> Pipeline:
     """The way of weights in PyTorch: transforms of the config, the host's model, a result."""
-    watch = Watch()
+    watch = Watch(next(predictor.model.parameters()).device)
     watch.on(predictor.model)
 
     def predict(pixels: np.ndarray) -> Any:
@@ -145,7 +149,7 @@ def of_predictor(predictor: Predictor) -> Pipeline:
 
 def of_timm(classifier: TimmClassifier, device: str) -> Pipeline:
     """The way of timm: its transforms for evaluation, the classifier, probabilities."""
-    watch, prepare = Watch(), timm_preparation(classifier)
+    watch, prepare = Watch(device), timm_preparation(classifier)
     model = classifier.eval().to(device)
     watch.on(model)
 
@@ -154,8 +158,3 @@ def of_timm(classifier: TimmClassifier, device: str) -> Pipeline:
         return model(prepare(pixels).to(device))[0].cpu().numpy()
 
     return Pipeline('pytorch', read_image, predict, watch)
-
-
-def _synchronise() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
