@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...analysis.timing import clock_of
+from ...analysis.stages import PREPARE, READ, RESULTS, Stopwatch, Way
 from ...engine.predictor import Predictor
 from ...engine.results import result_of
 from ...images import read_image
@@ -16,43 +16,30 @@ from ...runtime import KINDS, Model, read_work_dir
 from ...runtime.sessions.base import Session
 from .timm_classifier import TimmClassifier, timm_preparation
 
-STAGES = 'read', 'prepare', 'network', 'results'
+NETWORK = 'network'
+STAGES = READ, PREPARE, NETWORK, RESULTS
 
 
-class Watch:
-    """Notes when a network begins and ends, and the shape of its images.
-
-    Args:
-        device: Where PyTorch computes it; sessions return when they have finished.
+class Watch(Stopwatch):
+    """The stopwatch of a network, which notes the shape of its images.
 
     Attributes:
-        clock: Returns seconds.
-        begun: When the network began.
-        ended: When it had finished.
-        shape: Of the images.
+        shape: Of the images of the last run.
     """
 
-    def __init__(self, device: str | torch.device = 'cpu') -> None:
-        self.clock = clock_of(device)
-        self.begun = self.ended = 0.0
-        self.shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
 
-    def begin(self, images: Any) -> None:
-        """Notes that the network begins."""
+    def note(self, images: Any) -> None:
+        """Notes the shape of images."""
         self.shape = tuple(images.shape)
-        self.begun = self.clock()
-
-    def end(self) -> None:
-        """Notes that the network has ended."""
-        self.ended = self.clock()
 
     def on(self, module: nn.Module) -> None:
-        """Watches a module of PyTorch, whose first argument, or ``inputs``, are the images."""
+        """Watches a network in PyTorch, whose first argument, or ``inputs``, are the images."""
         module.register_forward_pre_hook(
-            lambda _, args, kwargs: self.begin(args[0] if args else kwargs['inputs']),
+            lambda _, args, kwargs: self.note(args[0] if args else kwargs['inputs']),
             with_kwargs=True,
         )
-        module.register_forward_hook(lambda *_: self.end())
+        self.watch(module, NETWORK)
 
 
 class WatchedSession:
@@ -70,19 +57,20 @@ class WatchedSession:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs the session once."""
-        self._watch.begin(inputs['input'])
+        self._watch.note(inputs['input'])
+        self._watch.begin()
         outputs = self._session.run(inputs)
-        self._watch.end()
+        self._watch.end(NETWORK)
         return outputs
 
 
-class Pipeline:
-    """The whole way of an image through a model.
+class Pipeline(Way):
+    """The way of an image through a model of any kind.
 
     Args:
         backend: What runs the network.
-        read: From a file to its pixels, ``(H, W, 3)``, BGR.
-        predict: From the pixels to the result.
+        read: As for :class:`~mmtrtvit.analysis.stages.Way`.
+        predict: The same.
         watch: What watches the network in it.
     """
 
@@ -93,8 +81,8 @@ class Pipeline:
         predict: Callable[[np.ndarray], Any],
         watch: Watch,
     ) -> None:
-        self.backend = backend
-        self._read, self._predict, self._watch = read, predict, watch
+        super().__init__(read, predict, watch)
+        self.backend, self._watch = backend, watch
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,20 +90,6 @@ class Pipeline:
         shape = self._watch.shape
         height, width = shape[1:3] if shape[3] == 3 else shape[2:]
         return height, width
-
-    def run(self, path: str | Path) -> dict[str, float]:
-        """Goes the way once, and returns the milliseconds of each of :data:`STAGES`."""
-        clock = self._watch.clock
-        start = clock()
-        pixels = self._read(str(path))
-        read = clock()
-        self._predict(pixels)
-        end = clock()
-        moments = start, read, self._watch.begun, self._watch.ended, end
-        return {
-            stage: (after - before) * 1000
-            for stage, before, after in zip(STAGES, moments, moments[1:])
-        }
 
 
 def open_model(work_dir: str | Path, session: Session) -> Model:
