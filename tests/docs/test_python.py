@@ -63,7 +63,7 @@ LANGUAGES = {
     'python': 'below',
     'js': 'the page says when it was run; node and its packages are in no extra',
     'cpp': 'the page says when it was run; needs headers that pip does not install',
-    'java': 'the page says that it was not run',
+    'java': 'needs the jar of ONNX Runtime; the page says how it was run',
     '{eval-rst}': 'make docs',
     '{messages}': 'make docs',
     '{toctree}': 'make docs, tests/test_docs.py',
