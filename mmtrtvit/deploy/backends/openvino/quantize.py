@@ -55,10 +55,10 @@ def quantize_model(
     ]
     inputs = [{each.any_name: batch[each.any_name] for each in model.inputs} for batch in batches]
     with _logging_kept():
-        quantized = nncf.quantize(
+        quantized = _by_nncf(
+            nncf,
             model,
             nncf.Dataset(inputs),
-            preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=left_out, validate=False),
@@ -72,6 +72,20 @@ def quantize_model(
         f'{done} of {len(ops)} convolutions and products are INT8; {len(inputs)} images gave the '
         'ranges.'
     )
+
+
+def _by_nncf(nncf: ModuleType, model: Any, inputs: Any, **options: Any) -> Any:
+    """Quantizes with ranges of maps as they are, or around zero where NNCF needs that.
+
+    A concatenation gives all its maps one range. NNCF takes the maps that go into a product of
+    matrices, too, around zero and others as they are, and then finds no range for both.
+    """
+    try:
+        return nncf.quantize(model, inputs, preset=nncf.QuantizationPreset.MIXED, **options)
+    except nncf.errors.InternalError as error:
+        if 'unified scale group' not in str(error):
+            raise
+    return nncf.quantize(model, inputs, preset=nncf.QuantizationPreset.PERFORMANCE, **options)
 
 
 def require_nncf(calibration: Calibration) -> ModuleType:

@@ -43,11 +43,11 @@ def onnx(folder):
         return deployed('onnxruntime', 'fp32', 'onnx', verify=False).onnx.resolve()
 
 
-def deployed(backend, precision, work_dir, **options):
+def deployed(backend, precision, work_dir, name='classifier', **options):
     return deploy(
         DeploySettings(backend=backend, precision=precision, calibration=RANGES),
-        read_config('classifier.py'),
-        checkpoint='classifier.pth',
+        read_config(f'{name}.py'),
+        checkpoint=f'{name}.pth',
         images=[IMAGE],
         work_dir=work_dir,
         **options,
@@ -118,6 +118,13 @@ def test_layers_that_are_left_out_of_int8(onnx, tmp_path):
         given = Calibration(exclude=('nothing',))
         build_model(onnx, tmp_path / 'b.xml', precision='int8', calibration=given, batches=batches)
     assert not (tmp_path / 'b.xml').exists()
+
+
+def test_maps_of_transformers_that_are_concatenated(tmp_path):
+    """UPerNet's, for which NNCF finds no range between others around zero and not."""
+    pytest.importorskip('nncf')
+    result = deployed('openvino', 'int8', tmp_path, 'upernet', verify=False)
+    assert any('are INT8' in note for note in result.notes)
 
 
 def test_a_failed_write_leaves_no_half_model(onnx, tmp_path, monkeypatch):
