@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import UserError, listed
 from .base import Arrays, NoMemory, Tensor, any_shape, checked
+from .openvino_roi_align import put_channels_last
 from .openvino_topk import make_stable
 from .pool import Pool
 
@@ -84,6 +85,8 @@ class OpenVINOSession:
             self.precision = precision or _precision_of(model)
             check_precision(core, target, self.precision, path)
             options['INFERENCE_PRECISION_HINT'] = HINTS[self.precision]
+            if target == 'CPU':
+                put_channels_last(model)
             # Tensors of the compiled model have other names besides.
             self.inputs = tuple(map(_tensor, model.inputs))
             self.outputs = tuple(map(_tensor, model.outputs))
