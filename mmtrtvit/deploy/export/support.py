@@ -56,7 +56,7 @@ def module_to_export(model: nn.Module, settings: DeploySettings) -> nn.Module:
 
     if hasattr(model, 'roi_head'):
         pooling = settings.pooling
-        traced = settings.exporter == TORCHSCRIPT  # dynamo has no way to write it
+        traced = settings.exporter == TORCHSCRIPT  # not tried with every release of dynamo
         if pooling == ROI_ALIGN and traced and find_backend(settings.backend).shapes_by_values:
             pooling = BY_LEVEL
         return ExportedTwoStageDetector(model, settings.nms, pooling).eval()
