@@ -8,7 +8,7 @@ by the images' scale factors and pastes the masks.
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ from .ops import (
 
 KEEP = {GREEDY: keep_by_nms, MATRIX: keep_by_matrix_nms}
 BY_LEVEL = 'by_level'
-POOLED = {
+POOLED: dict[str, Callable[..., Tensor]] = {
     ROI_ALIGN: pooled_rois,
     GRID: functools.partial(pooled_rois, pool=pool_by_grid),
     BY_LEVEL: rois_pooled_by_level,
