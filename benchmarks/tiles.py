@@ -29,7 +29,7 @@ from mmtrtvit.datasets.shapes import make_shapes
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detections, Detector
-from mmtrtvit.runtime.tiles import MERGES
+from mmtrtvit.runtime.tiling import MERGES
 
 OVERLAP = 0.25  # with it, both cut the mosaics into the same tiles
 SCORES = 0.1, 0.3

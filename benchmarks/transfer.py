@@ -74,6 +74,9 @@ def main(args: argparse.Namespace) -> None:
     args.work_dir = args.work_dir.absolute()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     args.data = (args.folders or args.coco).absolute()
+    for name in ('train', 'val') if args.folders else ('train.json', 'val.json'):
+        if not (args.data / name).exists():
+            raise UserError(f'{args.data} has no {name}. --help says what is expected there.')
     backbones = {SCRATCH: None, CONTOURS: pretrain(args)}
     if args.teacher:
         backbones[DISTILLED] = distil(args)

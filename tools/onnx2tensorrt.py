@@ -8,12 +8,11 @@ Examples:
   python tools/onnx2tensorrt.py retrained.onnx retrained.engine --refit refittable.engine
 
 --min-shapes, --opt-shapes and --max-shapes may be given several times, once for each profile.
+Needs neither PyTorch nor an MM package, but NumPy, onnx and tqdm beside TensorRT.
 Ends with exit code 0 if there is an engine, 3 if there is no TensorRT or no GPU here, 1 otherwise.
 """
 
 import argparse
-
-from tqdm import tqdm
 
 from mmtrtvit.deploy.backends.tensorrt.options import (
     HARDWARE,
@@ -112,10 +111,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
-    from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
-
     if args.refit:
+        from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
+
         try:
             done = refit_engine(args.refit, args.onnx, args.engine)
         except NoTensorRT as error:
@@ -123,6 +121,14 @@ def main(args: argparse.Namespace) -> None:
             raise SystemExit(UNAVAILABLE) from error
         print(f'{done.path}: {done.megabytes:.1f} MB, refitted in {done.seconds:.1f} s')
         return
+    try:
+        from tqdm import tqdm
+
+        from mmtrtvit.deploy.backends.tensorrt.build import EngineUnavailable, build_engine
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'an engine is built with NumPy, onnx and tqdm: pip install numpy onnx tqdm ({error}).'
+        ) from error
     options = EngineOptions(
         args.precision,
         args.strongly_typed,

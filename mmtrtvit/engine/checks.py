@@ -29,6 +29,7 @@ NUMBERS = {  # what must be one, of which kind, and how much at least
     'train_cfg.max_epochs': ('whole number', 0),
     'train_cfg.max_iters': ('whole number', 0),
     'train_cfg.val_interval': ('whole number', 1),
+    'default_hooks.logger.interval': ('whole number', 1),
     'optim_wrapper.accumulative_counts': ('whole number', 1),
     'optim_wrapper.optimizer.lr': ('number', 0),
     'optim_wrapper.optimizer.weight_decay': ('number', 0),

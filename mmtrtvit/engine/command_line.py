@@ -121,7 +121,7 @@ def read_values(texts: Sequence[str]) -> dict[str, Any]:
     """Returns values by the keys of a config: ``{'a.b': [1, 'x']}`` for ``['a.b=[1,x]']``.
 
     Raises:
-        UserError: If brackets of a text do not match.
+        UserError: If brackets of a text do not match, or a value is a dict.
     """
     from mmengine.config import DictAction
 
@@ -130,6 +130,11 @@ def read_values(texts: Sequence[str]) -> dict[str, Any]:
         DictAction(['--cfg-options'], 'values')(None, result, texts)
     except AssertionError as error:  # MMEngine's, of brackets
         raise UserError(f'--cfg-options {" ".join(texts)}: {error}') from error
+    except RecursionError as error:  # MMEngine's, of braces
+        raise UserError(
+            f'--cfg-options {" ".join(texts)}: a value is a number, a word or a list of them. Set '
+            'each key of a dict: KEY.NAME=VALUE'
+        ) from error
     return result.values
 
 

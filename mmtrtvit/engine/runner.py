@@ -37,6 +37,7 @@ from .interruption import InterruptionHook, use_epoch_loop
 from .lock import locked
 from .mistakes import explaining
 from .outputs import make_dump
+from .schedules import leave_out_idle
 from .screen import ProgressHook, ScreenRunner, calm, level_of, screen, summary
 from .trackers.tracking import check_trackers, tracked
 
@@ -82,7 +83,10 @@ def train(
             f'{config.filename} describes no training: it needs train_dataloader, '
             'train_cfg and optim_wrapper.'
         )
-    check_numbers(config, ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'))
+    check_numbers(
+        config,
+        ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper', 'default_hooks'),
+    )
     trackers = check_trackers(config)
     splits = ('train', 'val') if config.get('val_dataloader') else ('train',)
     check_data(config, splits)
@@ -108,6 +112,7 @@ def train(
     runner.register_hook(interruption)
     with explaining(config), interruption.listening(), locked(runner.work_dir), screen():
         check_epoch(runner.train_loop)
+        leave_out_idle(runner)
         if ignored:
             runner.logger.warning(f'--ignore-findings: {ignored}')
         runner.logger.info(f'{summary(runner, config, training=True)}\n')
@@ -178,7 +183,7 @@ def evaluate(
     if _is_file(checkpoint):
         checkpoint = checkpoint_file(checkpoint)
         require_readable(checkpoint)
-    check_numbers(config, ('test_dataloader',))
+    check_numbers(config, ('test_dataloader', 'default_hooks'))
     check_data(config, ('test',))
     check_annotations(config, ('test',))
     config.load_from = None if checkpoint is None else str(checkpoint)

@@ -1,22 +1,44 @@
-"""Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime, OpenVINO or TensorRT."""
+"""Runs exported models without PyTorch: NumPy, OpenCV, and ONNX Runtime, OpenVINO or TensorRT.
 
-from .classifier import Classifier
-from .detector import Detector
-from .model import Model
-from .results import BadImage, Classification, Detections, LabelMap
-from .segmentor import Segmentor
-from .work_dir import read_work_dir
+The names below are imported when they are first asked for, so that the command line can tell its
+help, and what is missing, on any Python.
+"""
 
-KINDS = {kind.task: kind for kind in (Classifier, Detector, Segmentor)}  # by task of deploy.json
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    'BadImage',
-    'Classification',
-    'Classifier',
-    'Detections',
-    'Detector',
-    'LabelMap',
-    'Model',
-    'Segmentor',
-    'read_work_dir',
-]
+if TYPE_CHECKING:
+    from .classifier import Classifier as Classifier
+    from .detector import Detector as Detector
+    from .kinds import KINDS as KINDS
+    from .model import Model as Model
+    from .results import BadImage as BadImage
+    from .results import Classification as Classification
+    from .results import Detections as Detections
+    from .results import LabelMap as LabelMap
+    from .segmentor import Segmentor as Segmentor
+    from .work_dir import read_work_dir as read_work_dir
+
+_MODULES = {
+    'BadImage': 'results',
+    'Classification': 'results',
+    'Classifier': 'classifier',
+    'Detections': 'results',
+    'Detector': 'detector',
+    'KINDS': 'kinds',
+    'LabelMap': 'results',
+    'Model': 'model',
+    'Segmentor': 'segmentor',
+    'read_work_dir': 'work_dir',
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

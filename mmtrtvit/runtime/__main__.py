@@ -11,18 +11,19 @@ Ends with exit code 1 if there is a result for none of the inputs.
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments import HelpFormatter, add_timeout, positive
 from ..errors import UserError, message
 from ..signals import exit_code, terminable
-from . import KINDS
-from .model import Model
 from .options import add_run_options, run_options
 from .progress import counted, tell
-from .run import run
-from .tiles import MERGES, Tiling
-from .work_dir import read_work_dir
+from .tiling import MERGES, Tiling
+
+if TYPE_CHECKING:
+    from .model import Model
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,8 +100,27 @@ def height_and_width(text: str) -> tuple[int, int]:
     return positive(height or width), positive(width)
 
 
-def open_model(args: argparse.Namespace) -> Model:
+def require_packages() -> None:
+    """Refuses to go on without NumPy and OpenCV.
+
+    Raises:
+        UserError: If one of them is not installed, or cannot be loaded.
+    """
+    for name in ('numpy', 'cv2'):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(
+                'the runtime needs NumPy and OpenCV: pip install numpy opencv-python-headless, '
+                f'and what runs the model, such as onnxruntime ({error}).'
+            ) from error
+
+
+def open_model(args: argparse.Namespace) -> 'Model':
     """Opens the model of a work dir, or its client for a Triton server."""
+    from .kinds import KINDS
+    from .work_dir import read_work_dir
+
     kind = KINDS[read_work_dir(args.model_dir).task]
     session = None
     if args.server:
@@ -116,6 +136,9 @@ def open_model(args: argparse.Namespace) -> Model:
 @terminable()
 def main(args: argparse.Namespace) -> None:
     """Predicts, and prints a summary."""
+    require_packages()
+    from .run import run
+
     result = run(
         open_model(args),
         args.inputs,

@@ -9,7 +9,7 @@ from ..images import ImageSource
 from .model import Model
 from .pipeline import Prepared
 from .results import Classification
-from .tiles import Tile, Tiling
+from .tiling import Tile, Tiling
 
 NO_TILES = 'a classifier says one thing of a whole image, so it cannot look at tiles.'
 

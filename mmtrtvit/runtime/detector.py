@@ -8,7 +8,8 @@ from ..errors import UserError
 from .model import Model
 from .pipeline import Prepared
 from .results import Detections
-from .tiles import LEAST_SCORE, Tile, Tiling, merge_detections
+from .tiles import LEAST_SCORE, merge_detections
+from .tiling import Tile, Tiling
 from .work_dir import Suppression
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from threading import Event
 
 import cv2
@@ -16,6 +16,7 @@ from .stream import read_ahead
 TIMEOUT = 10.0  # seconds without an answer or a frame after which a connection counts as lost
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before another attempt; each doubles the last
 QUIET = '-8'  # of FFmpeg's levels: what it says may hold the address with its password
+ERRORS = 2  # OpenCV's level of them: no warnings
 
 
 class Ending:
@@ -118,18 +119,34 @@ def _connected(address: Address) -> Iterator[tuple[np.ndarray, float]]:
     milliseconds = int(TIMEOUT * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds]
     limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
-    capture = cv2.VideoCapture(address.url, cv2.CAP_FFMPEG, limits)
+    with _quiet():
+        capture = cv2.VideoCapture(address.url, cv2.CAP_FFMPEG, limits)
     try:
-        if (length := capture.get(cv2.CAP_PROP_FRAME_COUNT)) > 0:
+        length = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if length > 0 and address.url.lower().startswith('http'):  # by RTSP, recordings are live
             raise UserError(
                 f'{address} is a file of {length:.0f} frames and not a stream, of which frames are '
                 'left out: download it, and give the file.'
             )
         fps = usable_rate(capture)
         while True:
-            there, image = capture.read()
-            if not there:
+            asked = time.monotonic()
+            with _quiet():
+                there, image = capture.read()
+            if not there or time.monotonic() - asked >= TIMEOUT:  # what the decoder had left
                 return
             yield image, fps
     finally:
         capture.release()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lets OpenCV warn of nothing: we tell ourselves that a connection is lost."""
+    log = cv2 if hasattr(cv2, 'setLogLevel') else cv2.utils.logging  # from OpenCV 5 on
+    level = log.getLogLevel()
+    log.setLogLevel(ERRORS)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)

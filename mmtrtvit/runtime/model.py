@@ -26,7 +26,7 @@ from .sessions.base import (
     resizes,
 )
 from .sessions.opening import open_session
-from .tiles import Tile, Tiling, tiles_of
+from .tiling import Tile, Tiling, tiles_of
 from .work_dir import read_work_dir
 
 
@@ -266,7 +266,7 @@ class Model(ABC):
         return self.result(outputs, prepared, size)
 
     def tiles(self, size: tuple[int, int], tiling: Tiling) -> list[Tile]:
-        """Parts in which an image of a size is looked at, see :func:`~.tiles.tiles_of`."""
+        """Parts in which an image of a size is looked at, see :func:`~.tiling.tiles_of`."""
         return tiles_of(size, tiling.tile, tiling.overlap)
 
     @abstractmethod

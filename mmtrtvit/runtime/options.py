@@ -7,7 +7,6 @@ import argparse
 from typing import Any
 
 from ..arguments import positive, seconds
-from .annotations import read_annotations
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, out_dir: str, at_once: str) -> None:
@@ -85,6 +84,8 @@ def run_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UserError: If the annotations cannot be read.
     """
+    from .annotations import read_annotations
+
     names = 'score_thr', 'batch_size', 'max_frames', 'duration', 'images', 'predictions', 'show'
     annotations = read_annotations(args.annotations) if args.annotations else None
     options = {name: getattr(args, name) for name in (*names, 'track')}

@@ -12,7 +12,8 @@ from .model import Model
 from .pipeline import Prepared
 from .results import LabelMap
 from .sessions.base import Session
-from .tiles import Logits, Tile, Tiling, blend_logits, merge_label_maps
+from .tiles import Logits, blend_logits, merge_label_maps
+from .tiling import Tile, Tiling
 
 
 class Segmentor(Model):

@@ -1,12 +1,16 @@
 """Where the time of a prediction goes."""
 
+import itertools
 import time
 
 import pytest
+import torch
+from torch import nn
 
-from mmtrtvit.analysis.stages import STAGES, median_rows, stage_times
+from mmtrtvit.analysis.stages import Stopwatch, Way, median_rows, stage_times
 from mmtrtvit.engine.predictor import load
 
+STAGES = 'reading', 'preprocessing', 'backbone', 'neck', 'head', 'post-processing'
 WITHOUT_NECK = 'upernet'
 
 
@@ -43,3 +47,31 @@ def test_medians_and_shares():
         ['head', '1.0', '25%'],
         ['an image', '4.0', '100%'],
     ]
+
+
+def test_the_stages_are_the_whole():
+    """By a clock that goes on by a second each time it is looked at."""
+    watch = Stopwatch()
+    watch.clock = itertools.count().__next__
+
+    def predict(pixels):
+        watch.begin()
+        watch.begin()  # within the other: no stage of its own
+        watch.end('layer')
+        watch.end('network')
+        watch.begin()
+        watch.end('head')
+
+    way = Way(lambda path: path, predict, watch)
+    expected = dict(read=1000, prepare=1000, network=1000, head=1000, results=2000)
+    assert way.run('a.jpg') == way.run('b.jpg') == expected
+
+
+def test_a_run_that_fails_leaves_nothing_behind():
+    watch = Stopwatch()
+    module = nn.Linear(2, 2)
+    watch.watch(module, 'network')
+    way = Way(lambda path: torch.zeros(1, int(path)), module, watch)
+    with pytest.raises(RuntimeError):
+        way.run('3')
+    assert way.run('2')['network'] > 0

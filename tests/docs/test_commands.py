@@ -68,28 +68,8 @@ INCOMPLETE = (
 )
 
 
-def commands(page: Path) -> tuple[list[str], list[str]]:
-    """Lines of the blocks of a shell, and what stands in a text between backticks."""
-    text = page.read_text()
-    blocks = re.findall(r'^```bash\n(.*?)^```', text, re.M | re.S)
-    lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
-    prose = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
-    spans = [re.sub(r'\s+', ' ', span) for span in re.findall(r'(?<!`)`([^`]+)`(?!`)', prose)]
-    ours = re.compile(
-        r'(\w+=\S+ )*(python |mmtrtvit \w|torchrun |tools/\w+\.(py|sh) |--cfg-options )'
-    )
-    return (
-        [
-            line
-            for line in (line.partition(' # ')[0].strip() for line in lines)
-            if line[:1] not in '#'
-        ],
-        [span for span in spans if ours.match(span) and '...' not in span],
-    )
-
-
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands(page, monkeypatch):
+def test_commands(page, commands, monkeypatch):
     monkeypatch.chdir(ROOT)
     for folder in ('benchmarks', 'docs'):  # their scripts import each other
         monkeypatch.syspath_prepend(ROOT / folder)

@@ -59,11 +59,11 @@ NOT_RUN = {
 # Languages of blocks, and what tests them.
 LANGUAGES = {
     '': 'what a tool prints, or files: read by nobody but people',
-    'bash': 'test_commands.py',
+    'bash': 'test_commands.py, test_runs.py',
     'python': 'below',
     'js': 'the page says when it was run; node and its packages are in no extra',
     'cpp': 'the page says when it was run; needs headers that pip does not install',
-    'java': 'the page says that it was not run',
+    'java': 'needs the jar of ONNX Runtime; the page says how it was run',
     '{eval-rst}': 'make docs',
     '{messages}': 'make docs',
     '{toctree}': 'make docs, tests/test_docs.py',

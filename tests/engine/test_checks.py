@@ -413,6 +413,10 @@ def test_a_batch_of_one_behind_global_pooling():
             "train_cfg.max_iters is 'many': .*",
         ),
         (
+            dict(default_hooks=dict(logger=dict(interval=0))),
+            'default_hooks.logger.interval is 0: expected a whole number of 1 or more.',
+        ),
+        (
             dict(optim_wrapper=dict(optimizer=dict(lr='fast'))),
             "optim_wrapper.optimizer.lr is 'fast': expected a number of 0 or more.",
         ),
@@ -451,6 +455,10 @@ def test_numbers_are_checked_before_anything_is_built(toy):
     config.test_dataloader.batch_size = 0
     with pytest.raises(UserError, match='test_dataloader.batch_size is 0'):
         evaluate(config, None)
+    config.default_hooks.logger = dict(type='LoggerHook', interval=0)
+    config.train_dataloader.num_workers = 0
+    with pytest.raises(UserError, match='logger.interval is 0'):
+        train(config)
 
 
 def test_fewer_images_than_a_batch(toy):

@@ -3,7 +3,13 @@ import sys
 
 import pytest
 
-from mmtrtvit.engine.command_line import add_cfg_options, command_line, make_parser, run_tool
+from mmtrtvit.engine.command_line import (
+    add_cfg_options,
+    command_line,
+    make_parser,
+    read_values,
+    run_tool,
+)
 from mmtrtvit.errors import UserError
 
 
@@ -46,6 +52,11 @@ def test_brackets_of_an_option_must_match():
     args = parser.parse_args(['config.py', '--cfg-options', 'a=[1,(2]'])
     with pytest.raises(SystemExit, match=r'error: --cfg-options a=\[1,\(2\]: Imbalanced brackets'):
         run_tool(failing(AssertionError), args)
+
+
+def test_a_dict_as_an_option():
+    with pytest.raises(UserError, match=r"a=\{'b': \[1, 2\]\}: a value is .* KEY\.NAME=VALUE$"):
+        read_values(["a={'b': [1, 2]}"])
 
 
 @pytest.mark.parametrize('words, text', [((), ''), (('--resume goes on',), '; --resume goes on')])

@@ -12,7 +12,7 @@ from mmtrtvit.runtime.drawing import draw
 from mmtrtvit.runtime.legend import Legend
 from mmtrtvit.runtime.pipeline import Pipeline
 from mmtrtvit.runtime.run import run
-from mmtrtvit.runtime.tiles import Tiling
+from mmtrtvit.runtime.tiling import Tiling
 
 LOAD = dict(type='LoadImageFromFile')
 EDGES = [

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mmtrtvit import runtime
+
 ROOT = Path(__file__).parents[2]
 OPENCV = 'opencv-python', 'opencv-python-headless'  # the same files where both are installed
 
@@ -63,7 +65,7 @@ def run(device, *arguments):
 
 
 def test_neither_pytorch_nor_the_engine_is_imported(device):
-    code = 'import json, sys, mmtrtvit.runtime; print(json.dumps(sorted(sys.modules)))'
+    code = 'import json, sys; from mmtrtvit.runtime import *; print(json.dumps([*sys.modules]))'
     result = run(device, '-c', code)
     assert not result.returncode, result.stderr
     modules = {name.partition('.')[0] for name in json.loads(result.stdout)}
@@ -88,3 +90,41 @@ def test_the_command_line_on_the_device(device, bright, tmp_path):
     content = json.loads((model_dir / 'results/predictions.json').read_text())
     assert content['annotations'][0]['bbox'] == [30, 10, 20, 10]
     assert (model_dir / 'results/images/street.png').is_file()
+
+
+@pytest.fixture(scope='module')
+def bare(tmp_path_factory):
+    """A folder with mmtrtvit alone, beside Python's standard library."""
+    folder = tmp_path_factory.mktemp('bare')
+    (folder / 'mmtrtvit').symlink_to(ROOT / 'mmtrtvit')
+    return folder
+
+
+@pytest.mark.parametrize('command', [['mmtrtvit.runtime'], ['mmtrtvit', 'runtime']])
+def test_help_and_wrong_arguments_on_the_standard_library(bare, command):
+    told = run(bare, '-m', *command, '--help')
+    assert not told.returncode, told.stderr
+    assert '--tile-merge {cut,all}' in told.stdout
+    refused = run(bare, '-m', *command, 'model', 'street.png', '--batch-size', '0')
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("--batch-size: expected a number of at least 1, not '0'\n")
+
+
+@pytest.mark.parametrize('missing', ['numpy', 'cv2'])
+def test_what_is_to_be_installed_is_one_message(bare, missing, tmp_path):
+    if missing == 'cv2':
+        (tmp_path / 'numpy.py').touch()
+    code = f'import sys; sys.path.append({str(tmp_path)!r}); from runpy import run_module; '
+    code += 'run_module("mmtrtvit.runtime", run_name="__main__")'
+    result = run(bare, '-c', code, 'model', 'street.png')
+    assert result.returncode == 1 and not result.stdout
+    assert result.stderr == (
+        'error: the runtime needs NumPy and OpenCV: pip install numpy opencv-python-headless, '
+        f"and what runs the model, such as onnxruntime (No module named '{missing}').\n"
+    )
+
+
+def test_a_name_that_the_package_has_not():
+    assert {*runtime.__all__} < {*dir(runtime)}
+    with pytest.raises(AttributeError, match="'mmtrtvit.runtime' has no attribute 'Detektor'"):
+        _ = runtime.Detektor

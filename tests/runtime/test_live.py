@@ -88,7 +88,7 @@ def test_a_connection_that_is_lost_is_made_again(capfd):
     assert not [thread for thread in threading.enumerate() if thread.name == 'read_ahead']
 
 
-def test_waits_double_and_the_time_ends_them(monkeypatch):
+def test_waits_double_and_the_time_ends_them(monkeypatch, capfd):
     monkeypatch.setattr(live, 'LONGEST_WAIT', 0.2)
     told = []
     with server([3]) as url:
@@ -97,6 +97,7 @@ def test_waits_double_and_the_time_ends_them(monkeypatch):
         assert 0.9 < time.monotonic() - start < 3
     waits = [float(sentence.split()[-2]) for sentence in told]
     assert waits[:4] == [0.05, 0.1, 0.2, 0.2]
+    assert capfd.readouterr() == ('', '')  # nor does OpenCV say anything of its own
 
 
 def test_a_slow_model_gets_the_newest_frame():
@@ -110,6 +111,39 @@ def test_an_address_without_a_stream(capfd):
     with server([]) as url, pytest.raises(UserError, match='gives no frames. Expected') as caught:
         [*live_frames(of(url))]
     assert PASSWORD not in str(caught.value) + str(capfd.readouterr())
+
+
+class Recording:
+    """In place of cv2.VideoCapture: what has a length."""
+
+    def __init__(self, *args):
+        self.images = iter([picture(0)] * 3)
+
+    def get(self, name):
+        return 3.0 if name == cv2.CAP_PROP_FRAME_COUNT else 25.0
+
+    def read(self):
+        image = next(self.images, None)
+        return image is not None, image
+
+    def release(self):
+        pass
+
+
+def test_a_recording_is_a_stream_by_rtsp_alone(monkeypatch):
+    monkeypatch.setattr(cv2, 'VideoCapture', Recording)
+    told = []
+    assert [*live_frames(of('rtsp://cam/1'), max_frames=2, tell=told.append)]
+    with pytest.raises(UserError, match='a file of 3 frames and not a stream, .* download it'):
+        [*live_frames(of('https://cam/a.mp4'))]
+
+
+def test_a_frame_that_comes_too_late_is_none(monkeypatch):
+    """FFmpeg's decoder gives what it had left, one frame after each timeout."""
+    monkeypatch.setattr(cv2, 'VideoCapture', Recording)
+    monkeypatch.setattr(live, 'TIMEOUT', 0.0)
+    with pytest.raises(UserError, match='gives no frames'):
+        [*live_frames(of('rtsp://cam/1'))]
 
 
 def test_a_run_on_a_stream(bright, tmp_path):

@@ -7,14 +7,8 @@ from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
 from mmtrtvit.runtime.masks import join
 from mmtrtvit.runtime.results import Detections, LabelMap
-from mmtrtvit.runtime.tiles import (
-    Logits,
-    Tile,
-    blend_logits,
-    merge_detections,
-    merge_label_maps,
-    tiles_of,
-)
+from mmtrtvit.runtime.tiles import Logits, blend_logits, merge_detections, merge_label_maps
+from mmtrtvit.runtime.tiling import Tile, tiles_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from ...errors import UserError
 from ...runtime.sessions.base import Session
@@ -19,7 +18,9 @@ from ...runtime.sessions.opening import open_session
 from ..graphs.layer_times import LayerTime
 from ..settings import DeploySettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # engines are built where there may be no PyTorch
+    from torch import nn
+
     from ..graphs.quantize import Quantizer
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -91,7 +92,7 @@ class Backend:
         """The precision of the ONNX file: another one where the backend itself converts it."""
         return precision
 
-    def prepare(self, fused: nn.Module, settings: DeploySettings) -> nn.Module:
+    def prepare(self, fused: 'nn.Module', settings: DeploySettings) -> 'nn.Module':
         """Gives a fused copy the form that the backend computes fastest; it may be changed."""
         return fused
 

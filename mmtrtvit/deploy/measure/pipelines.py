@@ -1,6 +1,5 @@
 """Models with what comes before and after them: from an image file to what is in the image."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...analysis.stages import PREPARE, READ, RESULTS, Stopwatch, Way
 from ...engine.predictor import Predictor
 from ...engine.results import result_of
 from ...images import read_image
@@ -16,40 +16,30 @@ from ...runtime import KINDS, Model, read_work_dir
 from ...runtime.sessions.base import Session
 from .timm_classifier import TimmClassifier, timm_preparation
 
-STAGES = 'read', 'prepare', 'network', 'results'
+NETWORK = 'network'
+STAGES = READ, PREPARE, NETWORK, RESULTS
 
 
-class Watch:
-    """Notes when a network begins and ends, and the shape of its images.
+class Watch(Stopwatch):
+    """The stopwatch of a network, which notes the shape of its images.
 
     Attributes:
-        begun: Seconds on the clock of ``time.perf_counter``.
-        ended: The same.
-        shape: Of the images.
+        shape: Of the images of the last run.
     """
 
-    def __init__(self) -> None:
-        self.begun = self.ended = 0.0
-        self.shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
 
-    def begin(self, images: Any) -> None:
-        """Notes that the network begins."""
+    def note(self, images: Any) -> None:
+        """Notes the shape of images."""
         self.shape = tuple(images.shape)
-        _synchronise()
-        self.begun = time.perf_counter()
-
-    def end(self) -> None:
-        """Notes that the network has ended."""
-        _synchronise()
-        self.ended = time.perf_counter()
 
     def on(self, module: nn.Module) -> None:
-        """Watches a module of PyTorch, whose first argument, or ``inputs``, are the images."""
+        """Watches a network in PyTorch, whose first argument, or ``inputs``, are the images."""
         module.register_forward_pre_hook(
-            lambda _, args, kwargs: self.begin(args[0] if args else kwargs['inputs']),
+            lambda _, args, kwargs: self.note(args[0] if args else kwargs['inputs']),
             with_kwargs=True,
         )
-        module.register_forward_hook(lambda *_: self.end())
+        self.watch(module, NETWORK)
 
 
 class WatchedSession:
@@ -67,19 +57,20 @@ class WatchedSession:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs the session once."""
-        self._watch.begin(inputs['input'])
+        self._watch.note(inputs['input'])
+        self._watch.begin()
         outputs = self._session.run(inputs)
-        self._watch.end()
+        self._watch.end(NETWORK)
         return outputs
 
 
-class Pipeline:
-    """The whole way of an image through a model.
+class Pipeline(Way):
+    """The way of an image through a model of any kind.
 
     Args:
         backend: What runs the network.
-        read: From a file to its pixels, ``(H, W, 3)``, BGR.
-        predict: From the pixels to the result.
+        read: As for :class:`~mmtrtvit.analysis.stages.Way`.
+        predict: The same.
         watch: What watches the network in it.
     """
 
@@ -90,8 +81,8 @@ class Pipeline:
         predict: Callable[[np.ndarray], Any],
         watch: Watch,
     ) -> None:
-        self.backend = backend
-        self._read, self._predict, self._watch = read, predict, watch
+        super().__init__(read, predict, watch)
+        self.backend, self._watch = backend, watch
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,19 +90,6 @@ class Pipeline:
         shape = self._watch.shape
         height, width = shape[1:3] if shape[3] == 3 else shape[2:]
         return height, width
-
-    def run(self, path: str | Path) -> dict[str, float]:
-        """Goes the way once, and returns the milliseconds of each of :data:`STAGES`."""
-        start = time.perf_counter()
-        pixels = self._read(str(path))
-        read = time.perf_counter()
-        self._predict(pixels)
-        end = time.perf_counter()
-        moments = start, read, self._watch.begun, self._watch.ended, end
-        return {
-            stage: (after - before) * 1000
-            for stage, before, after in zip(STAGES, moments, moments[1:])
-        }
 
 
 def open_model(work_dir: str | Path, session: Session) -> Model:
@@ -133,7 +111,7 @@ def of_runtime(work_dir: str | Path, session: Session) -> Pipeline:
 
 def of_predictor(predictor: Predictor) -> Pipeline:
     """The way of weights in PyTorch: transforms of the config, the host's model, a result."""
-    watch = Watch()
+    watch = Watch(next(predictor.model.parameters()).device)
     watch.on(predictor.model)
 
     def predict(pixels: np.ndarray) -> Any:
@@ -145,7 +123,7 @@ def of_predictor(predictor: Predictor) -> Pipeline:
 
 def of_timm(classifier: TimmClassifier, device: str) -> Pipeline:
     """The way of timm: its transforms for evaluation, the classifier, probabilities."""
-    watch, prepare = Watch(), timm_preparation(classifier)
+    watch, prepare = Watch(device), timm_preparation(classifier)
     model = classifier.eval().to(device)
     watch.on(model)
 
@@ -154,8 +132,3 @@ def of_timm(classifier: TimmClassifier, device: str) -> Pipeline:
         return model(prepare(pixels).to(device))[0].cpu().numpy()
 
     return Pipeline('pytorch', read_image, predict, watch)
-
-
-def _synchronise() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()

@@ -25,7 +25,8 @@ from mmtrtvit.deploy.backends.tensorrt.options import (
 from mmtrtvit.deploy.backends.tensorrt.refit import refit_engine
 from mmtrtvit.errors import UserError
 
-TOOL = Path(__file__).parents[4] / 'tools/onnx2tensorrt.py'
+TESTS = Path(__file__).parents[3]
+TOOL = TESTS.parent / 'tools/onnx2tensorrt.py'
 VERSIONS = ('8.6.1', '10.0.1', '10.16.1.11', '11.4.0.106')
 RANGE = ShapeRange((1, 3, 32, 32), (1, 3, 64, 96), (4, 3, 128, 128))
 
@@ -502,6 +503,68 @@ def test_shapes_of_several_inputs():
 def test_options_that_do_not_exist(options):
     with pytest.raises(UserError, match=f'{next(iter(options))} is '):
         EngineOptions(**options)
+
+
+# Runs a tool as on a device, without the packages of the first argument, and with a stand-in for
+# TensorRT where the second is a version of it.
+ON_A_DEVICE = """
+import runpy, sys
+
+class Nowhere:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition('.')[0] in missing:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+missing, version, *words = sys.argv[1:]
+missing = missing.split(',')
+if version:
+    from tensorrt_stand_in import make
+    sys.modules['tensorrt'] = make(version)
+sys.meta_path.insert(0, Nowhere)
+sys.argv = words
+runpy.run_path(words[0], run_name='__main__')
+"""
+TRAINING = 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
+
+
+def on_a_device(words, *, lacks=(), version=''):
+    command = [sys.executable, '-c', ON_A_DEVICE, ','.join([*TRAINING, *lacks]), version]
+    return subprocess.run(
+        [*command, TOOL, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([*map(str, (TOOL.parents[1], TESTS))])},
+    )
+
+
+SHAPES = [
+    word
+    for part, shape in zip(('min', 'opt', 'max'), RANGE)
+    for word in (f'--{part}-shapes', f'input:{"x".join(map(str, shape))}')
+]
+
+
+def test_an_engine_without_pytorch(paths):
+    done = on_a_device([*paths, *SHAPES], version='10.0.1')
+    assert not done.returncode, done.stderr
+    assert plan_of(paths[1])['profiles'] == [dict(input=RANGE, sizes=((1, 2), (1, 2), (4, 2)))]
+
+
+def test_neither_pytorch_nor_tensorrt(paths):
+    done = on_a_device([*paths, *SHAPES], lacks=['tensorrt'])
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith('there is no engine: TensorRT is not installed here')
+
+
+@pytest.mark.parametrize('package', ['onnx', 'numpy', 'tqdm'])
+def test_what_the_tool_needs_is_one_message(paths, package):
+    done = on_a_device(paths, lacks=[package])
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr == (
+        'error: an engine is built with NumPy, onnx and tqdm: pip install numpy onnx tqdm '
+        f"(No module named '{package}').\n"
+    )
 
 
 def load_tool():
