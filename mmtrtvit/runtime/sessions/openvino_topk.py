@@ -44,11 +44,14 @@ def make_stable(model: Any, done: bool = False) -> None:
 def _takes_any_order(op: Any) -> bool:
     """Whether it only chooses, and another TopK puts what is chosen in order."""
     values, indices = op.outputs()
+    users = [each.get_node() for each in indices.get_target_inputs()]
     return not values.get_target_inputs() and all(
-        final.get_node().get_type_name() == 'TopK'
-        for each in indices.get_target_inputs()
-        if each.get_node().get_type_name() == 'Convert'
-        for final in each.get_node().output(0).get_target_inputs()
+        user.get_type_name() == 'Convert'
+        and all(
+            final.get_node().get_type_name() == 'TopK'
+            for final in user.output(0).get_target_inputs()
+        )
+        for user in users
     )
 
 
