@@ -71,18 +71,10 @@ def test_what_is_chosen_and_then_put_in_order(write):
 
 def test_indices_that_nobody_puts_in_order(write):
     path = write(
-        """
-        k = Constant <value: tensor = int64[1] {50}> ()
-        values, best = TopK (x, k)
-        indices = GatherElements <axis = 1> (places, best)
-        """,
-        inputs='float[B, N] x, int64[B, N] places',
+        'k = Constant <value: tensor = int64[1] {50}> () values, indices = TopK (x, k)',
         outputs='int64[B, K] indices',
     )
-    x = np.random.default_rng(0).integers(0, 9, (1, 400)).astype(np.float32)
-    inputs = dict(x=x, places=np.arange(400)[None])
-    found, expected = OpenVINOSession(path).run(inputs), OnnxSession(path).run(inputs)
-    np.testing.assert_array_equal(found['indices'], expected['indices'])
+    equal(path, np.random.default_rng(0).integers(0, 9, (2, 400)).astype(np.float32))
 
 
 def test_other_axes_and_a_count_that_nobody_knows(write):
