@@ -15,7 +15,7 @@ FLOORS = (
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
     ('files', 'images'),
-    ('arguments', 'errors', 'image_header', 'limits', 'signals', 'version'),
+    ('arguments', 'errors', 'image_header', 'lazy', 'limits', 'signals', 'version'),
 )
 RUNTIME_MAY_IMPORT = {
     'arguments',
@@ -23,6 +23,7 @@ RUNTIME_MAY_IMPORT = {
     'files',
     'image_header',
     'images',
+    'lazy',
     'limits',
     'media',
     'runtime',

@@ -4,8 +4,7 @@ The names below are imported when they are first asked for: ``engine.command_lin
 tool needs before it knows its arguments, loads neither PyTorch nor MMEngine.
 """
 
-from importlib import import_module
-from typing import Any
+from ..lazy import attach
 
 _MODULES = {
     'Predictor': 'predictor',
@@ -19,14 +18,4 @@ _MODULES = {
     'result_of': 'results',
     'train': 'runner',
 }
-__all__ = list(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__, __all__ = attach(__name__, _MODULES)

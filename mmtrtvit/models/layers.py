@@ -82,6 +82,13 @@ def is_traced() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
+def is_exported() -> bool:
+    """Whether that graph is for other programs, which have PyTorch's operators only."""
+    # older PyTorch does not tell torch.export from torch.compile
+    exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+    return torch.jit.is_tracing() or exporting()
+
+
 def init_weights(module: nn.Module) -> None:
     """Initialises one convolution or linear layer; use with ``nn.Module.apply``."""
     if isinstance(module, nn.Conv2d):

@@ -4,8 +4,9 @@ The names below are imported when they are first asked for, so that the command 
 help, and what is missing, on any Python.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import attach
 
 if TYPE_CHECKING:
     from .classifier import Classifier as Classifier
@@ -31,14 +32,4 @@ _MODULES = {
     'Segmentor': 'segmentor',
     'read_work_dir': 'work_dir',
 }
-__all__ = list(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__, __all__ = attach(__name__, _MODULES)

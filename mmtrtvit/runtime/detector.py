@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..errors import UserError
+from .merging import LEAST_SCORE, merge_detections
 from .model import Model
 from .pipeline import Prepared
 from .results import Detections
-from .tiles import LEAST_SCORE, merge_detections
 from .tiling import Tile, Tiling
 from .work_dir import Suppression
 
@@ -55,7 +55,7 @@ class Detector(Model):
         size: tuple[int, int],
         tiling: Tiling,
     ) -> Detections:
-        """Merges the detections of tiles, see :func:`~.tiles.merge_detections`."""
+        """Merges the detections of tiles, see :func:`~.merging.merge_detections`."""
         nms = self.work_dir.params.nms or Suppression()
         return merge_detections(
             list(results),

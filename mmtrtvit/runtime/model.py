@@ -102,7 +102,7 @@ class Model(ABC):
             batch_size: Most tiles at once.
             tile_whole: Whether a detector looks at the whole image as well, for objects that are
                 larger than tiles.
-            tile_merge: ``'cut'`` or ``'all'``, see :func:`~.tiles.merge_detections`.
+            tile_merge: ``'cut'`` or ``'all'``, see :func:`~.merging.merge_detections`.
             tile_score_thr: Detections up to this score let no other grow where tiles are merged,
                 but are in the result.
 

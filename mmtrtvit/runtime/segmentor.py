@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from .merging import Logits, blend_logits, merge_label_maps
 from .model import Model
 from .pipeline import Prepared
 from .results import LabelMap
 from .sessions.base import Session
-from .tiles import Logits, blend_logits, merge_label_maps
 from .tiling import Tile, Tiling
 
 

@@ -1,4 +1,4 @@
-"""Which parts of a large image are looked at; :mod:`.tiles` merges what they give."""
+"""Which parts of a large image are looked at; :mod:`.merging` merges what they give."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Tiling:
         tile: Height and width of a part.
         overlap: Least share of a tile that its neighbour has, too.
         whole: Whether a detector looks at the whole image as well, for what is larger than tiles.
-        merge: As for :func:`~.tiles.merge_detections`.
+        merge: As for :func:`~.merging.merge_detections`.
         score_thr: Detections up to this score let no other grow where tiles are merged.
     """
 

@@ -6,8 +6,8 @@ import pytest
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detector, Segmentor
 from mmtrtvit.runtime.masks import join
+from mmtrtvit.runtime.merging import Logits, blend_logits, merge_detections, merge_label_maps
 from mmtrtvit.runtime.results import Detections, LabelMap
-from mmtrtvit.runtime.tiles import Logits, blend_logits, merge_detections, merge_label_maps
 from mmtrtvit.runtime.tiling import Tile, tiles_of
 
 

@@ -13,14 +13,14 @@ from ..layers import added, is_traced
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether cuDNN computes these feature maps.
+    """Whether cuDNN computes these feature maps, which it does not in a graph that is traced."""
+    return not is_traced() and can_take(x, weight)
 
-    It does for half precision on an NVIDIA GPU, without gradients and outside of a graph that is
-    traced.
-    """
+
+def can_take(x: Tensor, weight: Tensor) -> bool:
+    """Whether cuDNN can: half precision on an NVIDIA GPU, without gradients."""
     return (
-        not is_traced()
-        and x.is_cuda
+        x.is_cuda
         and x.dtype in (torch.float16, torch.bfloat16)
         and x.dtype == weight.dtype
         and not x.requires_grad

@@ -3,7 +3,7 @@
 It computes what :class:`.efficientvit.FastWindowAttention` computes before its projection, and
 reads and writes the feature map once. Each program takes a window through all heads, and what the
 next head needs stays in registers. Padding and cropping are masks. Products are accumulated, and
-softmax is computed, in fp32.
+softmax is computed, in fp32. It is an operator of PyTorch, so that ``torch.compile`` keeps it.
 """
 
 from functools import cache
@@ -14,6 +14,7 @@ from mmengine.utils import digit_version
 from torch import Tensor
 
 from ..efficientvit import KEY_CHANNELS
+from ..layers import is_exported, is_traced
 from . import cudnn
 
 try:
@@ -53,11 +54,16 @@ def takes(x: Tensor, weight: Tensor, window_size: int) -> bool:
     """Whether the kernel computes these feature maps: half precision on a GPU from Ampere on."""
     return (
         triton is not None
-        and cudnn.takes(x, weight)
+        and not is_exported()
+        and cudnn.can_take(x, weight)
         and window_size**2 <= MOST_TOKENS
-        and torch.cuda.get_device_capability(x.device) >= (8, 0)
-        and _starts(x.device)
+        and _is_possible(x.device)
     )
+
+
+@torch.compiler.assume_constant_result
+def _is_possible(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0) and _starts(device)
 
 
 @cache
@@ -83,7 +89,22 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
     Returns:
         Feature maps, ``(B, H, W, C)``.
     """
-    x = x.contiguous()
+    # around a call, an operator takes longer than a function
+    start = _operator if is_traced() else _start
+    return start(x.contiguous(), *weights, window_size)
+
+
+def _start(
+    x: Tensor,
+    qkv: Tensor,
+    taps: Tensor,
+    query_bias: Tensor,
+    bias: Tensor,
+    floor: Tensor,
+    reaches: Tensor,
+    window_size: int,
+) -> Tensor:
+    weights = Weights(qkv, taps, query_bias, bias, floor, reaches)
     batch, height, width, _ = x.shape
     heads, _, head_width = weights.qkv.shape
     rows, columns = -(-height // window_size), -(-width // window_size)
@@ -110,6 +131,14 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
             KEY_CHANNELS,
         )
     return out
+
+
+_operator = torch.library.custom_op('mmtrtvit::window_attention', _start, mutates_args=())
+
+
+@_operator.register_fake
+def _(x: Tensor, *_) -> Tensor:
+    return torch.empty_like(x)
 
 
 if triton is not None:

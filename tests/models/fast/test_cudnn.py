@@ -104,6 +104,8 @@ def test_what_is_computed_in_half_precision(nvidia):
         assert found() == (False, False)
     with nvidia.context() as context:
         context.setattr(cudnn, 'is_traced', lambda: True)
+        assert found() == (False, True)  # by torch.compile
+        context.setattr(triton_attention, 'is_exported', lambda: True)
         assert found() == (False, False)
     nvidia.setattr(torch.version, 'cuda', None)  # an AMD GPU
     assert found() == (False, False)
@@ -145,6 +147,24 @@ with torch.no_grad():
     x = torch.randn(2, 8, 9, channels)
     expected = fast._head_by_head(x)
     assert_close(fast._by_one_kernel(x), expected, rtol=1e-5, atol=1e-5)
+
+    x = x.permute(0, 3, 1, 2)
+    expected_map = fast(x)
+    triton_attention.cudnn.can_take = lambda x, weight: True
+    triton_attention._is_possible = lambda device: True
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph.code)
+        return graph
+
+    for backend in (keep, 'aot_eager'):
+        torch._dynamo.reset()
+        compiled = torch.compile(fast, backend=backend, fullgraph=True)
+        assert_close(compiled(x), expected_map, rtol=1e-5, atol=1e-5)
+    assert all(code.count('mmtrtvit.window_attention') == 1 for code in graphs)
+    exported = torch.export.export(fast, (x,)).graph_module.code
+    assert 'window_attention' not in exported and 'bmm' in exported
 print(expected.abs().max().item())
 """
 
