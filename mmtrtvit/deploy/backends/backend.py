@@ -58,6 +58,7 @@ class Backend:
         packages: Those whose versions ``detail.json`` tells.
         reads_onnx: Whether a backend with a suffix opens ONNX files as well.
         float_weights: Precisions of eight bits whose stored weights it wants in single precision.
+        shapes_by_values: Whether shapes that depend on values cost it nothing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Backend:
     packages: tuple[str, ...] = ()
     reads_onnx: bool = False
     float_weights: tuple[str, ...] = ()
+    shapes_by_values: bool = False
 
     def check(self, settings: DeploySettings) -> None:
         """Refuses settings as they are read.

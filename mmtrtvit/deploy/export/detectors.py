@@ -7,7 +7,8 @@ by the images' scale factors and pastes the masks.
 """
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,14 +38,19 @@ from .ops import (
     keep_by_matrix_nms,
     keep_by_nms,
     pool_by_grid,
-    pool_by_roi_align,
     pooled_rois,
+    rois_pooled_by_level,
     separate,
     take,
 )
 
 KEEP = {GREEDY: keep_by_nms, MATRIX: keep_by_matrix_nms}
-POOL = {ROI_ALIGN: pool_by_roi_align, GRID: pool_by_grid}
+BY_LEVEL = 'by_level'
+POOLED: dict[str, Callable[..., Tensor]] = {
+    ROI_ALIGN: pooled_rois,
+    GRID: functools.partial(pooled_rois, pool=pool_by_grid),
+    BY_LEVEL: rois_pooled_by_level,
+}
 
 
 class ExportedDetector(nn.Module):
@@ -164,8 +170,9 @@ class ExportedTwoStageDetector(ExportedDetector):
     Args:
         model: MMDetection's Faster R-CNN or Mask R-CNN.
         nms: See :class:`ExportedDetector`.
-        pooling: ``'roi_align'``, or ``'grid'`` for a graph without RoiAlign; see
-            :func:`.ops.pool_by_grid` for where the two differ.
+        pooling: ``'roi_align'``; ``'by_level'`` for the same in shapes that depend on values; or
+            ``'grid'`` for a graph without RoiAlign, see :func:`.ops.pool_by_grid` for where it
+            differs.
     """
 
     def __init__(
@@ -174,7 +181,8 @@ class ExportedTwoStageDetector(ExportedDetector):
         super().__init__(model, nms)
         self.rpn_head = copy.deepcopy(model.rpn_head)
         self.bbox_head = copy.deepcopy(model.roi_head.bbox_head)
-        self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor, pooling)
+        self.pooling = pooling
+        self.bbox_pooling = pooling_settings(model.roi_head.bbox_roi_extractor)
         self.test_cfg = model.test_cfg
         self.step_names = (
             *dense_names(self.rpn_head),
@@ -187,7 +195,7 @@ class ExportedTwoStageDetector(ExportedDetector):
         self.mask_head = None
         if model.roi_head.with_mask:
             self.mask_head = copy.deepcopy(model.roi_head.mask_head)
-            self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor, pooling)
+            self.mask_pooling = pooling_settings(model.roi_head.mask_roi_extractor)
             self.output_names = (*ExportedDetector.output_names, 'masks')
 
     def steps(self, input: Tensor, sizes: Tensor) -> dict[str, Tensor]:
@@ -198,9 +206,7 @@ class ExportedTwoStageDetector(ExportedDetector):
         maps = self.neck(self.backbone(input))
         dense = self.rpn_head(maps)
         proposals, valid = self.proposals(dense[0], dense[1], sizes)
-        features = pooled_rois(
-            maps[: len(self.bbox_pooling['strides'])], proposals, **self.bbox_pooling
-        )
+        features = self.pooled(maps, proposals, self.bbox_pooling)
         logits, deltas = self.bbox_head(features)
         cfg = self.test_cfg
         count, classes = cfg.rpn.max_per_img, self.bbox_head.num_classes
@@ -253,13 +259,15 @@ class ExportedTwoStageDetector(ExportedDetector):
         boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
         return boxes, valid
 
+    def pooled(self, maps: tuple[Tensor, ...], boxes: Tensor, settings: dict[str, Any]) -> Tensor:
+        """Features of the boxes, ``(B * N, C, h, w)``, by :func:`pooling_settings`."""
+        return POOLED[self.pooling](maps[: len(settings['strides'])], boxes, **settings)
+
     def masks(self, maps: tuple[Tensor, ...], dets: Tensor, labels: Tensor) -> Tensor:
         """Probability of each cell of a detection's box to belong to it: ``(B, K, 28, 28)``."""
         found = (labels >= 0).unsqueeze(-1)
         boxes = torch.where(found, dets[..., :4], dets.new_tensor(ONE_PIXEL))
-        features = pooled_rois(
-            maps[: len(self.mask_pooling['strides'])], boxes, **self.mask_pooling
-        )
+        features = self.pooled(maps, boxes, self.mask_pooling)
         logits = self.mask_head(features)  # (B * K, C, 28, 28)
         if not self.mask_head.class_agnostic:
             index = labels.flatten().clamp(min=0).to(torch.int64).reshape(-1, 1, 1, 1)
@@ -307,7 +315,7 @@ def normalisation(head: nn.Module) -> dict[str, Any]:
     return dict(means=tuple(head.bbox_coder.means), stds=tuple(head.bbox_coder.stds))
 
 
-def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, Any]:
+def pooling_settings(extractor: SingleRoIExtractor) -> dict[str, Any]:
     """Keyword arguments of :func:`.ops.pooled_rois`."""
     layer = extractor.roi_layers[0]
     return dict(
@@ -316,5 +324,4 @@ def pooling_settings(extractor: SingleRoIExtractor, pooling: str) -> dict[str, A
         output_size=tuple(layer.output_size),
         sampling_ratio=layer.sampling_ratio,
         aligned=layer.aligned,
-        pool=POOL[pooling],
     )

@@ -217,10 +217,7 @@ def pool_by_roi_align(
     Returns:
         ``(B * N, C, h, w)``, image by image.
     """
-    images = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
-    images = images.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
-    rois = torch.cat([images, boxes], dim=2).flatten(0, 1)
-    return roi_align(x, rois, output_size, scale, sampling_ratio, aligned)
+    return roi_align(x, rois_of(boxes), output_size, scale, sampling_ratio, aligned)
 
 
 def pool_by_grid(
@@ -288,11 +285,7 @@ def pooled_rois(
     Returns:
         ``(B * N, C, h, w)``, image by image.
     """
-    sides = boxes[..., 2:] - boxes[..., :2]
-    scale = (sides[..., 0] * sides[..., 1]).sqrt()
-    level = (
-        (scale / finest_scale + SCALE_OFFSET).log2().floor().clamp(0, len(maps) - 1).unsqueeze(2)
-    )
+    level = levels_of(boxes, len(maps), finest_scale).unsqueeze(2)
     pooled = 0.0
     for index, (x, stride) in enumerate(zip(maps, strides)):
         here = level == index  # (B, N, 1)
@@ -308,6 +301,58 @@ def pooled_rois(
         )
         pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.0)
     return pooled
+
+
+def rois_pooled_by_level(
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    *,
+    strides: Sequence[int],
+    finest_scale: float,
+    output_size: Sequence[int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """:func:`pooled_rois` where shapes may depend on values: a level pools its own boxes only.
+
+    One more box, of a single place, goes to every level, so that none is without boxes.
+    """
+    rois = rois_of(boxes)  # (R, 5)
+    last = rois.shape[0]
+    rois = torch.cat([rois, rois.new_tensor([[0.0, 0.0, 0.0, 1.0, 1.0]])])
+    level = levels_of(boxes, len(maps), finest_scale).flatten()  # (R,)
+    chosen = [
+        torch.cat([(level == index).nonzero()[:, 0], level.new_full((1,), last).to(torch.int64)])
+        for index in range(len(maps))
+    ]
+    pooled = [
+        roi_align(x.to(rois.dtype), rois[here], output_size, 1 / stride, sampling_ratio, aligned)
+        for x, stride, here in zip(maps, strides, chosen)
+    ]
+    order = torch.cat(chosen)
+    places = torch.arange(order.shape[0], device=order.device)
+    places = torch.zeros_like(places).scatter(0, order, places)[:last]
+    return torch.cat(pooled)[places]
+
+
+def levels_of(boxes: Tensor, count: int, finest_scale: float) -> Tensor:
+    """The level of a pyramid that suits the size of each box: ``(B, N, 4) -> (B, N)``, float.
+
+    Args:
+        boxes: As ``x1, y1, x2, y2``.
+        count: Number of levels.
+        finest_scale: See :func:`pooled_rois`.
+    """
+    sides = boxes[..., 2:] - boxes[..., :2]
+    scale = (sides[..., 0] * sides[..., 1]).sqrt()
+    return (scale / finest_scale + SCALE_OFFSET).log2().floor().clamp(0, count - 1)
+
+
+def rois_of(boxes: Tensor) -> Tensor:
+    """Boxes of all images in one list, the image of each first: ``(B, N, 4) -> (B * N, 5)``."""
+    images = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype)
+    images = images.reshape(-1, 1, 1).expand(-1, boxes.shape[1], -1)
+    return torch.cat([images, boxes], dim=2).flatten(0, 1)
 
 
 class AdaptiveAveragePool(nn.Module):

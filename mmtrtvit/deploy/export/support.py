@@ -5,8 +5,9 @@ from typing import Any
 from torch import nn
 
 from ...errors import UserError
+from ..backends.registry import find_backend
 from ..graphs.tensorrt_limits import MAX_TOP_K
-from ..settings import DeploySettings
+from ..settings import ROI_ALIGN, TORCHSCRIPT, DeploySettings
 
 NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr', 'max_num'}
 
@@ -51,10 +52,14 @@ def module_to_export(model: nn.Module, settings: DeploySettings) -> nn.Module:
         from .segmentors import ExportedSegmentor
 
         return ExportedSegmentor(model, settings.with_argmax).eval()
-    from .detectors import ExportedOneStageDetector, ExportedTwoStageDetector
+    from .detectors import BY_LEVEL, ExportedOneStageDetector, ExportedTwoStageDetector
 
     if hasattr(model, 'roi_head'):
-        return ExportedTwoStageDetector(model, settings.nms, settings.pooling).eval()
+        pooling = settings.pooling
+        traced = settings.exporter == TORCHSCRIPT  # not tried with every release of dynamo
+        if pooling == ROI_ALIGN and traced and find_backend(settings.backend).shapes_by_values:
+            pooling = BY_LEVEL
+        return ExportedTwoStageDetector(model, settings.nms, pooling).eval()
     return ExportedOneStageDetector(model, settings.nms).eval()
 
 

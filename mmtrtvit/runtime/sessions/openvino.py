@@ -14,6 +14,8 @@ import numpy as np
 
 from ...errors import UserError, listed
 from .base import Arrays, NoMemory, Tensor, any_shape, checked
+from .openvino_roi_align import put_channels_last
+from .openvino_topk import make_stable
 from .pool import Pool
 
 LEAST_VERSION = 2024, 6
@@ -83,6 +85,8 @@ class OpenVINOSession:
             self.precision = precision or _precision_of(model)
             check_precision(core, target, self.precision, path)
             options['INFERENCE_PRECISION_HINT'] = HINTS[self.precision]
+            if target == 'CPU':
+                put_channels_last(model)
             # Tensors of the compiled model have other names besides.
             self.inputs = tuple(map(_tensor, model.inputs))
             self.outputs = tuple(map(_tensor, model.outputs))
@@ -134,30 +138,9 @@ class OpenVINOSession:
 
 
 def read_model(core: Any, path: Path) -> Any:
-    """Reads an ``.xml`` or ONNX file for an ``openvino.Core``, with TopK as ONNX means it.
-
-    Of equal values ONNX takes the first. OpenVINO takes any, unless it is told to be stable, and so
-    would find other boxes.
-    """
-    from openvino import opset11
-
+    """Reads an ``.xml`` or ONNX file for an ``openvino.Core``, with TopK as ONNX means it."""
     model = core.read_model(path)
-    for op in model.get_ops():
-        if op.get_type_name() != 'TopK' or op.get_attributes().get('stable'):
-            continue
-        known = op.get_attributes()
-        stable = opset11.topk(
-            op.input_value(0),
-            op.input_value(1),
-            known['axis'],
-            known['mode'],
-            known['sort'],
-            known['index_element_type'],
-            stable=True,
-        )
-        stable.set_friendly_name(op.get_friendly_name())
-        for old, new in zip(op.outputs(), stable.outputs()):
-            old.replace(new)
+    make_stable(model, done=model.has_rt_info(PRECISION))
     return model
 
 

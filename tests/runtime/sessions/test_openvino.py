@@ -80,22 +80,6 @@ def test_threads_share_a_session(model, streams):
         np.testing.assert_array_equal(ours['output'], theirs)
 
 
-def test_of_equal_values_the_first_is_taken(tmp_path):
-    """As in ONNX; OpenVINO alone may take any."""
-    text = """<ir_version: 8, opset_import: ["" : 17]>
-        g (float[B, N] x) => (float[B, K] values, int64[B, K] indices) {
-            k = Constant <value: tensor = int64[1] {300}> ()
-            values, indices = TopK (x, k)
-        }"""
-    onnx.save(onnx.parser.parse_model(text), tmp_path / 'topk.onnx')
-    x = np.random.default_rng(0).integers(0, 5, (2, 1000)).astype(np.float32)
-    expected = OnnxSession(tmp_path / 'topk.onnx').run(dict(x=x))
-    found = OpenVINOSession(tmp_path / 'topk.onnx').run(dict(x=x))
-    assert found.keys() == expected.keys()
-    for name in found:
-        np.testing.assert_array_equal(found[name], expected[name])
-
-
 def test_single_precision_is_single_precision(model):
     """OpenVINO's own choice is BF16 where the processor has it."""
     assert hint(OpenVINOSession(model())) == 'f32'

@@ -29,6 +29,7 @@ class OnnxRuntime(Backend):
     precisions = ('fp32', 'fp16', 'int8', 'fp8')
     options = (OPTION,)
     packages = ('onnxruntime',)
+    shapes_by_values = True
 
     def check(self, settings: DeploySettings) -> None:
         """Refuses a processor that is not known."""

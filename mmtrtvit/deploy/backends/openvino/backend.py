@@ -26,6 +26,7 @@ class OpenVINO(Backend):
     needs = 'a CPU and OpenVINO'
     product = 'model'
     packages = ('openvino', 'nncf')
+    shapes_by_values = True
     reads_onnx = True
 
     def onnx_precision(self, precision: str) -> str:
