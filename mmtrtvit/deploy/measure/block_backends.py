@@ -64,7 +64,7 @@ def _in_a_folder(open_graph: Callable[[Job, Path, dict[str, np.ndarray]], Call],
 
 
 def _onnxruntime(job: Job, path: Path, inputs: dict[str, np.ndarray]) -> Call:
-    session = OnnxSession(path, threads=job.threads, spin=False)
+    session = OnnxSession(path, threads=job.threads)
     return partial(session.run, inputs)
 
 

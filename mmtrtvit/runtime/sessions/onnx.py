@@ -27,7 +27,8 @@ class OnnxSession:
         device: ``'cpu'``, or ``'cuda:0'`` with onnxruntime-gpu.
         threads: Threads of one operator; 0 for one per core.
         timeout: Most seconds of a run, which is stopped between two operators; None for no limit.
-        spin: Whether threads wait for work in a loop after a run, which slows down what else runs.
+        spin: Whether threads wait for work in a loop after a run, too, and not only during it. That
+            slows down what else runs, such as the preparation of the next image.
         profile: Beginning of the path of a file for the times of all operators, see
             :meth:`end_profile`; None to measure none.
 
@@ -44,7 +45,7 @@ class OnnxSession:
         threads: int = 0,
         timeout: float | None = None,
         *,
-        spin: bool = True,
+        spin: bool = False,
         profile: str | Path | None = None,
     ) -> None:
         try:
