@@ -15,6 +15,7 @@ Examples:
 
 import argparse
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,16 @@ def compare(
         model.eval()  # gathers the biases anew, where the weights are
         model.requires_grad_(False)
     last.to(memory_format=torch.channels_last)
+    fused = settings.place(fuse(ours))
     functions = {
         'official': settings.inference(plain, x),
         'official channels_last': settings.inference(last, x_last),
-        'mmtrtvit': settings.inference(settings.place(fuse(ours)), x_last),
+        'mmtrtvit': settings.inference(fused, x_last),
     }
+    if settings.compile:
+        functions['mmtrtvit, not compiled'] = replace(settings, compile=False).inference(
+            fused, x_last
+        )
     return measure(functions, settings, **labels)
 
 
