@@ -22,6 +22,9 @@ IMAGES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.we
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
 STREAMS = ('rtsp://', 'rtsps://', 'http://', 'https://')
 DEFAULT_FPS, MAX_FPS = 25.0, 240.0  # some files tell 0, NaN or the rate of a clock
+# FFmpeg says nothing of its own, which may hold a stream's address with its password. OpenCV reads
+# this once, when a process first opens a video of any kind.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 WHOLE = 0.95  # share of the announced frames and seconds that a whole video has, at least
 
 

@@ -1,6 +1,5 @@
 """Live: the newest frames of webcams and of streams, whose connections may break and come back."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +14,6 @@ from .stream import read_ahead
 
 TIMEOUT = 10.0  # seconds without an answer or a frame after which a connection counts as lost
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before another attempt; each doubles the last
-QUIET = '-8'  # of FFmpeg's levels: what it says may hold the address with its password
 ERRORS = 2  # OpenCV's level of them: no warnings
 
 
@@ -115,7 +113,6 @@ def stream_frames(
 
 def _connected(address: Address) -> Iterator[tuple[np.ndarray, float]]:
     """Yields images of one connection, each with the frames per second."""
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', QUIET)
     milliseconds = int(TIMEOUT * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds]
     limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]

@@ -85,6 +85,7 @@ def test_a_training_in_spite_of_findings(broken, monkeypatch):
         register_hook=lambda hook: None,
         work_dir=str(Path(broken.train_dataloader.dataset.ann_file).parent),
         train_loop=None,
+        param_schedulers=None,
     )
 
     def start(*_, **__):

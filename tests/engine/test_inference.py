@@ -598,8 +598,9 @@ def test_a_webcam_until_ctrl_c(run, tmp_path, monkeypatch, webcam):
     monkeypatch.setattr(Webcam, 'interrupt_at', 2)
     totals = []
     result = run('retinanet', '0', progress=lambda items, total: totals.append(total) or items)
-    assert (result.frames, result.stopped, totals) == (2, None, [None])
-    assert len(read_results(tmp_path / 'out')['images']) == 2
+    assert (result.stopped, totals) == (None, [None])
+    assert result.frames in (1, 2)  # the second may come before the first was taken
+    assert len(read_results(tmp_path / 'out')['images']) == result.frames
     assert os.listdir(tmp_path / 'out/images') == ['webcam_0.mp4']
 
 
