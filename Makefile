@@ -46,7 +46,7 @@ smoke: $(READY)
 
 # One process per core, each with one thread: small models gain nothing from more.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # In a process of its own: beside PyTorch's, OpenVINO's and NNCF's threads are not to be trusted.
 test-openvino: $(READY)

@@ -86,12 +86,6 @@ def pytest_configure(config):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests come first, so that no process is left alone with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker('slow')}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 def pytest_runtest_setup(item):
     import torch
 
