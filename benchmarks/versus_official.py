@@ -6,6 +6,7 @@ PyTorch's default memory format and once in channels_last, as ours, images inclu
 images whose last map is smaller than a window but not as large as one, such as 256x256. Get it
 with
   git clone https://github.com/microsoft/Cream
+With --compile, the last row is our copy as it is, and speedups are beside that.
 
 Examples:
   python benchmarks/versus_official.py Cream --archs m4 --threads 2

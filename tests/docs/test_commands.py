@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pages import OTHERS, commands
 
 import mmtrtvit
 from mmtrtvit import __main__ as package
@@ -26,26 +27,6 @@ PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'configs/README.md')),
     *sorted((ROOT / 'docs').rglob('*.md')),
 ]
-# What is no command of ours, and why it is not looked into.
-OTHERS = {
-    'docker': 'builds and runs images',
-    'eval': 'of the shell',
-    'id': 'of the system',
-    'jupyter': "a reader's own",
-    'make': 'see tests/test_docs.py',
-    'npm': 'a package manager',
-    'node': 'runs a program of the page',
-    'g++': 'compiles a program of the page',
-    'java': 'runs a program of the page',
-    'javac': 'compiles a program of the page',
-    'pkg-config': 'of the system',
-    './detect': 'a program of the page',
-    'python3': 'makes an environment',
-    'sed': 'of the shell',
-    'tensorboard': 'comes with the tracker',
-    'trtexec': 'comes with TensorRT',
-    'tritonserver': 'comes with Triton',
-}
 # Files of a reader's that commands run.
 OWN_SCRIPTS = 'SCRIPT', 'my_script.py', 'train_trtvit.py'
 # What stands for a number of the reader's.
@@ -69,7 +50,7 @@ INCOMPLETE = (
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands(page, commands, monkeypatch):
+def test_commands(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     for folder in ('benchmarks', 'docs'):  # their scripts import each other
         monkeypatch.syspath_prepend(ROOT / folder)

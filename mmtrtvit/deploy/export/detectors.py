@@ -31,6 +31,7 @@ from ..graphs.tensorrt_limits import MAX_TOP_K
 from ..settings import GREEDY, GRID, MATRIX, ROI_ALIGN
 from .ops import (
     NOTHING,
+    RoiPooling,
     best_anchors,
     best_pairs,
     decode_boxes,
@@ -259,9 +260,9 @@ class ExportedTwoStageDetector(ExportedDetector):
         boxes = torch.where(valid.unsqueeze(-1), take(boxes, index), boxes.new_tensor(ONE_PIXEL))
         return boxes, valid
 
-    def pooled(self, maps: tuple[Tensor, ...], boxes: Tensor, settings: dict[str, Any]) -> Tensor:
+    def pooled(self, maps: tuple[Tensor, ...], boxes: Tensor, settings: RoiPooling) -> Tensor:
         """Features of the boxes, ``(B * N, C, h, w)``, by :func:`pooling_settings`."""
-        return POOLED[self.pooling](maps[: len(settings['strides'])], boxes, **settings)
+        return POOLED[self.pooling](maps[: len(settings.strides)], boxes, settings)
 
     def masks(self, maps: tuple[Tensor, ...], dets: Tensor, labels: Tensor) -> Tensor:
         """Probability of each cell of a detection's box to belong to it: ``(B, K, 28, 28)``."""
@@ -315,10 +316,10 @@ def normalisation(head: nn.Module) -> dict[str, Any]:
     return dict(means=tuple(head.bbox_coder.means), stds=tuple(head.bbox_coder.stds))
 
 
-def pooling_settings(extractor: SingleRoIExtractor) -> dict[str, Any]:
-    """Keyword arguments of :func:`.ops.pooled_rois`."""
+def pooling_settings(extractor: SingleRoIExtractor) -> RoiPooling:
+    """How MMDetection's extractor pools."""
     layer = extractor.roi_layers[0]
-    return dict(
+    return RoiPooling(
         strides=tuple(extractor.featmap_strides),
         finest_scale=extractor.finest_scale,
         output_size=tuple(layer.output_size),

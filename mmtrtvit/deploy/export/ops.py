@@ -1,11 +1,12 @@
 """Operations that detectors and segmentors need beyond plain layers, as ONNX can express them.
 
-Every function here works on batches, has shapes that do not depend on values, and gives the same
-numbers in PyTorch and in ONNX. Nothing branches on a size, so a graph holds for every height and
-width.
+Every function here works on batches and gives the same numbers in PyTorch and in ONNX; but for
+:func:`rois_pooled_by_level`, none has shapes that depend on values. Nothing branches on a size, so
+a graph holds for every height and width.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -255,15 +256,29 @@ def pool_by_grid(
     return pooled.transpose(1, 2).flatten(0, 1)
 
 
+class RoiPooling(NamedTuple):
+    """How boxes are pooled from the levels of a pyramid.
+
+    Attributes:
+        strides: Stride of each level.
+        finest_scale: A box of up to twice this scale (root of its area) goes to the first level,
+            one of up to four times to the second, and so on.
+        output_size: See :func:`pool_by_roi_align`, as for the next two.
+        sampling_ratio: Samples per cell and axis.
+        aligned: Whether to shift by half a place.
+    """
+
+    strides: Sequence[int]
+    finest_scale: float
+    output_size: Sequence[int]
+    sampling_ratio: int
+    aligned: bool
+
+
 def pooled_rois(
     maps: Sequence[Tensor],
     boxes: Tensor,
-    *,
-    strides: Sequence[int],
-    finest_scale: float,
-    output_size: Sequence[int],
-    sampling_ratio: int,
-    aligned: bool,
+    settings: RoiPooling,
     pool: Callable[..., Tensor] = pool_by_roi_align,
 ) -> Tensor:
     """RoIAlign of boxes on the pyramid level that suits their size.
@@ -274,45 +289,31 @@ def pooled_rois(
     Args:
         maps: Pyramid, ``(B, C, H_i, W_i)`` each.
         boxes: ``(B, N, 4)``.
-        strides: Stride of each map.
-        finest_scale: A box of up to twice this scale (root of its area) goes to the first level,
-            one of up to four times to the second, and so on.
-        output_size: See :func:`pool_by_roi_align`, as for the next two.
-        sampling_ratio: Samples per cell and axis.
-        aligned: Whether to shift by half a place.
+        settings: One of its strides for each map.
         pool: Pools the boxes of one level.
 
     Returns:
         ``(B * N, C, h, w)``, image by image.
     """
-    level = levels_of(boxes, len(maps), finest_scale).unsqueeze(2)
+    level = levels_of(boxes, len(maps), settings.finest_scale).unsqueeze(2)
     pooled = 0.0
-    for index, (x, stride) in enumerate(zip(maps, strides)):
+    for index, (x, stride) in enumerate(zip(maps, settings.strides)):
         here = level == index  # (B, N, 1)
         cell = boxes.new_tensor([0.0, 0.0, stride, stride]).expand_as(boxes)
         x = x.to(boxes.dtype)  # boxes of half precision would be off by pixels
         features = pool(
             x,
             torch.where(here, boxes, cell),
-            output_size=output_size,
+            output_size=settings.output_size,
             scale=1 / stride,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
+            sampling_ratio=settings.sampling_ratio,
+            aligned=settings.aligned,
         )
         pooled = pooled + torch.where(here.reshape(-1, 1, 1, 1), features, 0.0)
     return pooled
 
 
-def rois_pooled_by_level(
-    maps: Sequence[Tensor],
-    boxes: Tensor,
-    *,
-    strides: Sequence[int],
-    finest_scale: float,
-    output_size: Sequence[int],
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
+def rois_pooled_by_level(maps: Sequence[Tensor], boxes: Tensor, settings: RoiPooling) -> Tensor:
     """:func:`pooled_rois` where shapes may depend on values: a level pools its own boxes only.
 
     One more box, of a single place, goes to every level, so that none is without boxes.
@@ -320,14 +321,21 @@ def rois_pooled_by_level(
     rois = rois_of(boxes)  # (R, 5)
     last = rois.shape[0]
     rois = torch.cat([rois, rois.new_tensor([[0.0, 0.0, 0.0, 1.0, 1.0]])])
-    level = levels_of(boxes, len(maps), finest_scale).flatten()  # (R,)
+    level = levels_of(boxes, len(maps), settings.finest_scale).flatten()  # (R,)
     chosen = [
         torch.cat([(level == index).nonzero()[:, 0], level.new_full((1,), last).to(torch.int64)])
         for index in range(len(maps))
     ]
     pooled = [
-        roi_align(x.to(rois.dtype), rois[here], output_size, 1 / stride, sampling_ratio, aligned)
-        for x, stride, here in zip(maps, strides, chosen)
+        roi_align(
+            x.to(rois.dtype),
+            rois[here],
+            settings.output_size,
+            1 / stride,
+            settings.sampling_ratio,
+            settings.aligned,
+        )
+        for x, stride, here in zip(maps, settings.strides, chosen)
     ]
     order = torch.cat(chosen)
     places = torch.arange(order.shape[0], device=order.device)
@@ -341,7 +349,7 @@ def levels_of(boxes: Tensor, count: int, finest_scale: float) -> Tensor:
     Args:
         boxes: As ``x1, y1, x2, y2``.
         count: Number of levels.
-        finest_scale: See :func:`pooled_rois`.
+        finest_scale: See :class:`RoiPooling`.
     """
     sides = boxes[..., 2:] - boxes[..., :2]
     scale = (sides[..., 0] * sides[..., 1]).sqrt()

@@ -91,20 +91,11 @@ def attend(x: Tensor, weights: Weights, window_size: int) -> Tensor:
     """
     # around a call, an operator takes longer than a function
     start = _operator if is_traced() else _start
-    return start(x.contiguous(), *weights, window_size)
+    return start(x.contiguous(), list(weights), window_size)
 
 
-def _start(
-    x: Tensor,
-    qkv: Tensor,
-    taps: Tensor,
-    query_bias: Tensor,
-    bias: Tensor,
-    floor: Tensor,
-    reaches: Tensor,
-    window_size: int,
-) -> Tensor:
-    weights = Weights(qkv, taps, query_bias, bias, floor, reaches)
+def _start(x: Tensor, stacked: list[Tensor], window_size: int) -> Tensor:
+    weights = Weights(*stacked)
     batch, height, width, _ = x.shape
     heads, _, head_width = weights.qkv.shape
     rows, columns = -(-height // window_size), -(-width // window_size)

@@ -8,14 +8,14 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmtrtvit.deploy.export import support
-from mmtrtvit.deploy.export.ops import levels_of, pooled_rois, rois_pooled_by_level
+from mmtrtvit.deploy.export.ops import RoiPooling, levels_of, pooled_rois, rois_pooled_by_level
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.deploy.settings import DeploySettings
 from mmtrtvit.engine.hosts import import_host
 from mmtrtvit.runtime.sessions.opening import open_session
 
 STRIDES = 4, 8, 16
-SETTINGS = dict(
+SETTINGS = RoiPooling(
     strides=STRIDES, finest_scale=28, output_size=(3, 5), sampling_ratio=0, aligned=True
 )
 
@@ -39,14 +39,14 @@ def some_boxes(least, most, batch=2, count=40, seed=0):
 def test_by_level_is_on_every_level(least, most, levels):
     """Also where a level has no box."""
     maps, boxes = pyramid(), some_boxes(least, most)
-    assert levels_of(boxes, 3, SETTINGS['finest_scale']).unique().tolist() == levels
-    expected = pooled_rois(maps, boxes, **SETTINGS)
-    assert torch.equal(rois_pooled_by_level(maps, boxes, **SETTINGS), expected)
+    assert levels_of(boxes, 3, SETTINGS.finest_scale).unique().tolist() == levels
+    expected = pooled_rois(maps, boxes, SETTINGS)
+    assert torch.equal(rois_pooled_by_level(maps, boxes, SETTINGS), expected)
 
 
 class ByLevel(nn.Module):
     def forward(self, boxes, *maps):
-        return rois_pooled_by_level(maps, boxes, **SETTINGS)
+        return rois_pooled_by_level(maps, boxes, SETTINGS)
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +67,7 @@ def test_in_onnx_for_any_size_and_batch(graph, device):
     session = open_session(graph, device, 1)
     for batch, height, most in [(2, 256, 250), (1, 128, 120), (3, 64, 20)]:
         maps, boxes = pyramid(batch, height), some_boxes(2, most, batch, 17, seed=batch)
-        expected = pooled_rois(maps, boxes, **SETTINGS).numpy()
+        expected = pooled_rois(maps, boxes, SETTINGS).numpy()
         inputs = {'boxes': boxes, **{f'map{i}': x for i, x in enumerate(maps)}}
         found = session.run({name: x.numpy() for name, x in inputs.items()})['pooled']
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

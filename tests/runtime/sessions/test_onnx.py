@@ -82,6 +82,17 @@ def test_a_graph_that_asks_for_absurd_memory(tmp_path, size, gigabytes):
         OnnxSession(path, threads=1).run(dict(size=np.array([size])))
 
 
+@pytest.mark.parametrize('spin', [None, False, True])
+def test_threads_rest_between_runs_unless_they_are_told_to_spin(graph, tmp_path, spin):
+    session = OnnxSession(graph(tmp_path / 'a.onnx'), **({} if spin is None else dict(spin=spin)))
+    options, key = session._session.get_session_options(), 'session.force_spinning_stop'
+    if spin:
+        with pytest.raises(RuntimeError, match=key):  # it has no such entry
+            options.get_session_config_entry(key)
+    else:
+        assert options.get_session_config_entry(key) == '1'
+
+
 def test_an_engine_takes_no_timeout(tmp_path):
     (tmp_path / 'model.engine').touch()
     with pytest.raises(UserError, match='model.engine: TensorRT cannot stop a run'):

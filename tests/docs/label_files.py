@@ -1,43 +1,10 @@
-"""What the tests of the docs read in common."""
+"""Labels as other systems write them."""
 
 import json
-import re
 from pathlib import Path
 
-import pytest
 
-
-@pytest.fixture(scope='session')
-def commands():
-    return _commands
-
-
-def _commands(page: Path) -> tuple[list[str], list[str]]:
-    """Lines of the blocks of a shell, and what stands in a text between backticks."""
-    text = page.read_text()
-    blocks = re.findall(r'^```bash\n(.*?)^```', text, re.M | re.S)
-    lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
-    prose = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
-    spans = [re.sub(r'\s+', ' ', span) for span in re.findall(r'(?<!`)`([^`]+)`(?!`)', prose)]
-    ours = re.compile(
-        r'(\w+=\S+ )*(python |mmtrtvit \w|torchrun |tools/\w+\.(py|sh) |--cfg-options )'
-    )
-    return (
-        [
-            line
-            for line in (line.partition(' # ')[0].strip() for line in lines)
-            if line[:1] not in '#'
-        ],
-        [span for span in spans if ours.match(span) and '...' not in span],
-    )
-
-
-@pytest.fixture(scope='session')
-def label_files():
-    return _label_files
-
-
-def _label_files(images: list[Path], width: int, height: int, classes: list[str]) -> dict[str, str]:
+def label_files(images: list[Path], width: int, height: int, classes: list[str]) -> dict[str, str]:
     """One box on each image, as other systems write it: texts by the paths of their files."""
     box = width // 4, height // 4, width // 2, height // 2
     x1, y1, x2, y2 = box
