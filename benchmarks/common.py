@@ -4,6 +4,7 @@ import argparse
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
@@ -14,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from mmtrtvit.analysis.cuda import Recorded
-from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
+from mmtrtvit.analysis.timing import (
+    OwnProcess,
+    Timing,
+    in_new_process,
+    threads,
+    time_in_turn,
+    time_side_by_side,
+)
 from mmtrtvit.arguments import size
 from mmtrtvit.engine.command_line import command_line, new_parser
 from mmtrtvit.environment import device_name, require_device
@@ -203,13 +211,59 @@ def measure(
         labels: Columns that all rows share.
     """
     with threads(settings.threads):
-        outputs = {name: function() for name, function in functions.items()}
-        differences = {
-            name: difference(output, next(iter(outputs.values())))
-            for name, output in outputs.items()
-        }
-        del outputs
+        differences = compare(functions)
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)
+    return _rows(differences, timings, labels)
+
+
+def measure_apart(
+    make: Callable[..., Callable[[], Sequence[Tensor]]],
+    implementations: Sequence[str],
+    *args: Any,
+    settings: Conditions,
+    **labels: Any,
+) -> list[dict[str, Any]]:
+    """As :func:`measure`, but on the CPU each function has a process of its own.
+
+    Args:
+        make: Makes the function of an implementation: ``make(implementation, *args, settings)``.
+        implementations: What to time.
+        args: Arguments of ``make``.
+        settings: The conditions.
+        labels: Columns that all rows share.
+    """
+    if settings.device != 'cpu':
+        torch.compiler.reset()
+        return measure(
+            {name: make(name, *args, settings) for name in implementations}, settings, **labels
+        )
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(OwnProcess(_with_threads, make, name, *args, settings))
+            for name in implementations
+        }
+        differences = compare(processes)
+        timings = time_in_turn(
+            {name: process.seconds for name, process in processes.items()}, settings.rounds
+        )
+    return _rows(differences, timings, labels)
+
+
+def _with_threads(make: Callable[..., Callable], *args: Any) -> Callable:
+    torch.set_num_threads(args[-1].threads)
+    return make(*args)
+
+
+def compare(functions: Mapping[str, Callable[[], Sequence[Tensor]]]) -> dict[str, float]:
+    """Returns how far the outputs of each function are from those of the first."""
+    outputs = {name: function() for name, function in functions.items()}
+    reference = next(iter(outputs.values()))
+    return {name: difference(output, reference) for name, output in outputs.items()}
+
+
+def _rows(
+    differences: Mapping[str, float], timings: Mapping[str, Timing], labels: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     return [
         dict(labels, implementation=name, difference=differences[name], **asdict(timing))
         for name, timing in timings.items()

@@ -1,6 +1,6 @@
 """EfficientViT beside its authors' code, with the same weights, outputs compared in the same run.
 
-On the CPU each model has a process of its own for each size, as in versus_timm.py.
+On the CPU each implementation has a process of its own for each size, as in versus_timm.py.
 The official backbone is the one of the detectors, fused by its own `replace_batchnorm`, once in
 PyTorch's default memory format and once in channels_last, as ours, images included. It fails at
 images whose last map is smaller than a window but not as large as one, such as 256x256. Get it
@@ -16,27 +16,29 @@ Examples:
 
 import argparse
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from common import (
     Conditions,
-    apart,
     conditions,
     make_parser,
-    measure,
+    measure_apart,
     randomise,
     save,
     speedups,
     table,
 )
 from efficientvit_peers import build_official
+from torch import Tensor
 
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
 
+OURS, NOT_COMPILED = 'mmtrtvit', 'mmtrtvit, not compiled'
+IMPLEMENTATIONS = 'official', 'official channels_last', OURS, NOT_COMPILED
 COLUMNS = (
     'model',
     'batch',
@@ -66,42 +68,44 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     settings = conditions(args)
     for arch, batch, (height, width) in itertools.product(args.archs, args.batches, args.sizes):
-        labels = dict(model=arch, mode='inference', batch=batch, height=height, width=width)
-        shape = batch, 3, height, width
-        found = speedups(apart(settings, compare, arch, shape, args.checkout, settings, labels))
+        found = measure_apart(
+            inference_call,
+            IMPLEMENTATIONS if settings.compile else IMPLEMENTATIONS[:-1],
+            arch,
+            (batch, 3, height, width),
+            args.checkout,
+            settings=settings,
+            model=arch,
+            mode='inference',
+            batch=batch,
+            height=height,
+            width=width,
+        )
+        found = speedups(found)
         print(table(found, COLUMNS), flush=True)
         path = save(found, 'versus_official', settings, (), args.out)
     print(path)
 
 
-def compare(
-    arch: str,
-    shape: tuple[int, ...],
-    checkout: Path,
-    settings: Conditions,
-    labels: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Rows of the official code in both memory formats and of our fused copy."""
+def inference_call(
+    name: str, arch: str, shape: tuple[int, ...], checkout: Path, settings: Conditions
+) -> Callable[[], Sequence[Tensor]]:
+    """A function that computes the feature maps of one of :data:`IMPLEMENTATIONS`."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
     x = settings.random(shape)
-    x_last = x.contiguous(memory_format=torch.channels_last)
-    plain, last = (settings.place(build_official(ours, arch, checkout)) for _ in range(2))
-    for model in (plain, last):
-        model.eval()  # gathers the biases anew, where the weights are
-        model.requires_grad_(False)
-    last.to(memory_format=torch.channels_last)
-    fused = settings.place(fuse(ours))
-    functions = {
-        'official': settings.inference(plain, x),
-        'official channels_last': settings.inference(last, x_last),
-        'mmtrtvit': settings.inference(fused, x_last),
-    }
-    if settings.compile:
-        functions['mmtrtvit, not compiled'] = replace(settings, compile=False).inference(
-            fused, x_last
-        )
-    return measure(functions, settings, **labels)
+    if name != 'official':
+        x = x.contiguous(memory_format=torch.channels_last)
+    if name == NOT_COMPILED:
+        settings = replace(settings, compile=False)
+    if name in (OURS, NOT_COMPILED):
+        return settings.inference(settings.place(fuse(ours)), x)
+    model = settings.place(build_official(ours, arch, checkout))
+    model.eval()  # gathers the biases anew, where the weights are
+    model.requires_grad_(False)
+    if name == 'official channels_last':
+        model.to(memory_format=torch.channels_last)
+    return settings.inference(model, x)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Six comparisons, each with its outputs compared in the same run. On the CPU each model has a
-process of its own for each size: what a process did before decides how glibc treats the memory of
-large maps.
+Six comparisons, each with its outputs compared in the same run. On the CPU each implementation has
+a process of its own for each size: what a process did before decides how glibc treats the memory
+of large maps, and `fuse` has it keep that memory.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
@@ -34,7 +34,7 @@ from common import (
     apart,
     conditions,
     make_parser,
-    measure,
+    measure_apart,
     randomise,
     save,
     speedups,
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
         for batch, (height, width) in itertools.product(args.batches, args.sizes):
             labels = dict(model=arch, mode=args.mode, batch=batch, height=height, width=width)
             shape = batch, 3, height, width
-            found = speedups(apart(settings, MODES[args.mode], arch, shape, settings, labels))
+            found = speedups(MODES[args.mode](arch, shape, settings, labels))
             print(table(found, COLUMNS), flush=True)
             path = save(found, f'versus_timm-{args.mode}', settings, packages, args.out)
     print(path)
@@ -97,13 +97,7 @@ def main(args: argparse.Namespace) -> None:
 def inference(
     arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    models = build(arch)
-    x = settings.random(shape)
-    return measure(
-        {name: settings.inference(settings.place(model), x) for name, model in models.items()},
-        settings,
-        **labels,
-    )
+    return measure_apart(inference_call, IMPLEMENTATIONS, arch, shape, settings=settings, **labels)
 
 
 def onnx(
@@ -114,25 +108,25 @@ def onnx(
     fixed: bool = False,
     runtime: str = 'onnxruntime',
 ) -> list[dict[str, Any]]:
-    x = torch.randn(shape)
-    functions, counts = {}, {}
+    counts = {}
     with tempfile.TemporaryDirectory() as folder:
-        models = build(arch)
-        models['mmtrtvit'] = for_onnxruntime(models['mmtrtvit'])
-        for name, model in models.items():
+        for name in IMPLEMENTATIONS:
+            model = build(name, arch)
+            if name == 'mmtrtvit':
+                model = for_onnxruntime(model)
             file = Path(folder) / f'{name}.onnx'
-            export_maps(model, file, x if fixed else None)
+            export_maps(model, file, torch.randn(shape) if fixed else None)
             counts[name] = count_nodes(file)
-            functions[name] = SESSIONS[runtime](file, x, settings)
-    rows = measure(functions, settings, **labels)
+        rows = measure_apart(
+            session_call, IMPLEMENTATIONS, folder, runtime, shape, settings=settings, **labels
+        )
     return [row | counts[row['implementation']] for row in rows]
 
 
 def training(
     arch: str, shape: tuple[int, ...], settings: Conditions, labels: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    steps = {name: training_step(name, arch, shape, settings) for name in TRAINED}
-    rows = measure(steps, settings, **labels)
+    rows = measure_apart(training_step, IMPLEMENTATIONS, arch, shape, settings=settings, **labels)
     return [
         dict(
             row,
@@ -153,14 +147,31 @@ MODES = dict(
     training=training,
 )
 RUNTIMES = dict(onnx='onnxruntime', openvino='openvino')  # by a part of the mode
-TRAINED = 'timm', 'mmtrtvit'
+IMPLEMENTATIONS = 'timm', 'mmtrtvit'
 
 
-def build(arch: str) -> dict[str, nn.Module]:
-    """Timm's model, and the fused copy of ours with the same weights."""
+def build(name: str, arch: str) -> nn.Module:
+    """Timm's model, or the fused copy of ours, with the same weights."""
     torch.manual_seed(0)
     ours = randomise(EfficientViT(arch)).eval()
-    return dict(timm=build_timm(ours, arch).eval(), mmtrtvit=fuse(ours))
+    return build_timm(ours, arch).eval() if name == 'timm' else fuse(ours)
+
+
+def inference_call(
+    name: str, arch: str, shape: tuple[int, ...], settings: Conditions
+) -> Callable[[], list[Tensor]]:
+    """A function that computes the feature maps of a model."""
+    model = settings.place(build(name, arch))
+    torch.manual_seed(0)  # building has drawn numbers, more or fewer
+    return settings.inference(model, settings.random(shape))
+
+
+def session_call(
+    name: str, folder: str, runtime: str, shape: tuple[int, ...], settings: Conditions
+) -> Callable[[], list[Tensor]]:
+    """A function that computes the feature maps of an exported model."""
+    torch.manual_seed(0)
+    return SESSIONS[runtime](Path(folder) / f'{name}.onnx', torch.randn(shape), settings)
 
 
 def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:

@@ -15,7 +15,7 @@ FLOORS = (
     ('environment', 'mmcv_ops', '_mmcv_ext', 'paths', 'plain_yaml', 'registration', 'tables'),
     ('media',),
     ('files', 'images'),
-    ('arguments', 'errors', 'image_header', 'lazy', 'limits', 'signals', 'version'),
+    ('arguments', 'errors', 'glibc', 'image_header', 'lazy', 'limits', 'signals', 'version'),
 )
 RUNTIME_MAY_IMPORT = {
     'arguments',

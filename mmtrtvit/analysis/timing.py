@@ -1,12 +1,12 @@
 """Timing: how long functions take and how much memory they need, measured side by side."""
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..glibc import give_back_freed
 
 PROCESS = Path('/proc/self')
 
@@ -52,12 +53,16 @@ def time_side_by_side(
     for function in functions.values():
         for _ in range(warmup):
             function()
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    stopwatches = {name: partial(_seconds, function, clock) for name, function in functions.items()}
+    return time_in_turn(stopwatches, rounds)
+
+
+def time_in_turn(stopwatches: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Timing]:
+    """Summarises what functions say that they took, in seconds; each round calls every one once."""
+    times: dict[str, list[float]] = {name: [] for name in stopwatches}
     for _ in range(rounds):
-        for name, function in functions.items():
-            start = clock()
-            function()
-            times[name].append((clock() - start) * 1000)
+        for name, seconds in stopwatches.items():
+            times[name].append(seconds() * 1000)
     return {name: _summary(values) for name, values in times.items()}
 
 
@@ -106,13 +111,13 @@ class ResidentMemory:
     def __init__(self) -> None:
         if not (PROCESS / 'clear_refs').exists():
             raise UserError('the memory of a process is measured on Linux only')
-        _give_back_freed()
+        give_back_freed()
         self._before = _resident_memory('VmRSS')
         (PROCESS / 'clear_refs').write_text('5')  # forget the highest value so far
 
     def held(self) -> int:
         """Returns the bytes now, without what was freed."""
-        _give_back_freed()
+        give_back_freed()
         return _resident_memory('VmRSS') - self._before
 
     def peak(self) -> int:
@@ -124,6 +129,37 @@ def in_new_process(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """Returns what a function of a module returns, called in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
         return pool.submit(function, *args, **kwargs).result()
+
+
+class OwnProcess:
+    """A function in a process of its own, where nothing that others set or hold changes it.
+
+    Args:
+        make: Returns the function; called in the new process.
+        args: Arguments of ``make``.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[], Any]], *args: Any) -> None:
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context('spawn'))
+        try:
+            self._pool.submit(_make, make, args).result()
+        except BaseException:
+            self._pool.shutdown()
+            raise
+
+    def __call__(self) -> Any:
+        """Calls the function."""
+        return self._pool.submit(_call).result()
+
+    def seconds(self) -> float:
+        """Times a call on the CPU, right behind another one that is not timed."""
+        return self._pool.submit(_time_second_call).result()
+
+    def __enter__(self) -> 'OwnProcess':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
 
 def clock_of(device: str | torch.device) -> Callable[[], float]:
@@ -138,17 +174,33 @@ def clock_of(device: str | torch.device) -> Callable[[], float]:
     return clock
 
 
+_function: Callable[[], Any]  # that of an OwnProcess, in that process
+
+
+def _make(make: Callable[..., Callable[[], Any]], args: tuple) -> None:
+    global _function
+    _function = make(*args)
+
+
+def _call() -> Any:
+    return _function()
+
+
+def _time_second_call() -> float:
+    _function()
+    return _seconds(_function, time.perf_counter)
+
+
+def _seconds(function: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
+    function()
+    return clock() - start
+
+
 def _summary(times: list[float]) -> Timing:
     median = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
     return Timing(median, min(times), (high - low) / median)
-
-
-def _give_back_freed() -> None:
-    """Has glibc return to the system what was freed and it keeps for later."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'malloc_trim'):
-        libc.malloc_trim(0)
 
 
 def _resident_memory(field: str) -> int:

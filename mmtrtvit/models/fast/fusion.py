@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...glibc import keep_freed
 from ..backbone import Backbone
 from ..efficientvit import LocalMixing, PatchMerging, Residual, WindowAttention
 from ..layers import ConvNorm, replace_modules
@@ -75,7 +76,7 @@ def fuse(model: nn.Module) -> nn.Module:
     The backbones of this package get blocks made for inference. Every other BatchNorm is folded
     into the convolution before it where :mod:`.folding` knows the pair. All weights are in the
     memory format ``channels_last``. Outputs are those of ``model`` in eval mode except for
-    rounding.
+    rounding. From then on the process keeps freed memory for the next image (:mod:`.glibc`).
 
     Args:
         model: Any model; it stays as it is. One that is fused already gives an equal copy.
@@ -122,6 +123,7 @@ def replace_backbones(model: nn.Module, make: Callable[[Backbone], Backbone]) ->
 
 
 def _finished(fused: nn.Module) -> nn.Module:
+    keep_freed()
     fold_pairs(fused)
     replace_linear(fused)
     return fused.to(memory_format=torch.channels_last).requires_grad_(False).eval()

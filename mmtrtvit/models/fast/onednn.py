@@ -23,7 +23,7 @@ from ..layers import added, is_traced
 
 # Multiplications; with fewer, oneDNN takes longer to call than to compute. To measure again with
 # benchmarks/versus_timm.py: EfficientViT's heads have many such products.
-SMALL_PRODUCT = 2**21
+SMALL_PRODUCT = 2**22
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
