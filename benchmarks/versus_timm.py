@@ -1,8 +1,8 @@
 """EfficientViT beside timm's model of it, with the same weights.
 
-Six comparisons, each with its outputs compared in the same run. On the CPU each implementation has
-a process of its own for each size: what a process did before decides how glibc treats the memory
-of large maps, and `fuse` has it keep that memory.
+Six comparisons, each with its outputs compared in the same run. On the CPU each size has processes
+of its own, and in PyTorch each implementation: what a process did before decides how glibc treats
+the memory of large maps, and `fuse` has it keep that memory.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
@@ -34,6 +34,7 @@ from common import (
     apart,
     conditions,
     make_parser,
+    measure,
     measure_apart,
     randomise,
     save,
@@ -108,18 +109,29 @@ def onnx(
     fixed: bool = False,
     runtime: str = 'onnxruntime',
 ) -> list[dict[str, Any]]:
-    counts = {}
+    return apart(settings, exported, arch, shape, settings, labels, fixed, runtime)
+
+
+def exported(
+    arch: str,
+    shape: tuple[int, ...],
+    settings: Conditions,
+    labels: dict[str, Any],
+    fixed: bool,
+    runtime: str,
+) -> list[dict[str, Any]]:
+    x = torch.randn(shape)
+    functions, counts = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in IMPLEMENTATIONS:
             model = build(name, arch)
             if name == 'mmtrtvit':
                 model = for_onnxruntime(model)
             file = Path(folder) / f'{name}.onnx'
-            export_maps(model, file, torch.randn(shape) if fixed else None)
+            export_maps(model, file, x if fixed else None)
             counts[name] = count_nodes(file)
-        rows = measure_apart(
-            session_call, IMPLEMENTATIONS, folder, runtime, shape, settings=settings, **labels
-        )
+            functions[name] = SESSIONS[runtime](file, x, settings)
+    rows = measure(functions, settings, **labels)
     return [row | counts[row['implementation']] for row in rows]
 
 
@@ -164,14 +176,6 @@ def inference_call(
     model = settings.place(build(name, arch))
     torch.manual_seed(0)  # building has drawn numbers, more or fewer
     return settings.inference(model, settings.random(shape))
-
-
-def session_call(
-    name: str, folder: str, runtime: str, shape: tuple[int, ...], settings: Conditions
-) -> Callable[[], list[Tensor]]:
-    """A function that computes the feature maps of an exported model."""
-    torch.manual_seed(0)
-    return SESSIONS[runtime](Path(folder) / f'{name}.onnx', torch.randn(shape), settings)
 
 
 def export_maps(model: nn.Module, file: Path, x: Tensor | None = None) -> None:

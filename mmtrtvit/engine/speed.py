@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from ..environment import require_torch
 from ..errors import UserError
+from ..glibc import keep_freed
 from ..models.layers import channels_last
 
 
 @HOOKS.register_module()
 class SpeedHook(Hook):
     """Prepares a model before it is trained, validated or tested.
+
+    On the CPU the process also keeps freed memory for the next iteration (:mod:`..glibc`).
 
     Args:
         channels_last: Whether weights and images, and with them the feature maps, are in the
@@ -39,6 +42,8 @@ class SpeedHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Converts the memory format of the model and compiles its parts."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if next(model.parameters()).is_cpu:
+            keep_freed()
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
             model.register_forward_pre_hook(_with_channels_last, with_kwargs=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmtrtvit.analysis import timing
-from mmtrtvit.analysis.timing import in_new_process, threads, time_side_by_side
+from mmtrtvit.analysis.timing import OwnProcess, in_new_process, threads, time_side_by_side
 
 
 def test_functions_are_timed_in_turn():
@@ -54,28 +54,40 @@ def test_threads_are_set_and_set_back():
 
 
 @pytest.fixture
-def held_memory(monkeypatch):
+def measured(monkeypatch):
     """A module that a new process finds, whatever else is called tests there."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module('held_memory')
+    return importlib.import_module('measured')
 
 
 @pytest.mark.parametrize('count, kept', [(100, 0), (100, 100), (200, 50)])
-def test_peak_memory_is_what_was_held_at_most(held_memory, count, kept):
-    assert in_new_process(held_memory.held_megabytes, count, kept) == pytest.approx(count, rel=0.1)
+def test_peak_memory_is_what_was_held_at_most(measured, count, kept):
+    assert in_new_process(measured.held_megabytes, count, kept) == pytest.approx(count, rel=0.1)
 
 
-def test_peak_memory_forgets_earlier_peaks(held_memory):
-    assert in_new_process(held_memory.peak_of_a_small_call_behind_a_large_one) == pytest.approx(
+def test_peak_memory_forgets_earlier_peaks(measured):
+    assert in_new_process(measured.peak_of_a_small_call_behind_a_large_one) == pytest.approx(
         20, abs=5
     )
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='not glibc')
-def test_peak_memory_counts_what_was_used_and_freed_before(held_memory):
-    assert in_new_process(held_memory.peak_where_memory_was_freed) == pytest.approx(50, rel=0.1)
+def test_peak_memory_counts_what_was_used_and_freed_before(measured):
+    assert in_new_process(measured.peak_where_memory_was_freed) == pytest.approx(50, rel=0.1)
 
 
 def test_an_error_in_the_new_process_is_raised_here():
     with pytest.raises(ZeroDivisionError):
         in_new_process(divmod, 1, 0)
+
+
+def test_a_function_in_a_process_of_its_own(measured):
+    with OwnProcess(measured.counter, 10) as count:
+        assert [count(), count()] == [11, 12]
+        assert 0 < count.seconds() < 1
+        assert count() == 15  # two calls, of which the second was timed
+
+
+def test_a_function_that_cannot_be_made_in_a_process_of_its_own():
+    with pytest.raises(ZeroDivisionError):
+        OwnProcess(divmod, 1, 0)

@@ -33,6 +33,17 @@ def test_channels_last_trains_the_same(toy):
     assert_close(faster, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_freed_memory_is_kept_on_the_cpu(toy, monkeypatch):
+    calls = []
+    monkeypatch.setattr('mmtrtvit.engine.speed.keep_freed', lambda: calls.append(1))
+    runner = build_runner(toy('run'))
+    SpeedHook().before_run(runner)
+    assert calls
+    runner.model.to('meta')
+    SpeedHook().before_run(runner)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_images_come_in_the_format_of_the_weights(toy, channels_last):
     runner = build_runner(toy())

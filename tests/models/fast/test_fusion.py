@@ -458,3 +458,10 @@ def test_a_fused_model_is_exported(name, tmp_path, randomise):
         found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
         for one, other in zip(found, expected, strict=True):
             assert_close(torch.from_numpy(one), other, rtol=0, atol=1e-2)
+
+
+def test_freed_memory_is_kept_from_the_first_copy_on(monkeypatch):
+    calls = []
+    monkeypatch.setattr('mmtrtvit.models.fast.fusion.keep_freed', lambda: calls.append(1))
+    fuse(nn.Conv2d(3, 8, 1))
+    assert calls

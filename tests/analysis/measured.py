@@ -1,4 +1,6 @@
-"""What tests/analysis/test_timing.py has measured in processes of their own."""
+"""What tests/analysis/test_timing.py measures in processes of their own."""
+
+import itertools
 
 import torch
 
@@ -29,3 +31,8 @@ def peak_where_memory_was_freed():
     freed, kept = blocks(), bytearray(100_000)  # which keeps the heap from shrinking
     del freed
     return len(kept) and peak_memory(blocks) / 1e6
+
+
+def counter(start):
+    count = itertools.count(start + 1)
+    return lambda: next(count)
