@@ -29,6 +29,7 @@ from common import (
     Conditions,
     build_backbone,
     conditions,
+    for_session,
     make_parser,
     onnx_session,
     randomise,
@@ -46,7 +47,6 @@ from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.errors import UserError, did_you_mean
 from mmtrtvit.models import fuse
-from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 
 SIZE = '224'  # of our published accuracies
 CLASSES = 1000
@@ -211,7 +211,7 @@ def onnx(model: nn.Module, x: Tensor, settings: Conditions, folder: Path) -> Cal
     """A session of ONNX Runtime."""
     file = folder / 'model.onnx'
     if isinstance(model, Classifier):
-        model.backbone = for_onnxruntime(model.backbone)
+        model.backbone = for_session(model.backbone, 'onnxruntime')
     export(model.cpu(), dict(image=x.cpu()), path=file, output_names=['logits'])
     return onnx_session(file, x, settings)
 

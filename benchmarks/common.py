@@ -24,6 +24,8 @@ from mmtrtvit.analysis.timing import (
     time_side_by_side,
 )
 from mmtrtvit.arguments import size
+from mmtrtvit.deploy.backends.registry import find_backend
+from mmtrtvit.deploy.settings import DeploySettings
 from mmtrtvit.engine.command_line import command_line, new_parser
 from mmtrtvit.environment import device_name, require_device
 from mmtrtvit.errors import UserError
@@ -298,6 +300,11 @@ def openvino_session(file: Path, x: Tensor, settings: Conditions) -> Callable[[]
     session = OpenVINOSession(file, threads=settings.threads or 0, precision=precision)
     inputs = {session.inputs[0].name: x.cpu().numpy()}
     return lambda: [torch.from_numpy(value) for value in session.run(inputs).values()]
+
+
+def for_session(fused: nn.Module, runtime: str) -> nn.Module:
+    """Gives a fused copy the form in which tools/deploy.py exports it for one of SESSIONS."""
+    return find_backend(runtime).prepare(fused, DeploySettings(backend=runtime))
 
 
 # What runs an ONNX file, by the package.

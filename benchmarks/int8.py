@@ -24,6 +24,7 @@ from common import (
     apart,
     build_backbone,
     conditions,
+    for_session,
     make_parser,
     save,
     table,
@@ -39,7 +40,6 @@ from mmtrtvit.deploy.settings import Calibration
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.models import fuse
-from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 
 CALIBRATION = 1, 3, 224, 224
 COLUMNS = 'model', 'mode', 'batch', 'height', 'width', 'fp32_ms', 'bf16_ms', 'int8_ms', 'speedup'
@@ -85,7 +85,7 @@ def side_by_side(
     """A row for each shape of the images."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, 'fp32.onnx')
-        backbone = for_onnxruntime(fuse(build_backbone(name).eval()))
+        backbone = for_session(fuse(build_backbone(name).eval()), runtime)
         export_maps(Maps(backbone).eval(), source)
         files = FILES[runtime](source)
         labels = dict(model=name, mode=runtime)

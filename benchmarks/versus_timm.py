@@ -33,6 +33,7 @@ from common import (
     Conditions,
     apart,
     conditions,
+    for_session,
     make_parser,
     measure,
     measure_apart,
@@ -49,7 +50,6 @@ from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.deploy.graphs.slim import slim
 from mmtrtvit.engine.command_line import run_tool
 from mmtrtvit.models import EfficientViT, fuse
-from mmtrtvit.models.fast.onnxruntime import for_onnxruntime
 from mmtrtvit.models.layers import channels_last
 
 COLUMNS = (
@@ -126,7 +126,7 @@ def exported(
         for name in IMPLEMENTATIONS:
             model = build(name, arch)
             if name == 'mmtrtvit':
-                model = for_onnxruntime(model)
+                model = for_session(model, runtime)
             file = Path(folder) / f'{name}.onnx'
             export_maps(model, file, x if fixed else None)
             counts[name] = count_nodes(file)

@@ -248,9 +248,11 @@ def test_a_graph_that_resizes_is_evaluated_on_images_as_they_are(resizing):
         ('onnxruntime', 'fp16', False),
         ('onnxruntime', 'int8', True),
         ('tensorrt', 'fp32', False),
+        ('openvino', 'fp32', True),
+        ('openvino', 'bf16', True),
     ],
 )
-def test_what_onnx_runtime_computes_faster_is_for_it_alone(
+def test_what_runtimes_on_a_cpu_compute_faster(
     backend, precision, expected, monkeypatch, tmp_path
 ):
     modules = []

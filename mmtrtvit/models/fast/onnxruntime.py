@@ -36,17 +36,19 @@ BLOCK = 16  # channels, on processors with AVX-512
 
 
 @torch.no_grad()
-def for_onnxruntime(fused: nn.Module) -> nn.Module:
+def for_onnxruntime(fused: nn.Module, least_channels: int = BLOCK) -> nn.Module:
     """Makes the graph of a fused copy faster in ONNX Runtime, in single precision on a CPU.
 
     Args:
         fused: What :func:`.fuse` returns; it must not be used afterwards. EfficientViT is changed,
             everything else stays as it is.
+        least_channels: Of the feature maps in the stem; 1 leaves them as they are.
 
     Returns:
         A model with the same outputs except for rounding. In PyTorch it is not faster.
     """
-    return replace_backbones(fused, OnnxBackbone).requires_grad_(False).eval()
+    make = partial(OnnxBackbone, least_channels=least_channels)
+    return replace_backbones(fused, make).requires_grad_(False).eval()
 
 
 class OnnxBackbone(FusedBackbone):
@@ -54,12 +56,13 @@ class OnnxBackbone(FusedBackbone):
 
     Args:
         backbone: The fused backbone; it must not be used afterwards.
+        least_channels: Of the feature maps in the stem.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, least_channels: int = BLOCK) -> None:
         super().__init__(backbone)
         for conv, following in zip(self.stem, self.stem[1:]):
-            _widen(conv, following)
+            _widen(conv, following, least_channels)
         stride = 2 ** len(self.stem)
         for stage in self.stages:
             stride *= 2 ** sum(isinstance(block, FastPatchMerging) for block in stage)
@@ -152,9 +155,10 @@ class OnnxWindowAttention(nn.Module):
         """``(B, C, H, W) -> (B, C, H, W)``."""
         heads, channels = len(self.heads), self.proj.in_channels
         grid = self.grid or Grid.of(x, 1, window_size=self.window_size, heads=heads)
-        tokens = self.border(x).permute(0, 2, 3, 1)
-        rows = (grid.height + 2) * (grid.width + 2) * heads
-        groups = tokens.reshape(-1, rows, channels // heads)
+        places = (grid.height + 2) * (grid.width + 2)
+        # Flat before it is transposed: OpenVINO converts a layout of four dimensions twice.
+        tokens = self.border(x).reshape(-1, channels, places).transpose(1, 2)
+        groups = tokens.reshape(-1, places * heads, channels // heads)
         windows = attend(
             self.heads,
             (
@@ -188,9 +192,9 @@ class OnnxAttentionHead(nn.Module):
         return self.head.attend(self.query(x), self.key(x), self.value(x))
 
 
-def _widen(conv: FastConv, following: FastConv) -> None:
-    """Pads the channels between two convolutions with zeros to a block, in place."""
-    missing = max(BLOCK - conv.out_channels, 0)
+def _widen(conv: FastConv, following: FastConv, least_channels: int) -> None:
+    """Pads the channels between two convolutions with zeros, in place."""
+    missing = max(least_channels - conv.out_channels, 0)
     conv.weight, conv.bias, following.weight = (
         nn.Parameter(pad(weight, (0, 0) * axes + (0, missing)), requires_grad=False)
         for weight, axes in ((conv.weight, 3), (conv.bias, 0), (following.weight, 2))

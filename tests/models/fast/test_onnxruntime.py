@@ -88,6 +88,16 @@ def test_trt_vit_stays_as_it_is(randomise):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('least_channels, widths', [(16, [16, 16, 32, 64]), (1, [8, 16, 32, 64])])
+def test_the_stem_has_channels_of_zeros_where_asked(least_channels, widths, randomise):
+    model = randomise(EfficientViT('m0')).eval()
+    changed = for_onnxruntime(fuse(model), least_channels)
+    assert [conv.out_channels for conv in changed.stem] == widths
+    x = torch.randn(1, 3, 75, 130)
+    assert_equal(changed(x), model(x))
+
+
+@torch.no_grad()
 def test_a_copy_of_it_takes_other_sizes(randomise):
     """Nothing of the last images' sizes is kept."""
     changed = for_onnxruntime(fuse(randomise(EfficientViT('m0'))))
