@@ -252,9 +252,7 @@ def test_a_graph_that_resizes_is_evaluated_on_images_as_they_are(resizing):
         ('openvino', 'bf16', True),
     ],
 )
-def test_what_runtimes_on_a_cpu_compute_faster(
-    backend, precision, expected, monkeypatch, tmp_path
-):
+def test_what_runtimes_on_a_cpu_compute_faster(backend, precision, expected, monkeypatch, tmp_path):
     modules = []
     monkeypatch.setattr(exporting, 'export', lambda module, *_, **__: modules.append(module))
     settings = DeploySettings(backend=backend, precision=precision)
