@@ -42,7 +42,7 @@ class SpeedHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Converts the memory format of the model and compiles its parts."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if next(model.parameters()).is_cpu:
+        if all(each.is_cpu for each in model.parameters()):
             keep_freed()
         if self.channels_last:
             model.to(memory_format=torch.channels_last)

@@ -57,11 +57,18 @@ def test_help(run, script):
     assert f'python benchmarks/{script}' in done.stdout
 
 
+def in_this_process(make, implementations, *args, settings, **labels):
+    """Stands in for measure_apart."""
+    functions = {name: make(name, *args, settings) for name in implementations}
+    return importlib.import_module('common').measure(functions, settings, **labels)
+
+
 @pytest.mark.parametrize('mode', ['inference', 'onnx', 'training'])
 def test_outputs_equal_timm(run, module, mode, tmp_path, monkeypatch):
     pytest.importorskip('timm', minversion='1.0.31')
-    if mode == 'onnx':  # processes of their own make times comparable, which does not matter here
+    if mode != 'inference':  # processes of their own only make times comparable
         monkeypatch.setattr(module('versus_timm'), 'apart', lambda _, call, *args: call(*args))
+        monkeypatch.setattr(module('versus_timm'), 'measure_apart', in_this_process)
     out = tmp_path / 'new/results.csv'
     size = () if mode == 'inference' else ('--sizes', '96x128')
     done = run('versus_timm.py', mode, '--archs', 'm0', *FAST, *size, '--out', out)
@@ -150,7 +157,8 @@ def replace_batchnorm(model):
 """
 
 
-def test_outputs_equal_the_official_ones(run, module, tmp_path):
+def test_outputs_equal_the_official_ones(run, module, tmp_path, monkeypatch):
+    monkeypatch.setattr(module('versus_official'), 'measure_apart', in_this_process)
     source = tmp_path / module('efficientvit_peers').SOURCE
     source.parent.mkdir(parents=True)
     source.write_text(OFFICIAL)
