@@ -213,7 +213,7 @@ def measure(
         labels: Columns that all rows share.
     """
     with threads(settings.threads):
-        differences = compare(functions)
+        differences = _differences(functions)
         timings = time_side_by_side(functions, settings.rounds, device=settings.device)
     return _rows(differences, timings, labels)
 
@@ -241,22 +241,22 @@ def measure_apart(
         )
     with ExitStack() as stack:
         processes = {
-            name: stack.enter_context(OwnProcess(_with_threads, make, name, *args, settings))
+            name: stack.enter_context(OwnProcess(_made, settings, make, name, *args))
             for name in implementations
         }
-        differences = compare(processes)
+        differences = _differences(processes)
         timings = time_in_turn(
             {name: process.seconds for name, process in processes.items()}, settings.rounds
         )
     return _rows(differences, timings, labels)
 
 
-def _with_threads(make: Callable[..., Callable], *args: Any) -> Callable:
-    torch.set_num_threads(args[-1].threads)
-    return make(*args)
+def _made(settings: Conditions, make: Callable[..., Callable], *args: Any) -> Callable:
+    torch.set_num_threads(settings.threads)
+    return make(*args, settings)
 
 
-def compare(functions: Mapping[str, Callable[[], Sequence[Tensor]]]) -> dict[str, float]:
+def _differences(functions: Mapping[str, Callable[[], Sequence[Tensor]]]) -> dict[str, float]:
     """Returns how far the outputs of each function are from those of the first."""
     outputs = {name: function() for name, function in functions.items()}
     reference = next(iter(outputs.values()))

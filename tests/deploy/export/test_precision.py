@@ -100,9 +100,9 @@ def test_the_file_runs_on_a_cpu_and_is_half_as_large(pair, file, exported, image
     assert 0.45 < file.stat().st_size / exported(name).path.stat().st_size < 0.6
 
 
-def test_every_tool_takes_the_file(pair, file, tool):
-    if 'mask_rcnn' in pair[2]:
-        pytest.skip('tests/deploy/test_workflow.py checks that of a smaller one')
+# tests/deploy/test_workflow.py gives the tools a smaller Mask R-CNN
+@pytest.mark.parametrize('pair', ['retinanet_trtvit_b', *SEGMENTORS], indirect=True)
+def test_every_tool_takes_the_file(file, tool):
     tool(file)
 
 
