@@ -120,6 +120,13 @@ def test_int8_is_timed_beside_fp32(run, module, runtime, tmp_path, monkeypatch):
     assert done.returncode == 1 and 'about runtimes on a CPU' in done.stderr
 
 
+def test_a_process_of_its_own_has_the_threads_asked_for(module):
+    common = module('common')
+    settings = common.Conditions(threads=1)
+    with common.threads(2):
+        assert common._made(settings, lambda settings: torch.get_num_threads)() == 1
+
+
 def test_no_official_code(run, tmp_path):
     done = run('versus_official.py', tmp_path, '--archs', 'm0', *FAST)
     assert done.returncode == 1
