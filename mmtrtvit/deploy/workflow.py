@@ -145,7 +145,13 @@ def deploy(
                 predictor, result.onnx, images=loaded, device=session.device, timeout=timeout
             )
             result.add(result.onnx, Comparison(steps))
-        if precision != 'fp32' and not backend.suffix:
+        elsewhere = backend.meant_for(settings)
+        if elsewhere:
+            result.notes.append(
+                f'Not timed: the file is for {elsewhere}, and this machine is another. There, '
+                f'tools/benchmark.py {result.onnx} measures it.'
+            )
+        elif precision != 'fp32' and not backend.suffix:
             with _step('speed', 'timing it beside single precision', result):
                 result.speed = speed_of(
                     session, predictor, settings, images, timeout=timeout, resize=resize

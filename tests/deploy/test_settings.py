@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmtrtvit.deploy.backends.registry import find_backend
-from mmtrtvit.deploy.settings import InputShapes
+from mmtrtvit.deploy.settings import DeploySettings, InputShapes
 from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.errors import UserError
 
@@ -106,6 +106,25 @@ def test_what_mmdeploy_does_not_have(tmp_path, mode):
 def test_onnx_runtime_has_no_bf16(tmp_path):
     with pytest.raises(UserError, match='bf16 is for TensorRT.*ONNX Runtime has fp32.*or one of'):
         read(tmp_path, backend_config=dict(type='onnxruntime', precision='bf16'))
+
+
+@pytest.mark.parametrize(
+    'machine, precision, processor, expected',
+    [
+        ('x86_64', 'int8', 'arm', 'ARM'),
+        ('x86_64', 'int8', 'x86_avx2', ''),
+        ('x86_64', 'int8', None, ''),
+        ('x86_64', 'fp32', 'arm', ''),
+        ('aarch64', 'int8', 'x86', 'x86'),
+        ('aarch64', 'int8', None, ''),
+    ],
+)
+def test_other_machines_that_a_file_is_for(monkeypatch, machine, precision, processor, expected):
+    monkeypatch.setattr('platform.machine', lambda: machine)
+    common = dict(processor=processor) if processor else {}
+    settings = DeploySettings(precision=precision, common=common)
+    assert find_backend('onnxruntime').meant_for(settings) == expected
+    assert not find_backend('openvino').meant_for(settings)
 
 
 def test_the_processor_that_int8_is_for(tmp_path):

@@ -365,6 +365,22 @@ def test_a_half_file_is_looked_at_without_comparing_it(noted_limits, tmp_path):
     assert 'was looked at on NO image, as the training images of' in result.notes[0]
 
 
+def test_a_file_for_other_processors_is_not_called_slow_here(monkeypatch, tmp_path):
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    result = deploy(
+        DeploySettings(
+            precision='int8', calibration=Calibration(num_images=1), common=dict(processor='arm')
+        ),
+        read_config('fpn.py'),
+        checkpoint='fpn.pth',
+        images=images()[:1],
+        work_dir=tmp_path,
+    )
+    assert result.verified and result.speed is None
+    assert 'Not timed: the file is for ARM, and this machine is another. There, ' in result.notes[-1]
+    assert f'tools/benchmark.py {result.onnx} ' in result.notes[-1]
+
+
 def test_a_file_of_lower_precision_that_does_not_agree(monkeypatch, capsys, tmp_path):
     run_graph = OnnxSession.run
 

@@ -88,6 +88,10 @@ class Backend:
             UserError: If the backend cannot do what they say on this machine.
         """
 
+    def meant_for(self, settings: DeploySettings) -> str:
+        """Returns for which other machines the file is, such as 'ARM'; '' if for this one, too."""
+        return ''
+
     def onnx_precision(self, precision: str) -> str:
         """The precision of the ONNX file: another one where the backend itself converts it."""
         return precision

@@ -40,6 +40,12 @@ class OnnxRuntime(Backend):
                 f'{", ".join(PROCESSORS)}.'
             )
 
+    def meant_for(self, settings: DeploySettings) -> str:
+        """Only INT8 depends on the processor."""
+        family = PROCESSORS[settings.common.get(OPTION, this_processor())].family
+        here = PROCESSORS[this_processor()].family
+        return family if settings.precision == 'int8' and family != here else ''
+
     def prepare(self, fused: nn.Module, settings: DeploySettings) -> nn.Module:
         """Takes the operators that are fastest in FP32 and INT8; others gain nothing by them."""
         return for_onnxruntime(fused) if settings.precision in ('fp32', 'int8') else fused

@@ -11,11 +11,13 @@ class Processor:
     """How to quantize for a kind of processor.
 
     Attributes:
+        family: Of machines; a file for one is slow on others.
         signed: Whether activations are int8; otherwise they are uint8. Weights are int8.
         seven_bits: Whether weights use half of their range, so that sums of two products of an
             activation and a weight fit into 16 bits.
     """
 
+    family: str = 'x86'
     signed: bool = False
     seven_bits: bool = False
 
@@ -23,7 +25,7 @@ class Processor:
 PROCESSORS = {
     'x86': Processor(),  # with VNNI: Intel's servers since Cascade Lake, AMD since Zen 4
     'x86_avx2': Processor(seven_bits=True),
-    'arm': Processor(signed=True),
+    'arm': Processor('ARM', signed=True),
 }
 
 
