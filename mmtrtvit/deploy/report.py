@@ -97,7 +97,7 @@ def format_search(search: Search) -> str:
     trials += [('all', *(f'{search.fp32[name]:.2f}' for name in names), '', '')]
     trials += [
         (
-            str(each.left_out),
+            str(len(each.left_out)),
             *(f'{each.metrics[name]:.2f}' for name in names),
             f'{each.drop:.2f}',
             'taken' if each == search.chosen else '',

@@ -400,14 +400,16 @@ def export_quantized(
         quantizer = backend.quantizer(
             source, batches=batches, settings=settings, timeout=timeout, called=path
         )
-        count, search = settings.calibration.exclude_worst, None
+        search = None
         if settings.calibration.max_drop is not None:
             search = search_on(
                 config, quantizer, source, seen=files, settings=settings, timeout=timeout
             )
-            count = search.chosen.left_out
             write_search(path.parent, search)
-        quantization = quantizer.write(path, quantizer.noisiest(count))
+            left_out = search.chosen.left_out
+        else:
+            left_out = quantizer.noisiest(settings.calibration.exclude_worst)
+        quantization = quantizer.write(path, left_out)
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)
     return exported, quantization, search
