@@ -25,7 +25,7 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from mmtrtvit.arguments import positive
-from mmtrtvit.datasets.shapes import make_shapes
+from mmtrtvit.datasets.generated.shapes import make_shapes
 from mmtrtvit.engine.command_line import new_parser, run_tool
 from mmtrtvit.errors import UserError
 from mmtrtvit.runtime import Detections, Detector

@@ -22,11 +22,11 @@ from mmengine.config import Config
 
 from mmtrtvit.datasets import make_shapes
 from mmtrtvit.datasets.convert import convert
-from mmtrtvit.datasets.drawing import choose, draw_image
-from mmtrtvit.datasets.formats import find
+from mmtrtvit.datasets.formats.by_name import find
+from mmtrtvit.datasets.formats.voc import find_voc
+from mmtrtvit.datasets.formats.yolo import find_yolo
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.voc import find_voc
-from mmtrtvit.datasets.yolo import find_yolo
+from mmtrtvit.datasets.inspection.drawing import choose, draw_image
 from mmtrtvit.deploy.workflow import read_deploy_config
 from mmtrtvit.engine.checks import check_data
 from mmtrtvit.engine.command_line import read_values

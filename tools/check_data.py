@@ -64,11 +64,11 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from mmtrtvit.annotations.findings import format_findings
-    from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
-    from mmtrtvit.datasets.mending import format_mended, mend_data
-    from mmtrtvit.datasets.page import write_page
-    from mmtrtvit.datasets.report import format_counts, size_rows, write_findings
+    from mmtrtvit.datasets.inspection.drawing import draw_inspection
+    from mmtrtvit.datasets.inspection.mending import format_mended, mend_data
+    from mmtrtvit.datasets.inspection.page import write_page
+    from mmtrtvit.datasets.inspection.report import format_counts, size_rows, write_findings
     from mmtrtvit.engine.config import read_config
     from mmtrtvit.tables import format_rows
 

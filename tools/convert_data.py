@@ -108,8 +108,8 @@ def main(args: argparse.Namespace) -> None:
         convert_labels(args)
         return
     from mmtrtvit.datasets.convert import config_snippet, convert
-    from mmtrtvit.datasets.formats import find
-    from mmtrtvit.datasets.report import format_class_counts
+    from mmtrtvit.datasets.formats.by_name import find
+    from mmtrtvit.datasets.inspection.report import format_class_counts
     from mmtrtvit.errors import UserError
 
     if importlib.util.find_spec('supervision') is None:

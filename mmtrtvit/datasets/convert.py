@@ -1,7 +1,6 @@
 """Conversion of data sets of other tools into annotation files in COCO format.
 
-The formats are read by :mod:`.yolo`, :mod:`.voc`, :mod:`.cvat`, :mod:`.labelme` and
-:mod:`.label_studio`.
+The formats are read in the room ``formats``.
 """
 
 import json

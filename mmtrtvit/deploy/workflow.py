@@ -5,7 +5,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -401,14 +401,13 @@ def export_quantized(
             source, batches=batches, settings=settings, timeout=timeout, called=path
         )
         search = None
+        left_out: Collection[str] = quantizer.noisiest(settings.calibration.exclude_worst)
         if settings.calibration.max_drop is not None:
             search = search_on(
                 config, quantizer, source, seen=files, settings=settings, timeout=timeout
             )
             write_search(path.parent, search)
             left_out = search.chosen.left_out
-        else:
-            left_out = quantizer.noisiest(settings.calibration.exclude_worst)
         quantization = quantizer.write(path, left_out)
     nodes = len(load_onnx(path, weights=False).graph.node)
     exported = replace(exported, path=path, megabytes=quantization.megabytes, nodes=nodes)

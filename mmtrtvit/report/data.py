@@ -6,9 +6,9 @@ from mmengine.config import Config
 
 from ..annotations.data import AnnotatedImage
 from ..annotations.findings import Place, Split
-from ..datasets.page import side_histogram
-from ..datasets.report import count_rows, same_lines, size_rows
-from ..datasets.sizes import measure
+from ..datasets.inspection.page import side_histogram
+from ..datasets.inspection.report import count_rows, same_lines, size_rows
+from ..datasets.inspection.sizes import measure
 from ..engine.data import count_instances, read_splits
 from ..engine.hosts import import_host
 from .blocks import Block, Figure, Section, Table, Text

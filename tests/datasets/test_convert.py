@@ -13,8 +13,8 @@ import yaml
 from pycocotools.coco import COCO
 
 from mmtrtvit.datasets.convert import config_snippet, convert
-from mmtrtvit.datasets.voc import find_voc
-from mmtrtvit.datasets.yolo import find_yolo
+from mmtrtvit.datasets.formats.voc import find_voc
+from mmtrtvit.datasets.formats.yolo import find_yolo
 from mmtrtvit.engine.checks import check_data
 from mmtrtvit.engine.config import read_config
 from mmtrtvit.engine.hosts import import_host

@@ -147,8 +147,8 @@ def test_what_is_seen_in_images(folder):
 
 def test_an_inspection(folder):
     from mmtrtvit.annotations.problems import Problem
-    from mmtrtvit.datasets.drawing import draw_inspection
     from mmtrtvit.datasets.inspection import inspect_data
+    from mmtrtvit.datasets.inspection.drawing import draw_inspection
 
     sound = inspect_data(named('inspected'))
     assert sound.trains

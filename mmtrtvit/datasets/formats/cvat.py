@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ..errors import UserError
-from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .images import by_tail, find_images
+from ...errors import UserError
+from ..convert import SPLIT_NAMES, LabelFiles, Size, coco_object
+from ..images import by_tail, find_images
 from .polygons import corners, ellipse
 from .xml_files import read_xml
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .convert import LabelFiles
+from ..convert import LabelFiles
 from .cvat import find_cvat
 from .label_studio import find_label_studio
 from .labelme import find_labelme

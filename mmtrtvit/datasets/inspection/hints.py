@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..annotations.findings import Place, Split
-from ..annotations.problems import LEAST_OBJECTS, LEAST_PIXELS, Problem
+from ...annotations.findings import Place, Split
+from ...annotations.problems import LEAST_OBJECTS, LEAST_PIXELS, Problem
 from .sizes import Sizes
 
 

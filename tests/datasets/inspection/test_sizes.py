@@ -10,11 +10,11 @@ from mmengine.config import Config
 from mmtrtvit.annotations.data import AnnotatedImage, DataSet
 from mmtrtvit.annotations.findings import Split
 from mmtrtvit.annotations.problems import LEAST_PIXELS, Problem
-from mmtrtvit.datasets import sizes
-from mmtrtvit.datasets.hints import find_hints
-from mmtrtvit.datasets.report import size_rows
-from mmtrtvit.datasets.resizing import Resizing, read_resizing
-from mmtrtvit.datasets.sizes import best_fit, measure, read_anchors
+from mmtrtvit.datasets.inspection import sizes
+from mmtrtvit.datasets.inspection.hints import find_hints
+from mmtrtvit.datasets.inspection.report import size_rows
+from mmtrtvit.datasets.inspection.resizing import Resizing, read_resizing
+from mmtrtvit.datasets.inspection.sizes import best_fit, measure, read_anchors
 from mmtrtvit.engine.hosts import import_host
 
 RETINANET = dict(

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmtrtvit.datasets import contours, make_contours
+from mmtrtvit.datasets import make_contours
+from mmtrtvit.datasets.generated import contours
 
 
 def content(root):

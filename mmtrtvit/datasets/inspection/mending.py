@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..annotations.mending import mend_coco
-from ..engine.parts import leaf_datasets, metrics
-from ..errors import UserError
+from ...annotations.mending import mend_coco
+from ...engine.parts import leaf_datasets, metrics
+from ...errors import UserError
 
 SPLITS = ('train', 'val', 'test')
 

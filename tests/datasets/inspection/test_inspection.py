@@ -15,9 +15,9 @@ from pycocotools.coco import COCO
 from mmtrtvit.analysis.sheets import draw_sheet
 from mmtrtvit.annotations.problems import Problem
 from mmtrtvit.datasets import make_shapes
-from mmtrtvit.datasets.drawing import choose, draw_inspection
 from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.report import format_class_counts
+from mmtrtvit.datasets.inspection.drawing import choose, draw_inspection
+from mmtrtvit.datasets.inspection.report import format_class_counts
 from mmtrtvit.engine.hosts import import_host
 
 CLASSES = ('disc', 'triangle', 'ring')

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
-from ..files import read_json
-from ..media import IMAGES
-from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .images import by_tail, find_images, is_hidden
+from ...errors import UserError
+from ...files import read_json
+from ...media import IMAGES
+from ..convert import SPLIT_NAMES, LabelFiles, Size, coco_object
+from ..images import by_tail, find_images, is_hidden
 from .polygons import ellipse
 
 

@@ -16,15 +16,15 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image, UnidentifiedImageError
 
-from ..annotations.data import AnnotatedImage, DataSet
-from ..annotations.findings import Finding, Place, Split, find_problems, grouped
-from ..annotations.problems import Problem
-from ..engine.checks import check_data
-from ..engine.data import read_splits
-from ..engine.hosts import import_host
-from ..errors import UserError, listed
+from ...annotations.data import AnnotatedImage, DataSet
+from ...annotations.findings import Finding, Place, Split, find_problems, grouped
+from ...annotations.problems import Problem
+from ...engine.checks import check_data
+from ...engine.data import read_splits
+from ...engine.hosts import import_host
+from ...errors import UserError, listed
+from ..images import read_whole
 from .hints import find_hints
-from .images import read_whole
 from .likeness import alike, fingerprint
 from .resizing import read_resizing
 from .sizes import Sizes, measure

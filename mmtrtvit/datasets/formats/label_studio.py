@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import read_json
-from .convert import LabelFiles, Size, coco_object
-from .images import by_tail, find_images
+from ...errors import UserError
+from ...files import read_json
+from ..convert import LabelFiles, Size, coco_object
+from ..images import by_tail, find_images
 from .polygons import ellipse
 
 UPLOAD = re.compile(r'^[0-9a-f]{8}-')  # what the name of an uploaded image begins with

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmtrtvit.datasets import likeness
-from mmtrtvit.datasets.likeness import BITS, MOST_BITS, alike, fingerprint
+from mmtrtvit.datasets.inspection import likeness
+from mmtrtvit.datasets.inspection.likeness import BITS, MOST_BITS, alike, fingerprint
 
 HEIGHT, WIDTH = 96, 128
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..annotations.findings import Finding, Split
-from ..annotations.problems import LEAST_SIDE, Problem
-from ..files import write_whole
-from ..tables import format_rows
-from .inspection import Inspection
+from ...annotations.findings import Finding, Split
+from ...annotations.problems import LEAST_SIDE, Problem
+from ...files import write_whole
+from ...tables import format_rows
+from .inspecting import Inspection
 from .sizes import Sizes
 
 SHOWN_PERCENTILES = {5: '5th percentile', 50: 'median', 95: '95th percentile'}

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ..annotations.findings import Split
-from ..annotations.problems import LEAST_SIDE
+from ...annotations.findings import Split
+from ...annotations.problems import LEAST_SIDE
 from .resizing import Resizing, read_resizing
 
 PERCENTILES = 1, 5, 25, 50, 75, 95, 99

@@ -9,15 +9,15 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ..analysis.pages.rendering import GREY, inline_figure, inline_image, render
-from ..annotations.data import AnnotatedImage, DataSet
-from ..annotations.findings import Finding
-from ..annotations.problems import LEAST_SIDE
-from ..errors import UserError
-from ..files import write_whole
-from ..images import read_image
+from ...analysis.pages.rendering import GREY, inline_figure, inline_image, render
+from ...annotations.data import AnnotatedImage, DataSet
+from ...annotations.findings import Finding
+from ...annotations.problems import LEAST_SIDE
+from ...errors import UserError
+from ...files import write_whole
+from ...images import read_image
 from .drawing import choose, draw_image, is_drawable
-from .inspection import Inspection, Pair
+from .inspecting import Inspection, Pair
 from .report import count_rows, same_lines, size_rows
 from .sizes import Sizes
 

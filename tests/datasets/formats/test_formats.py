@@ -11,9 +11,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmtrtvit.datasets.convert import convert
-from mmtrtvit.datasets.formats import FINDERS, find
+from mmtrtvit.datasets.formats.by_name import FINDERS, find
+from mmtrtvit.datasets.formats.polygons import corners
 from mmtrtvit.datasets.images import by_tail, resolve
-from mmtrtvit.datasets.polygons import corners
 from mmtrtvit.errors import UserError
 
 WIDTH, HEIGHT = 64, 48

@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files import read_text
-from ..media import IMAGES
-from .convert import LabelFiles, Size, coco_object
-from .images import find_images
+from ...errors import UserError
+from ...files import read_text
+from ...media import IMAGES
+from ..convert import LabelFiles, Size, coco_object
+from ..images import find_images
 from .xml_files import read_xml
 
 # Names of the splits, the first that is there counts. VOC trains on trainval and measures on test.

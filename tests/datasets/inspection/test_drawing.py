@@ -7,7 +7,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from mmtrtvit.datasets import drawing
+from mmtrtvit.datasets.inspection import drawing
 
 
 @pytest.fixture(autouse=True)

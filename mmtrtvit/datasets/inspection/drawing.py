@@ -12,12 +12,12 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
-from ..analysis.sheets import draw_sheet
-from ..annotations.data import AnnotatedImage, DataSet
-from ..annotations.findings import Split
-from ..annotations.problems import Problem
-from ..media import IMAGES
-from .inspection import Inspection
+from ...analysis.sheets import draw_sheet
+from ...annotations.data import AnnotatedImage, DataSet
+from ...annotations.findings import Split
+from ...annotations.problems import Problem
+from ...media import IMAGES
+from .inspecting import Inspection
 
 DRAWN_PIXELS = 1 << 23  # most of a drawn image: Matplotlib takes 80 bytes for each
 UNDRAWABLE = {

@@ -11,8 +11,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmtrtvit.datasets import shapes
-from mmtrtvit.datasets.shapes import CLASSES, SPLITS, draw_scene, make_shapes
+from mmtrtvit.datasets.generated import shapes
+from mmtrtvit.datasets.generated.shapes import CLASSES, SPLITS, draw_scene, make_shapes
 
 ARGUMENTS = {'train': 12, 'val': 4, 'size': (80, 112), 'seed': 3, 'objects': (2, 9)}
 
@@ -341,7 +341,7 @@ def test_needs_no_framework():
 
 
 def test_command(tmp_path):
-    tool = Path(__file__).parents[2] / 'tools/make_shapes.py'
+    tool = Path(__file__).parents[3] / 'tools/make_shapes.py'
     root = tmp_path / 'shapes'
 
     def run(*options):

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..errors import UserError, did_you_mean, listed
-from ..files import read_text
-from ..media import IMAGES
-from ..plain_yaml import PlainLoader
-from .convert import SPLIT_NAMES, LabelFiles, Size, coco_object
-from .images import find_images, is_hidden, resolve
+from ...errors import UserError, did_you_mean, listed
+from ...files import read_text
+from ...media import IMAGES
+from ...plain_yaml import PlainLoader
+from ..convert import SPLIT_NAMES, LabelFiles, Size, coco_object
+from ..images import find_images, is_hidden, resolve
 
 TOLERANCE = 0.01  # of the image, for labels that were rounded outwards
 KEYPOINTS_LEFT_OUT = 'keypoints are left out: only boxes and polygons are converted'

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmtrtvit.analysis.pages.rendering import inline_image, render
-from mmtrtvit.datasets import make_shapes, page
-from mmtrtvit.datasets.inspection import inspect_data
-from mmtrtvit.datasets.page import write_page
+from mmtrtvit.datasets import make_shapes
+from mmtrtvit.datasets.inspection import inspect_data, page
+from mmtrtvit.datasets.inspection.page import write_page
 
 CLASSES = ('disc', 'triangle', 'ring')
 SPLITS = dict(train='training', val='validation')

@@ -1,0 +1,1 @@
+"""Formats of other tools: readers that give what :mod:`~..convert` writes in COCO format."""

@@ -1,0 +1,1 @@
+"""Generated data for demos, tests and pre-training."""
