@@ -116,7 +116,7 @@ def find_left_out(
             path = folder / 'trial.onnx'
             quantizer.write(path, left_out)
             metrics = points(evaluate(path))
-            drop = max(value - metrics[name] for name, value in fp32.items())
+            drop = max(round(value - metrics[name], 6) for name, value in fp32.items())
             trials[left_out] = Trial(left_out, metrics, drop)
             progress(
                 f'{len(left_out)} layer(s) in single precision: {_text(metrics)}, drop {drop:.2f}'

@@ -10,7 +10,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from ..layers import added, channels_last, replace_modules
+from ..layers import added, channels_last, is_traced, replace_modules
 from . import cudnn, onednn
 
 # About as many pixels of an image as a stem takes at a time, so that its feature maps fit the
@@ -86,7 +86,7 @@ class FastStem(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 3, H, W) -> (B, C, H', W')``."""
-        if not onednn.takes(x, self[0].weight):
+        if is_traced() or not onednn.takes(x, self[0].weight):
             return super().forward(x)
         halving = all(
             isinstance(layer, FastConv) and layer.kernel_size == (3, 3) and layer.stride == (2, 2)

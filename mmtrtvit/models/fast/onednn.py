@@ -3,7 +3,8 @@
 oneDNN can add and apply a ReLU while it computes. PyTorch calls it for convolutions without these,
 and leaves products of fp32 matrices to MKL, which does not use the full vector width of AMD's
 processors; ``benchmarks/density.py`` times both. The operators called here are those that
-TorchInductor writes into its code.
+TorchInductor writes into its code. A graph of ``torch.compile`` has them inside of operators of our
+own, ``mmtrtvit::product`` and ``mmtrtvit::convolution``.
 
 oneDNN reads weights in a layout of its own. Linear layers, 1x1 and depthwise convolutions keep a
 second copy of them in that layout, beside PyTorch's copy, which a state dict has; otherwise each
@@ -11,15 +12,17 @@ call would convert them again. For other convolutions the best layout depends on
 image. Small products are left to PyTorch, whose calls take less time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import conv2d, linear
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..layers import added, is_traced
+from ..layers import added, is_exported, is_traced
 
 # Multiplications; with fewer, oneDNN takes longer to call than to compute. To measure again with
 # benchmarks/versus_timm.py: EfficientViT's heads have many such products.
@@ -30,20 +33,25 @@ def takes(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN computes these feature maps or tokens.
 
     It does for fp32 on the CPU, and for bf16 where it can, without gradients and outside of a graph
-    that is traced.
+    that is exported. A graph of ``torch.compile`` keeps the calls as operators.
     """
     return (
-        not is_traced()
+        not is_exported()
         and x.is_cpu
         and x.dtype == weight.dtype
         and (x.dtype == torch.float32 or x.dtype == torch.bfloat16 and _takes_bf16())
         and not x.requires_grad
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and _is_enabled()
         and not torch.is_autocast_enabled('cpu')
     )
 
 
+@torch.compiler.assume_constant_result
+def _is_enabled() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+
+
+@torch.compiler.assume_constant_result
 @cache
 def _takes_bf16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -79,7 +87,7 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
         tokens = None if other is None else other.permute(0, 2, 3, 1)
         x = product(
             x.permute(0, 2, 3, 1),
-            conv.weight.flatten(1),
+            conv.weight,
             bias=conv.bias,
             packed=conv.packed,
             other=tokens,
@@ -87,18 +95,9 @@ def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
         )
         return x.permute(0, 3, 1, 2)
     settings = conv.padding, conv.stride, conv.dilation, conv.groups
-    weight = conv.weight
-    if conv.groups == conv.in_channels:
-        pack = torch.ops.mkldnn._reorder_convolution_weight
-        weight = conv.packed.get(weight, pack, *settings, x.shape)
-    op = torch.ops.mkldnn._convolution_pointwise
-    if other is None:
-        return op(x, weight, conv.bias, *settings, 'relu' if conv.relu else 'none', [], '')
-    if x.dtype == torch.bfloat16 and conv.relu:  # PyTorch 2.14.1 has no such sum
-        return added(op(x, weight, conv.bias, *settings, 'none', [], ''), other, relu=True)
-    return op.binary(
-        x, other, weight, conv.bias, *settings, 'add', None, 'relu' if conv.relu else None, [], None
-    )
+    if is_traced():
+        return CONVOLUTION(x, conv.weight, conv.bias, other, *settings, conv.relu)
+    return _convolve(conv.packed, x, conv.weight, conv.bias, other, *settings, conv.relu)
 
 
 def product(
@@ -114,17 +113,100 @@ def product(
 
     Args:
         x: Tokens, ``(..., C)``.
-        weight: Weights, ``(C', C)``.
+        weight: Weights, ``(C', C)`` or ``(C', C, 1, 1)``.
         bias: Bias, ``(C',)``.
         packed: Keeps the weights in oneDNN's layout.
         other: Added before the ReLU, ``(..., C')``.
         relu: Whether negative values become zero at the end.
     """
-    tokens = x.shape[:-1].numel()
-    if tokens * weight.numel() < SMALL_PRODUCT:
-        return added(linear(x, weight, bias), other, relu)
-    weight = packed.get(weight, torch.ops.mkldnn._reorder_linear_weight, tokens)
+    if prod(x.shape[:-1]) * weight.numel() < SMALL_PRODUCT:
+        return added(linear(x, weight.flatten(1), bias), other, relu)
+    if is_traced():
+        return PRODUCT(x, weight, bias, other, relu)
+    return _multiply(packed, x, weight, bias, other, relu)
+
+
+def _convolve(
+    packed: Packed,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    other: Tensor | None,
+    padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    relu: bool,
+) -> Tensor:
+    settings = padding, stride, dilation, groups
+    if groups == x.shape[1]:
+        pack = torch.ops.mkldnn._reorder_convolution_weight
+        weight = packed.get(weight, pack, *settings, x.shape)
+    op = torch.ops.mkldnn._convolution_pointwise
+    if other is None:
+        return op(x, weight, bias, *settings, 'relu' if relu else 'none', [], '')
+    if x.dtype == torch.bfloat16 and relu:  # PyTorch 2.14.1 has no such sum
+        return added(op(x, weight, bias, *settings, 'none', [], ''), other, relu=True)
+    return op.binary(
+        x, other, weight, bias, *settings, 'add', None, 'relu' if relu else None, [], None
+    )
+
+
+def _multiply(
+    packed: Packed,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    other: Tensor | None,
+    relu: bool,
+) -> Tensor:
+    pack = torch.ops.mkldnn._reorder_linear_weight
+    weight = packed.get(weight.flatten(1), pack, prod(x.shape[:-1]))
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
     return added(op.binary(x, other, weight, bias, 'add'), None, relu)
+
+
+# For graphs of torch.compile, which hand over weights and not the layers that they are of. Inductor
+# itself leaves products to MKL, and convolutions convert their weights at each call.
+_of_weights: MutableMapping[Tensor, Packed] = WeakTensorKeyDictionary()
+
+
+def _in_graph(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def call(x: Tensor, weight: Tensor, *args: Any) -> Tensor:
+        if weight not in _of_weights:
+            _of_weights[weight] = Packed()
+        return compute(_of_weights[weight], x, weight, *args)
+
+    return call
+
+
+torch.library.define(
+    'mmtrtvit::product',
+    '(Tensor x, Tensor weight, Tensor? bias, Tensor? other, bool relu) -> Tensor',
+    tags=torch.Tag.needs_fixed_stride_order,
+)
+torch.library.impl('mmtrtvit::product', 'CPU', _in_graph(_multiply))
+PRODUCT = torch.ops.mmtrtvit.product
+
+
+@torch.library.register_fake('mmtrtvit::product')
+def _(x: Tensor, weight: Tensor, *_) -> Tensor:
+    return x.new_empty(*x.shape[:-1], len(weight))
+
+
+torch.library.define(
+    'mmtrtvit::convolution',
+    '(Tensor x, Tensor weight, Tensor? bias, Tensor? other, int[] padding, int[] stride, '
+    'int[] dilation, int groups, bool relu) -> Tensor',
+    tags=torch.Tag.needs_fixed_stride_order,
+)
+torch.library.impl('mmtrtvit::convolution', 'CPU', _in_graph(_convolve))
+CONVOLUTION = torch.ops.mmtrtvit.convolution
+
+
+@torch.library.register_fake('mmtrtvit::convolution')
+def _(x, weight, bias, other, padding, stride, dilation, groups, relu) -> Tensor:
+    y = conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return y.contiguous(memory_format=torch.channels_last)

@@ -84,6 +84,12 @@ def test_a_larger_drop_leaves_more_in_eight_bits(tmp_path):
     assert indices(found.chosen) == list(range(5)) and found.chosen.drop == pytest.approx(4)
 
 
+def test_a_drop_as_large_as_allowed_holds(tmp_path):
+    assert 50 - (0.5 - 17 * 0.01) * 100 > 17  # by rounding
+    found, _ = search(tmp_path, range(17), max_drop=17)
+    assert indices(found.chosen) == [] and found.chosen.drop == 17
+
+
 def test_what_cannot_hold_is_refused(tmp_path):
     with pytest.raises(UserError, match='drop by 1.00 points even with one layer in eight bits'):
         search(tmp_path, range(20))

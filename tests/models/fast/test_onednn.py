@@ -245,8 +245,87 @@ def test_graphs_have_pytorchs_operators():
     model = nn.Sequential(FastConv(nn.Conv2d(3, 4, 1), relu=True), FastConv(nn.Conv2d(4, 4, 3)))
     model.requires_grad_(False)
     x = torch.randn(1, 3, 8, 8)
-    assert 'mkldnn' not in str(torch.jit.trace(model, x).inlined_graph)
-    assert 'mkldnn' not in str(torch.export.export(model, (x,)).graph)
+    graphs = torch.jit.trace(model, x).inlined_graph, torch.export.export(model, (x,)).graph
+    for graph in map(str, graphs):
+        assert 'conv' in graph and 'mkldnn' not in graph and 'mmtrtvit' not in graph
+
+
+def compiled(layer):
+    """A layer in one graph of ``torch.compile``, and the graphs that were recorded."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph.code)
+        return graph
+
+    return torch.compile(layer, backend=keep, fullgraph=True), graphs
+
+
+in_graphs = pytest.mark.skipif(
+    not hasattr(torch.compiler, 'is_exporting'),
+    reason='this PyTorch does not tell torch.compile from torch.export',
+)
+
+
+@onednn
+@in_graphs
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('settings', CONVS, ids=str)
+@torch.no_grad()
+def test_compiled_convolutions(settings, relu):
+    fast = FastConv(nn.Conv2d(8, 16, **settings), relu).to(memory_format=torch.channels_last)
+    layer, graphs = compiled(fast)
+    x = torch.randn(2, 8, 9, 11).to(memory_format=torch.channels_last)
+    other = torch.randn_like(fast(x))
+    for given in ((x,), (x, other)):
+        assert_close(layer(*given), fast(*given), rtol=0, atol=0)
+    assert graphs and all(code.count('torch.ops.mmtrtvit.') == 1 for code in graphs)
+
+
+@onednn
+@in_graphs
+@torch.no_grad()
+def test_compiled_weights_are_put_in_order_once(build, x):
+    plain = build()
+    layer, graphs = compiled(plain)
+    layer(x)
+    packed = onednn_layers._of_weights[plain.weight]
+    made = packed.get(plain.weight, None)
+    assert made.layout == torch._mkldnn
+    layer(x)
+    assert onednn_layers._of_weights[plain.weight] is packed
+    assert packed.get(plain.weight, None) is made
+    plain.weight.add_(1)
+    assert_close(layer(x), plain(x))
+    assert len(graphs) == 1 and 'torch.ops.mmtrtvit.' in graphs[0]
+
+
+@onednn
+@in_graphs
+@torch.no_grad()
+def test_products_in_graphs_that_are_left_to_pytorch(monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 1 << 30)
+    plain = FastLinear(nn.Linear(8, 8))
+    layer, graphs = compiled(plain)
+    assert_close(layer(torch.ones(3, 8)), plain(torch.ones(3, 8)))
+    assert 'mmtrtvit' not in graphs[0]
+
+
+@onednn
+@torch.no_grad()
+def test_the_operators_are_described_rightly():
+    x, other = (torch.randn(2, 8, 5, 6).to(memory_format=torch.channels_last) for _ in range(2))
+    dense, wide = torch.randn(8, 8, 3, 3), torch.randn(8, 1, 3, 3)
+    tokens = x.permute(0, 2, 3, 1)
+    ops, settings = torch.ops.mmtrtvit, ([1, 1], [1, 1], [1, 1])
+    for op, args in (
+        (ops.convolution, (x, dense, torch.randn(8), other, *settings, 1, True)),
+        (ops.convolution, (x, wide, None, None, [0, 0], [2, 2], [1, 1], 8, False)),
+        (ops.product, (tokens, torch.randn(4, 8), None, None, True)),
+        (ops.product, (tokens, torch.randn(8, 8, 1, 1), torch.randn(8), tokens, False)),
+    ):
+        torch.library.opcheck(op, args, test_utils=('test_schema', 'test_faketensor'))
 
 
 class Doubled(nn.Linear):
