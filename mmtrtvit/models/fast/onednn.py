@@ -14,7 +14,6 @@ image. Small products are left to PyTorch, whose calls take less time.
 
 from collections.abc import Callable, MutableMapping, Sequence
 from functools import cache
-from math import prod
 from typing import Any
 
 import torch
@@ -27,6 +26,9 @@ from ..layers import added, is_exported, is_traced
 # Multiplications; with fewer, oneDNN takes longer to call than to compute. To measure again with
 # benchmarks/versus_timm.py: EfficientViT's heads have many such products.
 SMALL_PRODUCT = 2**22
+# Numbers in a weight; with fewer, a graph of torch.compile has PyTorch's operator for it. The size
+# of the image does not decide, so that one graph holds for every size.
+SMALL_WEIGHT = 2**14
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
@@ -119,11 +121,11 @@ def product(
         other: Added before the ReLU, ``(..., C')``.
         relu: Whether negative values become zero at the end.
     """
-    if prod(x.shape[:-1]) * weight.numel() < SMALL_PRODUCT:
+    if not is_traced():
+        return _multiply(packed, x, weight, bias, other, relu)
+    if weight.numel() < SMALL_WEIGHT:
         return added(linear(x, weight.flatten(1), bias), other, relu)
-    if is_traced():
-        return PRODUCT(x, weight, bias, other, relu)
-    return _multiply(packed, x, weight, bias, other, relu)
+    return PRODUCT(x, weight, bias, other, relu)
 
 
 def _convolve(
@@ -160,8 +162,10 @@ def _multiply(
     other: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    pack = torch.ops.mkldnn._reorder_linear_weight
-    weight = packed.get(weight.flatten(1), pack, prod(x.shape[:-1]))
+    tokens, weight = x.shape[:-1].numel(), weight.flatten(1)
+    if tokens * weight.numel() < SMALL_PRODUCT:
+        return added(linear(x, weight, bias), other, relu)
+    weight = packed.get(weight, torch.ops.mkldnn._reorder_linear_weight, tokens)
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')

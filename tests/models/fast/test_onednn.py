@@ -22,6 +22,7 @@ onednn = pytest.mark.skipif(
 def no_small_products(monkeypatch):
     """Products of any size go to oneDNN."""
     monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 0)
+    monkeypatch.setattr(onednn_layers, 'SMALL_WEIGHT', 0)
 
 
 class Calls(TorchDispatchMode):
@@ -251,7 +252,7 @@ def test_graphs_have_pytorchs_operators():
         assert 'ops.mmtrtvit' not in graph and 'mmtrtvit.convolution' not in graph
 
 
-def compiled(layer):
+def compiled(layer, dynamic=None):
     """A layer in one graph of ``torch.compile``, and the graphs that were recorded."""
     torch._dynamo.reset()
     graphs = []
@@ -260,7 +261,7 @@ def compiled(layer):
         graphs.append(graph.code)
         return graph
 
-    return torch.compile(layer, backend=keep, fullgraph=True), graphs
+    return torch.compile(layer, backend=keep, fullgraph=True, dynamic=dynamic), graphs
 
 
 in_graphs = pytest.mark.skipif(
@@ -305,12 +306,26 @@ def test_compiled_weights_are_put_in_order_once(build, x):
 @onednn
 @in_graphs
 @torch.no_grad()
-def test_products_in_graphs_that_are_left_to_pytorch(monkeypatch):
-    monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 1 << 30)
+@pytest.mark.parametrize('limit, is_onednn', [(64, True), (65, False)])
+def test_small_weights_in_graphs_are_pytorchs(limit, is_onednn, monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'SMALL_WEIGHT', limit)
     plain = FastLinear(nn.Linear(8, 8))
     layer, graphs = compiled(plain)
     assert_close(layer(torch.ones(3, 8)), plain(torch.ones(3, 8)))
-    assert 'mmtrtvit' not in graphs[0]
+    assert ('torch.ops.mmtrtvit.product' in graphs[0]) == is_onednn
+
+
+@onednn
+@in_graphs
+@torch.no_grad()
+def test_one_graph_holds_for_products_of_every_size(monkeypatch):
+    monkeypatch.setattr(onednn_layers, 'SMALL_PRODUCT', 64 * 30)
+    plain = FastConv(nn.Conv2d(8, 8, 1))
+    layer, graphs = compiled(plain, dynamic=True)
+    for side in (3, 5, 6, 7):
+        x = torch.randn(1, 8, side, 2 * side)
+        assert_close(layer(x), plain(x))
+    assert len(graphs) == 1
 
 
 @onednn
