@@ -177,11 +177,14 @@ def _multiply(
 _of_weights: MutableMapping[Tensor, Packed] = WeakTensorKeyDictionary()
 
 
-def _in_graph(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _in_graph(
+    compute: Callable[..., Tensor], memory_format: torch.memory_format
+) -> Callable[..., Tensor]:
     def call(x: Tensor, weight: Tensor, *args: Any) -> Tensor:
         if weight not in _of_weights:
             _of_weights[weight] = Packed()
-        return compute(_of_weights[weight], x, weight, *args)
+        y = compute(_of_weights[weight], x, weight, *args)
+        return y.contiguous(memory_format=memory_format)
 
     return call
 
@@ -191,7 +194,7 @@ torch.library.define(
     '(Tensor x, Tensor weight, Tensor? bias, Tensor? other, bool relu) -> Tensor',
     tags=torch.Tag.needs_fixed_stride_order,
 )
-torch.library.impl('mmtrtvit::product', 'CPU', _in_graph(_multiply))
+torch.library.impl('mmtrtvit::product', 'CPU', _in_graph(_multiply, torch.contiguous_format))
 PRODUCT = torch.ops.mmtrtvit.product
 
 
@@ -206,7 +209,7 @@ torch.library.define(
     'int[] dilation, int groups, bool relu) -> Tensor',
     tags=torch.Tag.needs_fixed_stride_order,
 )
-torch.library.impl('mmtrtvit::convolution', 'CPU', _in_graph(_convolve))
+torch.library.impl('mmtrtvit::convolution', 'CPU', _in_graph(_convolve, torch.channels_last))
 CONVOLUTION = torch.ops.mmtrtvit.convolution
 
 

@@ -336,6 +336,8 @@ def test_the_operators_are_described_rightly():
     tokens = x.permute(0, 2, 3, 1)
     ops, settings = torch.ops.mmtrtvit, ([1, 1], [1, 1], [1, 1])
     for op, args in (
+        (ops.convolution, (x.contiguous(), dense, None, None, *settings, 1, False)),
+        (ops.product, (tokens.transpose(1, 2), torch.randn(8, 8), None, None, False)),
         (ops.convolution, (x, dense, torch.randn(8), other, *settings, 1, True)),
         (ops.convolution, (x, wide, None, None, [0, 0], [2, 2], [1, 1], 8, False)),
         (ops.product, (tokens, torch.randn(4, 8), None, None, True)),
