@@ -29,7 +29,7 @@ LIMITS = {  # number of values, lowest and highest
     'objects': (2, 1, 32),
 }
 MARKER = 'shapes.json'
-GENERATOR = 'mmtrtvit.datasets.generated.shapes'
+GENERATOR = 'mmtrtvit.datasets.shapes'  # in files that are there already: it stays
 VERSION = 1
 
 BACKGROUND_CONTRAST = 0.35  # of what the full range of colours would give

@@ -54,8 +54,12 @@ def _is_enabled() -> bool:
 
 
 @torch.compiler.assume_constant_result
-@cache
 def _takes_bf16() -> bool:
+    return _has_bf16()
+
+
+@cache
+def _has_bf16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

@@ -237,6 +237,13 @@ def test_other_arguments_need_overwrite(tmp_path):
     assert digests(root) == digests(tmp_path / 'fresh')
 
 
+def test_folders_of_releases_before_are_known(tmp_path):
+    make_shapes(tmp_path, 1, val=1, size=64)
+    assert json.loads((tmp_path / 'shapes.json').read_text())['generator'] == (
+        'mmtrtvit.datasets.shapes'
+    )
+
+
 @pytest.mark.parametrize(
     'marker',
     [

@@ -287,6 +287,19 @@ def test_compiled_convolutions(settings, relu):
 
 @onednn
 @in_graphs
+@pytest.mark.skipif(not onednn_layers._takes_bf16(), reason='oneDNN has no bf16 here')
+@torch.no_grad()
+def test_compiled_bf16():
+    plain = nn.Sequential(FastConv(nn.Conv2d(8, 8, 3), relu=True), FastConv(nn.Conv2d(8, 8, 1)))
+    plain = plain.bfloat16().to(memory_format=torch.channels_last)
+    layer, graphs = compiled(plain)
+    x = torch.randn(2, 8, 9, 11).bfloat16().to(memory_format=torch.channels_last)
+    assert_close(layer(x), plain(x), rtol=0, atol=0)
+    assert graphs[0].count('torch.ops.mmtrtvit.') == 2
+
+
+@onednn
+@in_graphs
 @torch.no_grad()
 def test_compiled_weights_are_put_in_order_once(build, x):
     plain = build()
