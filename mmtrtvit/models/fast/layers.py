@@ -52,9 +52,11 @@ class FastConv(nn.Conv2d):
             x: Feature maps.
             other: Added before the ReLU, ``(B, C', H', W')``.
         """
-        for library in (onednn, cudnn):
-            if library.takes(x, self.weight):
-                return library.convolution(self, x, other)
+        weight = self.weight
+        if onednn.takes(x, weight):
+            return onednn.convolution(self, x, weight, other)
+        if cudnn.takes(x, weight):
+            return cudnn.convolution(self, x, other)
         return added(super().forward(x), other, self.relu)
 
 
@@ -65,6 +67,8 @@ class FastLinear(nn.Linear):
         layer: The layer; its weights are taken over.
     """
 
+    relu = False
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, device='meta')
         self.weight, self.bias = layer.weight, layer.bias
@@ -72,8 +76,9 @@ class FastLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., C) -> (..., C')``."""
-        if onednn.takes(x, self.weight):
-            return onednn.product(x, self.weight, bias=self.bias, packed=self.packed)
+        weight = self.weight
+        if onednn.takes(x, weight):
+            return onednn.product(self, x, weight)
         return super().forward(x)
 
 

@@ -29,6 +29,7 @@ SMALL_PRODUCT = 2**22
 # Numbers in a weight; with fewer, a graph of torch.compile has PyTorch's operator for it. The size
 # of the image does not decide, so that one graph holds for every size.
 SMALL_WEIGHT = 2**14
+_IS_AVAILABLE = torch.backends.mkldnn.is_available()
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
@@ -41,8 +42,8 @@ def takes(x: Tensor, weight: Tensor) -> bool:
         not is_exported()
         and x.is_cpu
         and x.dtype == weight.dtype
-        and (x.dtype == torch.float32 or x.dtype == torch.bfloat16 and _takes_bf16())
         and not x.requires_grad
+        and (x.dtype == torch.float32 or x.dtype == torch.bfloat16 and _takes_bf16())
         and _is_enabled()
         and not torch.is_autocast_enabled('cpu')
     )
@@ -50,7 +51,7 @@ def takes(x: Tensor, weight: Tensor) -> bool:
 
 @torch.compiler.assume_constant_result
 def _is_enabled() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return _IS_AVAILABLE and torch.backends.mkldnn.enabled
 
 
 @torch.compiler.assume_constant_result
@@ -79,57 +80,39 @@ class Packed:
     def get(self, weight: Tensor, pack: Callable[..., Tensor], *args: Any) -> Tensor:
         """Returns ``pack(weight, *args)``, of this call or of one before."""
         if weight.is_inference():  # nor are its changes counted
-            return weight
+            return pack(weight, *args)
         made = self._made  # another thread may put a new one there
-        if made is None or made[:2] != (weight.data_ptr(), weight._version):
+        if made is None or made[0] != weight.data_ptr() or made[1] != weight._version:
             source = weight.detach()  # as long as it is kept, its address is not used again
             made = self._made = weight.data_ptr(), weight._version, pack(source, *args), source
         return made[2]
 
 
-def convolution(conv: nn.Conv2d, x: Tensor, other: Tensor | None) -> Tensor:
+def convolution(conv: nn.Conv2d, x: Tensor, weight: Tensor, other: Tensor | None) -> Tensor:
     """Computes a :class:`.layers.FastConv`: ``(B, C, H, W) -> (B, C', H', W')``."""
     if conv.pointwise:  # a linear layer over tokens does less around the same product
         tokens = None if other is None else other.permute(0, 2, 3, 1)
-        x = product(
-            x.permute(0, 2, 3, 1),
-            conv.weight,
-            bias=conv.bias,
-            packed=conv.packed,
-            other=tokens,
-            relu=conv.relu,
-        )
-        return x.permute(0, 3, 1, 2)
+        return product(conv, x.permute(0, 2, 3, 1), weight, tokens).permute(0, 3, 1, 2)
     settings = conv.padding, conv.stride, conv.dilation, conv.groups
     if is_traced():
-        return CONVOLUTION(x, conv.weight, conv.bias, other, *settings, conv.relu)
-    return _convolve(conv.packed, x, conv.weight, conv.bias, other, *settings, conv.relu)
+        return CONVOLUTION(x, weight, conv.bias, other, *settings, conv.relu)
+    return _convolve(conv.packed, x, weight, conv.bias, other, *settings, conv.relu)
 
 
-def product(
-    x: Tensor,
-    weight: Tensor,
-    *,
-    bias: Tensor | None,
-    packed: Packed,
-    other: Tensor | None = None,
-    relu: bool = False,
-) -> Tensor:
-    """Computes a linear layer over tokens, ``(..., C) -> (..., C')``.
+def product(layer: nn.Module, x: Tensor, weight: Tensor, other: Tensor | None = None) -> Tensor:
+    """Computes a :class:`.layers.FastLinear`, or a :class:`.layers.FastConv` over tokens.
 
     Args:
+        layer: The layer.
         x: Tokens, ``(..., C)``.
-        weight: Weights, ``(C', C)`` or ``(C', C, 1, 1)``.
-        bias: Bias, ``(C',)``.
-        packed: Keeps the weights in oneDNN's layout.
+        weight: The layer's, ``(C', C)`` or ``(C', C, 1, 1)``.
         other: Added before the ReLU, ``(..., C')``.
-        relu: Whether negative values become zero at the end.
     """
     if not is_traced():
-        return _multiply(packed, x, weight, bias, other, relu)
+        return _multiply(layer.packed, x, weight, layer.bias, other, layer.relu)
     if weight.numel() < SMALL_WEIGHT:
-        return added(linear(x, weight.flatten(1), bias), other, relu)
-    return PRODUCT(x, weight, bias, other, relu)
+        return added(linear(x, _matrix(weight), layer.bias), other, layer.relu)
+    return PRODUCT(x, weight, layer.bias, other, layer.relu)
 
 
 def _convolve(
@@ -166,14 +149,22 @@ def _multiply(
     other: Tensor | None,
     relu: bool,
 ) -> Tensor:
-    tokens, weight = x.shape[:-1].numel(), weight.flatten(1)
+    tokens = x.shape[:-1].numel()
     if tokens * weight.numel() < SMALL_PRODUCT:
-        return added(linear(x, weight, bias), other, relu)
-    weight = packed.get(weight, torch.ops.mkldnn._reorder_linear_weight, tokens)
+        return added(linear(x, _matrix(weight), bias), other, relu)
+    weight = packed.get(weight, _pack, tokens)
     op = torch.ops.mkldnn._linear_pointwise
     if other is None:
         return op(x, weight, bias, 'relu' if relu else 'none', [], '')
     return added(op.binary(x, other, weight, bias, 'add'), None, relu)
+
+
+def _pack(weight: Tensor, tokens: int) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(_matrix(weight), tokens)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    return weight if weight.ndim == 2 else weight.flatten(1)
 
 
 # For graphs of torch.compile, which hand over weights and not the layers that they are of. Inductor
@@ -185,9 +176,10 @@ def _in_graph(
     compute: Callable[..., Tensor], memory_format: torch.memory_format
 ) -> Callable[..., Tensor]:
     def call(x: Tensor, weight: Tensor, *args: Any) -> Tensor:
-        if weight not in _of_weights:
-            _of_weights[weight] = Packed()
-        y = compute(_of_weights[weight], x, weight, *args)
+        packed = _of_weights.get(weight)
+        if packed is None:
+            packed = _of_weights[weight] = Packed()
+        y = compute(packed, x, weight, *args)
         return y.contiguous(memory_format=memory_format)
 
     return call
