@@ -6,8 +6,9 @@ the memory of large maps, and `fuse` has it keep that memory.
   inference  timm's features_only model as users get it, and our fused copy
   onnx       both exported the same way, for any size, run by ONNX Runtime, ours as tools/deploy.py
              makes it for that; with counts of nodes as exported and as onnxslim leaves them
-  onnx_fixed the same, exported for one size
-  openvino, openvino_fixed  the same two in OpenVINO
+  onnx_fixed  the same, exported for one size
+  openvino   ours and timm's exported for any size, run by OpenVINO
+  openvino_fixed  the same, exported for one size
   training   forward and backward in training mode; our model and its images are put into
              channels_last, as default_hooks.speed does. Memory is the peak of a process of its own.
 

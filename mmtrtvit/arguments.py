@@ -10,11 +10,16 @@ from collections.abc import Iterator
 WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|\$\([^)]*\)|[^\s"'])+""")
 
 
+# A term, at least two spaces, what it means.
+ROW = re.compile(r' +\S+(?: \S+)*  +(?=[^\s#])')
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Fits what stands before and after the options to the width of the terminal.
 
-    Paragraphs are filled. Lines that begin with spaces are commands: one that is too long goes on
-    behind a backslash, and its comment stands above it.
+    Paragraphs are filled, and so are the meanings in a list of terms. Other lines that begin with
+    spaces are commands: one that is too long goes on behind a backslash, and its comment stands
+    above it.
     """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -24,13 +29,26 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def _fitted(lines: list[str], width: int) -> Iterator[str]:
     paragraph: list[str] = []
+    column = 0  # where the paragraph's text begins
     for line in [*lines, '']:
-        if line and not line.startswith(' '):
-            paragraph.append(line)
+        if paragraph and line and len(line) - len(line.lstrip()) == column:
+            paragraph.append(line.strip())
             continue
-        yield from textwrap.wrap(' '.join(paragraph), width, break_on_hyphens=False)
-        paragraph = []
-        yield from _command(line, width)
+        if paragraph:
+            yield _filled(paragraph, column, width)
+        row = ROW.match(line)
+        column = row.end() if row else 0
+        paragraph = [line] if row or not line.startswith(' ') and line else []
+        if not paragraph:
+            yield from _command(line, width)
+
+
+def _filled(lines: list[str], column: int, width: int) -> str:
+    text = ' '.join([lines[0][column:], *lines[1:]])
+    head, indent = lines[0][:column], ' ' * column
+    return textwrap.fill(
+        text, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _command(line: str, width: int) -> Iterator[str]:

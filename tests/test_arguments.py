@@ -32,6 +32,10 @@ Examples:
   python a.py "two words" $(c d) \\
       --long-option VALUE --other-option   # told above
 
+  a term  what it means, in more lines than
+          it had in the source
+  --other  a meaning
+
 A sentence that is longer than the forty columns of this terminal.
 """
     parser = argparse.ArgumentParser('a.py', epilog=epilog, formatter_class=HelpFormatter)
@@ -43,6 +47,10 @@ A sentence that is longer than the forty columns of this terminal.
   python a.py "two words" $(c d) \\
       --long-option VALUE \\
       --other-option
+
+  a term  what it means, in more lines
+          than it had in the source
+  --other  a meaning
 
 A sentence that is longer than the
 forty columns of this terminal.
