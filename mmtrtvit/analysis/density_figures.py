@@ -164,4 +164,4 @@ def _note(measured: Measured, cells: Sequence[Density]) -> str:
     )
     if noisy := sum(not cell.milliseconds for cell in cells):
         text += f'; {noisy} of {len(cells)} too noisy, not drawn'
-    return textwrap.fill(text, 110)
+    return textwrap.fill(text, 110, break_on_hyphens=False)
