@@ -32,7 +32,7 @@ from common import (
 from torch import nn
 
 from mmtrtvit.analysis.cost import cost_of
-from mmtrtvit.analysis.peaks import matrix_products
+from mmtrtvit.analysis.density.peaks import matrix_products
 from mmtrtvit.analysis.timing import threads, time_side_by_side
 from mmtrtvit.deploy.export.to_onnx import export
 from mmtrtvit.engine.command_line import run_tool

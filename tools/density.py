@@ -50,7 +50,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from mmtrtvit.analysis.blocks import OF_THE_PAPERS, find_block, stages_of
     from mmtrtvit.analysis.density import (
         Conditions,
         describe,
@@ -60,7 +59,8 @@ def main(args: argparse.Namespace) -> None:
         to_csv,
         to_json,
     )
-    from mmtrtvit.analysis.runners import TORCH_BACKENDS
+    from mmtrtvit.analysis.density.blocks import OF_THE_PAPERS, find_block, stages_of
+    from mmtrtvit.analysis.density.runners import TORCH_BACKENDS
     from mmtrtvit.deploy.measure.block_backends import GRAPH_BACKENDS
     from mmtrtvit.files import write_whole
     from mmtrtvit.tables import format_rows
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
     if args.json:
         write_whole(args.json, to_json(measured))
     if args.figures:
-        from mmtrtvit.analysis.density_figures import draw_densities
+        from mmtrtvit.analysis.density.figures import draw_densities
 
         draw_densities(measured, args.figures)
     print(format_rows(rows(measured.cells)))

@@ -67,10 +67,16 @@ def main(args: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
-    from mmtrtvit.analysis import guidelines, suggest
-    from mmtrtvit.analysis.blocks import find_block, stages_of
-    from mmtrtvit.analysis.density import Conditions, describe, measure_densities, read_densities
-    from mmtrtvit.analysis.runners import TORCH_BACKENDS
+    from mmtrtvit.analysis.density import (
+        Conditions,
+        describe,
+        guidelines,
+        measure_densities,
+        read_densities,
+        suggest,
+    )
+    from mmtrtvit.analysis.density.blocks import find_block, stages_of
+    from mmtrtvit.analysis.density.runners import TORCH_BACKENDS
     from mmtrtvit.deploy.measure.block_backends import GRAPH_BACKENDS
     from mmtrtvit.files import write_whole
 

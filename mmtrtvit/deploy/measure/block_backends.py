@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...analysis.runners import Backend, Call, Job, seeded_noise
+from ...analysis.density.runners import Backend, Call, Job, seeded_noise
 from ...runtime.sessions.onnx import OnnxSession
 from ...runtime.sessions.openvino import OpenVINOSession
 

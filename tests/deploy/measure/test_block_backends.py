@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmtrtvit.analysis.blocks import BLOCKS, build, stages_of
-from mmtrtvit.analysis.runners import TORCH_BACKENDS, Job, check_backend, seeded_noise
+from mmtrtvit.analysis.density.blocks import BLOCKS, build, stages_of
+from mmtrtvit.analysis.density.runners import TORCH_BACKENDS, Job, check_backend, seeded_noise
 from mmtrtvit.deploy.measure.block_backends import GRAPH_BACKENDS
 from mmtrtvit.errors import UserError
 
@@ -70,7 +70,7 @@ def test_what_a_backend_does_not_do(name, precision, device, message):
 
 
 def test_a_backend_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr('mmtrtvit.analysis.runners.find_spec', lambda name: None)
+    monkeypatch.setattr('mmtrtvit.analysis.density.runners.find_spec', lambda name: None)
     for name, device in (('openvino', 'cpu'), ('tensorrt', 'cuda')):
         with pytest.raises(UserError, match=f'{name} needs onnx.*, {name}: pip install .*{name}'):
             check_backend(ALL, name, precision='fp32', device=device)

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError, did_you_mean, listed
-from ..models import EfficientViT, TRTViT
-from ..models.backbone import MIN_SIZE
-from ..models.efficientvit import LocalMixing, Residual, SandwichBlock, WindowAttention
-from ..models.fast.fusion import fuse_block, fuse_stem
-from ..models.trt_vit import BottleNeck, MixBlockA, MixBlockB, MixBlockC, Transformer
-from .options import CHANNELS
+from ...errors import UserError, did_you_mean, listed
+from ...models import EfficientViT, TRTViT
+from ...models.backbone import MIN_SIZE
+from ...models.efficientvit import LocalMixing, Residual, SandwichBlock, WindowAttention
+from ...models.fast.fusion import fuse_block, fuse_stem
+from ...models.trt_vit import BottleNeck, MixBlockA, MixBlockB, MixBlockC, Transformer
+from ..options import CHANNELS
 
 STRIDES = 4, 8, 16, 32
 STEM_CHANNELS = 64

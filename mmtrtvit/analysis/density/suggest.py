@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..environment import device_name
-from ..errors import UserError
-from ..models import TRTViT, fuse
-from ..models.trt_vit import MIX_BLOCKS
-from .cuda import ColdCache
-from .density import Conditions, Density, Measured
-from .estimates import measure_until_certain, wall_clock
+from ...environment import device_name
+from ...errors import UserError
+from ...models import TRTViT, fuse
+from ...models.trt_vit import MIX_BLOCKS
+from ..cuda import ColdCache
+from ..estimates import measure_until_certain, wall_clock
+from ..timing import threads as torch_threads
 from .guidelines import groups
+from .measuring import Conditions, Density, Measured
 from .peaks import matrix_products
 from .runners import DTYPES, Backend, Job
-from .timing import threads as torch_threads
 
 KINDS = {
     'C': 'BottleNeck',

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import UserError
-from .density import Density, Measured
+from ...errors import UserError
+from .measuring import Density, Measured
 
 HOLDS, FAILS, UNDECIDED = 'holds', 'does not hold', 'undecided'
 BLOCKS = 'BottleNeck', 'Transformer', 'MixBlockB', 'MixBlockC'

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmtrtvit.analysis.density import Density, Measured, to_json
-from mmtrtvit.analysis.guidelines import FAILS, HOLDS, UNDECIDED, Interval, judge, lines
+from mmtrtvit.analysis.density.guidelines import FAILS, HOLDS, UNDECIDED, Interval, judge, lines
 from mmtrtvit.errors import UserError
 
-TOOL = Path(__file__).parents[2] / 'tools/guidelines.py'
+TOOL = Path(__file__).parents[3] / 'tools/guidelines.py'
 CONDITIONS = dict(
     device='a machine', threads=2, versions='torch 9', date='2026-11-30', convention='as here'
 )

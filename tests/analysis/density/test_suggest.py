@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmtrtvit.analysis import suggest as module
 from mmtrtvit.analysis.cost import cost_of
 from mmtrtvit.analysis.density import Conditions, Density, Measured
-from mmtrtvit.analysis.estimates import estimate
-from mmtrtvit.analysis.peaks import Work
-from mmtrtvit.analysis.runners import TORCH_BACKENDS
-from mmtrtvit.analysis.suggest import (
+from mmtrtvit.analysis.density import suggest as module
+from mmtrtvit.analysis.density.peaks import Work
+from mmtrtvit.analysis.density.runners import TORCH_BACKENDS
+from mmtrtvit.analysis.density.suggest import (
     PATTERNS,
     Rules,
     best_candidates,
@@ -21,6 +20,7 @@ from mmtrtvit.analysis.suggest import (
     suggest,
     summary,
 )
+from mmtrtvit.analysis.estimates import estimate
 from mmtrtvit.environment import device_name
 from mmtrtvit.errors import UserError
 from mmtrtvit.models import TRTViT

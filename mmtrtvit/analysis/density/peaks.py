@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..models.fast.layers import FastLinear
+from ...models.fast.layers import FastLinear
 
 SIDES = dict(cpu=(512, 1024, 2048, 4096), cuda=(4096, 8192))  # of square matrices
 ENOUGH = 0.05  # seconds of a product, beyond which a larger one tells nothing new

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mmtrtvit.analysis import density
-from mmtrtvit.analysis.density import Density, read_densities, rows, to_csv
+from mmtrtvit.analysis.density import Density, measuring, read_densities, rows, to_csv, to_json
 from mmtrtvit.errors import UserError
 
-TOOL = Path(__file__).parents[2] / 'tools/density.py'
+TOOL = Path(__file__).parents[3] / 'tools/density.py'
 SMALL = '--image', '32x32', '--channels', 64, 64, 64, 64, '--threads', 1, '--stages', 1, 4
 CELL = Density(
     'BottleNeck', 'fused', 'fp32', 1, 1, 256, 56, 56, 70_000, 218_000_000, 2_000_000, 4.0,
@@ -91,7 +90,7 @@ def test_a_recorded_run(recorded):
 
 def test_reading_gives_what_was_written(recorded):
     read = read_densities(recorded / 'found.json')
-    assert density.to_json(read) == (recorded / 'found.json').read_text()
+    assert to_json(read) == (recorded / 'found.json').read_text()
     text = (recorded / 'found.csv').read_text()
     assert to_csv(read) == text
     first = next(csv.DictReader(text.splitlines()))
@@ -139,8 +138,8 @@ def test_no_gpu(monkeypatch):
 def test_a_noisy_device(monkeypatch, capsys):
     """Times differ by so many powers of ten that nothing is ever certain."""
     noise = random.Random(0)
-    monkeypatch.setattr(density, 'wall_clock', lambda call: math.exp(noise.uniform(-30, 30)))
-    monkeypatch.setattr(density, 'matrix_products', lambda *_: {})
+    monkeypatch.setattr(measuring, 'wall_clock', lambda call: math.exp(noise.uniform(-30, 30)))
+    monkeypatch.setattr(measuring, 'matrix_products', lambda *_: {})
     run(monkeypatch, '--blocks', 'Depthwise', *SMALL, '--rounds', 6, '--time-limit', 0.01)
     out = capsys.readouterr().out
     assert out.count('too noisy') == 2 and 'a multiply-add is one FLOP' in out

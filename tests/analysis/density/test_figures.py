@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mmtrtvit.analysis.density import Density, Measured
-from mmtrtvit.analysis.density_figures import density_figure, draw_densities, roofline_figure
+from mmtrtvit.analysis.density.figures import density_figure, draw_densities, roofline_figure
 from mmtrtvit.errors import UserError
 
 CELL = Density(

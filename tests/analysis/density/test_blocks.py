@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmtrtvit.analysis.blocks import BLOCKS, build, find_block, stages_of
 from mmtrtvit.analysis.cost import cost_of
+from mmtrtvit.analysis.density.blocks import BLOCKS, build, find_block, stages_of
 from mmtrtvit.errors import UserError
 from mmtrtvit.models import TRTViT
 from mmtrtvit.models.fast.layers import FastConv, FastLinear

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..errors import UserError
-from .density import TERA, Density, Measured, describe
-from .figures import save_figure
+from ...errors import UserError
+from ..figures import save_figure
+from .measuring import TERA, Density, Measured
+from .records import describe
 
 MARKERS = 'osDv'  # of the stages of a roofline
 COLOURS = colormaps['tab10'].colors  # type: ignore[attr-defined]

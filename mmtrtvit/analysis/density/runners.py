@@ -9,9 +9,9 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ..errors import UserError, did_you_mean, listed
-from ..models.fast.fusion import fuse_block
-from .cuda import Recorded
+from ...errors import UserError, did_you_mean, listed
+from ...models.fast.fusion import fuse_block
+from ..cuda import Recorded
 
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
