@@ -38,8 +38,10 @@ def _fitted(lines: list[str], width: int) -> Iterator[str]:
             yield _filled(paragraph, column, width)
         row = ROW.match(line)
         column = row.end() if row else 0
-        paragraph = [line] if row or not line.startswith(' ') and line else []
-        if not paragraph:
+        paragraph = []
+        if row or line and not line.startswith(' '):
+            paragraph.append(line)
+        else:
             yield from _command(line, width)
 
 
