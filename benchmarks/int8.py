@@ -110,7 +110,14 @@ def openvino_files(source: Path) -> dict[str, Path]:
     """Files for OpenVINO by precision."""
     files = {name: source.with_name(f'{name}.xml') for name in ('fp32', 'bf16', 'int8')}
     for precision, file in files.items():
-        build_model(source, file, precision=precision, calibration=Calibration(), batches=noise)
+        build_model(
+            source,
+            file,
+            precision=precision,
+            rest='bf16' if precision == 'int8' else 'fp32',
+            calibration=Calibration(),
+            batches=noise,
+        )
     return files
 
 

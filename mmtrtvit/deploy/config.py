@@ -87,6 +87,7 @@ IGNORED = {
     },
     'calib_config': {'create_calib', 'calib_file'},
 }
+HALVES = 'fp16', 'bf16'
 TASKS = {
     'mmdet': ('ObjectDetection', 'InstanceSegmentation'),
     'mmseg': ('Segmentation',),
@@ -138,8 +139,9 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
             f'onnx_config.preprocessing={RESIZE!r} needs exporter={TORCHSCRIPT!r}: the other one '
             'cannot write sizes that follow from sizes.'
         )
-    precision, half_allowed = _precision(backend, common)
+    precision, rest = _precision(backend, common)
     _check_computes(kind, precision)
+    _check_rest(kind, rest)
     shape = _size(onnx.get('input_shape'))
     axes = (onnx.get('dynamic_axes') or {}).get('input')
     dynamic = set(axes) if axes is not None else {0, 2, 3} - ({2, 3} if shape else set())
@@ -164,7 +166,7 @@ def read_settings(config: Config, scope: str) -> DeploySettings:
         resizing=preprocessing == RESIZE,
         with_argmax=bool(codebase.get('with_argmax', False)),
         precision=precision,
-        half_allowed=half_allowed,
+        rest=rest,
         calibration=_calibration(config.get('calib_config') or {}),
         least_agreement=_least_agreement(config.get('verify_config') or {}),
         profiles=[
@@ -195,6 +197,16 @@ def _check_computes(kind: str, precision: str) -> None:
         f'backend_config: {precision} is for {listed([each.title for each in able])}; '
         f'{backend.title} has {listed(backend.precisions)}. Take {others}, or one of these.'
     )
+
+
+def _check_rest(kind: str, rest: str) -> None:
+    """MMDeploy's configs have FP16 beside INT8, where a backend without it computes in FP32."""
+    if rest not in ('fp32', 'fp16', *find_backend(kind).rests):
+        able = listed([each.title for each in all_backends() if rest in each.rests])
+        raise UserError(
+            f'backend_config.common_config sets int8_mode and {rest}_mode: what is not INT8 is '
+            f'computed in {rest} by {able} alone. Leave {rest}_mode out.'
+        )
 
 
 def _check_keys(config: Any, schema: dict, path: str = '') -> None:
@@ -229,8 +241,8 @@ def _check_task(codebase: dict, scope: str) -> None:
         )
 
 
-def _precision(backend: dict, common: dict) -> tuple[str, bool]:
-    """Precision of the file, and whether an engine of an INT8 file may have half layers, too.
+def _precision(backend: dict, common: dict) -> tuple[str, str]:
+    """Precision of the file, and what the rest of an INT8 file may be computed in.
 
     Takes what says so out of ``common``.
     """
@@ -245,7 +257,7 @@ def _precision(backend: dict, common: dict) -> tuple[str, bool]:
     if named is None:
         return _of_modes(modes)
     _one_of('backend_config.precision', named, PRECISIONS)
-    if not modes <= {named, 'fp16' if named == 'int8' else named}:
+    if not modes <= {named, *(HALVES if named == 'int8' else ())}:
         raise UserError(
             f'backend_config.precision is {named!r}, but common_config sets '
             f'{", ".join(f"{mode}_mode" for mode in sorted(modes))}. Leave one of them out.'
@@ -253,16 +265,17 @@ def _precision(backend: dict, common: dict) -> tuple[str, bool]:
     return _of_modes({*modes, named})
 
 
-def _of_modes(modes: set[str]) -> tuple[str, bool]:
-    if modes == {'fp16', 'int8'}:
-        return 'int8', True
+def _of_modes(modes: set[str]) -> tuple[str, str]:
+    rest = [half for half in HALVES if modes == {half, 'int8'}]
+    if rest:
+        return 'int8', rest[0]
     if len(modes) > 1:
         names = ', '.join(f'{each}_mode' for each in sorted(modes))
         raise UserError(
             f'backend_config.common_config sets {names}, which no file has together: leave all but '
             'one out.'
         )
-    return next(iter(modes), 'fp32'), False
+    return next(iter(modes), 'fp32'), 'fp32'
 
 
 def _one_of(key: str, value: Any, allowed: Any) -> None:

@@ -71,8 +71,8 @@ class DeploySettings:
         with_argmax: Whether a segmentor returns label maps.
         precision: One of :data:`PRECISIONS`. The ONNX file may have another one, see
             :meth:`~.backends.backend.Backend.onnx_precision`.
-        half_allowed: Whether TensorRT may compute in half precision what an INT8 file has in single
-            precision.
+        rest: What a backend may compute in what an INT8 file has in single precision, one of
+            :attr:`~.backends.backend.Backend.rests` or ``'fp32'``.
         calibration: For INT8 and FP8.
         least_agreement: Share of what the model clearly finds that a file of lower precision must
             find as well, see :func:`~.verify.agreement.agreement`.
@@ -93,7 +93,7 @@ class DeploySettings:
     resizing: bool = False
     with_argmax: bool = False
     precision: str = 'fp32'
-    half_allowed: bool = False
+    rest: str = 'fp32'
     calibration: Calibration = field(default_factory=Calibration)
     least_agreement: float = LEAST_AGREEMENT
     profiles: list[InputShapes] = field(default_factory=list)

@@ -95,12 +95,19 @@ def test_what_mmdeploy_does_not_have(tmp_path, mode):
         dict(type='tensorrt', precision=mode),
     ):
         settings = read(tmp_path, backend_config=backend)
-        assert settings.precision == mode and not settings.half_allowed and not settings.common
+        assert settings.precision == mode and settings.rest == 'fp32' and not settings.common
         expected = 'fp32' if mode == 'bf16' else mode
         assert find_backend('tensorrt').onnx_precision(settings.precision) == expected
     with pytest.raises(UserError, match=f'sets {min(mode, "fp16")}_mode, .*leave all but one out'):
         common = {f'{mode}_mode': True, 'fp16_mode': True}
         read(tmp_path, backend_config=dict(type='tensorrt', common_config=common))
+
+
+@pytest.mark.parametrize('kind', ['onnxruntime', 'tensorrt'])
+def test_bf16_beside_int8_is_for_openvino(tmp_path, kind):
+    common = dict(int8_mode=True, bf16_mode=True)
+    with pytest.raises(UserError, match='not INT8 is computed in bf16 by OpenVINO alone. Leave bf'):
+        read(tmp_path, backend_config=dict(type=kind, common_config=common))
 
 
 def test_onnx_runtime_has_no_bf16(tmp_path):
@@ -221,32 +228,38 @@ CONVERTER = dict(
 
 
 @pytest.mark.parametrize(
-    'backend, precision, half_allowed',
+    'backend, precision, rest',
     [
-        (dict(type='onnxruntime'), 'fp32', False),
-        (dict(type='onnxruntime', precision='fp16', common_config=CONVERTER), 'fp16', False),
-        (dict(type='onnxruntime', precision='int8'), 'int8', False),
-        (dict(type='tensorrt', common_config=dict(fp16_mode=False)), 'fp32', False),
-        (dict(type='tensorrt', common_config=dict(fp16_mode=True)), 'fp16', False),
-        (dict(type='tensorrt', common_config=dict(int8_mode=True)), 'int8', False),
-        (dict(type='tensorrt', common_config=dict(fp16_mode=True, int8_mode=True)), 'int8', True),
+        (dict(type='onnxruntime'), 'fp32', 'fp32'),
+        (dict(type='onnxruntime', precision='fp16', common_config=CONVERTER), 'fp16', 'fp32'),
+        (dict(type='onnxruntime', precision='int8'), 'int8', 'fp32'),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=False)), 'fp32', 'fp32'),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=True)), 'fp16', 'fp32'),
+        (dict(type='tensorrt', common_config=dict(int8_mode=True)), 'int8', 'fp32'),
+        (dict(type='tensorrt', common_config=dict(fp16_mode=True, int8_mode=True)), 'int8', 'fp16'),
         (
             dict(type='tensorrt', precision='int8', common_config=dict(fp16_mode=True)),
             'int8',
-            True,
+            'fp16',
         ),
         (
             dict(type='tensorrt', precision='fp16', common_config=dict(fp16_mode=True)),
             'fp16',
-            False,
+            'fp32',
+        ),
+        (dict(type='openvino', common_config=dict(bf16_mode=True, int8_mode=True)), 'int8', 'bf16'),
+        (
+            dict(type='openvino', precision='int8', common_config=dict(bf16_mode=True)),
+            'int8',
+            'bf16',
         ),
     ],
 )
-def test_precision_as_mmdeploys_configs_write_it(tmp_path, backend, precision, half_allowed):
+def test_precision_as_mmdeploys_configs_write_it(tmp_path, backend, precision, rest):
     calibration = dict(create_calib=True, calib_file='calib_data.h5')
     settings = read(tmp_path, backend_config=backend, calib_config=calibration)
     assert (settings.backend, settings.precision) == (backend['type'], precision)
-    assert settings.half_allowed is half_allowed
+    assert settings.rest == rest
     assert not {'fp16_mode', 'int8_mode', 'op_block_list'} & settings.common.keys()
 
 

@@ -50,6 +50,7 @@ class Backend:
         name: What deploy configs and :attr:`Session.backend` call it.
         title: What messages call it.
         precisions: Those that it computes in, of :data:`~..settings.PRECISIONS`.
+        rests: Half precisions that it may compute what an INT8 file has in single precision in.
         options: Keys of ``backend_config.common_config`` that mean something to it alone.
         suffix: That of the file which it makes of the ONNX file; none if it runs that one itself.
         companions: Suffixes of what lies beside that file.
@@ -64,6 +65,7 @@ class Backend:
     name: str
     title: str
     precisions: tuple[str, ...]
+    rests: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     suffix: str = ''
     companions: tuple[str, ...] = ()

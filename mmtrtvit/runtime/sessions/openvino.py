@@ -22,8 +22,9 @@ LEAST_VERSION = 2024, 6
 # What an .xml file says of itself, and what OpenVINO calls the type to compute in. Weights of
 # FP16 and layers of INT8 are in the file.
 PRECISION = ['mmtrtvit', 'precision']
-HINTS = dict(fp32='f32', fp16='f32', int8='f32', bf16='bf16')
-NEEDED = dict(bf16='BF16', int8='INT8')  # capabilities of the device
+INT8_BF16 = 'int8_bf16'  # INT8, and the rest in BF16 on a device that has it
+HINTS = {'fp32': 'f32', 'fp16': 'f32', 'int8': 'f32', 'bf16': 'bf16', INT8_BF16: 'bf16'}
+NEEDED = {'bf16': 'BF16', 'int8': 'INT8', INT8_BF16: 'INT8'}  # capabilities of the device
 # Words of OpenVINO's errors where memory is too small for what a graph asks.
 MEMORY = 'bad_alloc', 'Failed to allocate', 'out of memory', 'could not create a memory'
 
@@ -84,7 +85,7 @@ class OpenVINOSession:
             model = read_model(core, self._path)
             self.precision = precision or _precision_of(model)
             check_precision(core, target, self.precision, path)
-            options['INFERENCE_PRECISION_HINT'] = HINTS[self.precision]
+            options['INFERENCE_PRECISION_HINT'] = hint_of(core, target, self.precision)
             if target == 'CPU':
                 put_channels_last(model)
             # Tensors of the compiled model have other names besides.
@@ -183,6 +184,12 @@ def device_of(device: str, known: Sequence[str]) -> str:
             'one of these as in openvino:GPU.'
         )
     return target
+
+
+def hint_of(core: Any, device: str, precision: str) -> str:
+    """What to compute in what a file has in single precision."""
+    has = core.get_property(device, 'OPTIMIZATION_CAPABILITIES')
+    return HINTS[precision if NEEDED['bf16'] in has else 'fp32']
 
 
 def check_precision(core: Any, device: str, precision: str, path: str | Path) -> None:

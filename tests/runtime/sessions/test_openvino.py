@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,9 +15,11 @@ from mmtrtvit.runtime.sessions.opening import open_session
 
 openvino = pytest.importorskip('openvino')
 from mmtrtvit.runtime.sessions.openvino import (  # noqa: E402
+    INT8_BF16,
     PRECISION,
     OpenVINOSession,
     check_precision,
+    hint_of,
 )
 
 
@@ -86,6 +89,15 @@ def test_single_precision_is_single_precision(model):
     assert hint(OpenVINOSession(model('fp16'))) == 'f32'
     if 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         assert hint(OpenVINOSession(model('bf16'))) == 'bf16'
+        assert hint(OpenVINOSession(model('int8'))) == 'f32'
+        assert hint(OpenVINOSession(model(INT8_BF16))) == 'bf16'
+
+
+def test_the_rest_of_int8_is_bf16_where_the_processor_has_it():
+    for has, expected in ((['FP32', 'INT8'], 'f32'), (['FP32', 'INT8', 'BF16'], 'bf16')):
+        device = SimpleNamespace(get_property=lambda *_, has=has: has)
+        check_precision(device, 'CPU', INT8_BF16, 'a.xml')
+        assert hint_of(device, 'CPU', INT8_BF16) == expected
 
 
 def hint(session):

@@ -21,6 +21,7 @@ class OpenVINO(Backend):
     name = 'openvino'
     title = 'OpenVINO'
     precisions = ('fp32', 'fp16', 'bf16', 'int8')
+    rests = ('bf16',)
     suffix = '.xml'
     companions = ('.bin',)
     needs = 'a CPU and OpenVINO'
@@ -59,6 +60,7 @@ class OpenVINO(Backend):
             source,
             target,
             precision=settings.precision,
+            rest=settings.rest,
             calibration=settings.calibration,
             batches=batches,
             progress=progress,

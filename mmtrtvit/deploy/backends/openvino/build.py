@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ....runtime.sessions.openvino import (
+    INT8_BF16,
     PRECISION,
     check_precision,
     import_openvino,
     read_model,
 )
 from ...settings import Calibration
+from .post_processing import keep_post_processing
 from .quantize import quantize_model, require_nncf
 
 
@@ -23,6 +25,7 @@ def build_model(
     target: Path,
     *,
     precision: str,
+    rest: str = 'fp32',
     calibration: Calibration,
     batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
     progress: Callable[[str], None] = lambda phase: None,
@@ -35,6 +38,8 @@ def build_model(
         precision: ``'fp32'``; ``'fp16'`` for weights of half precision, which take half the space
             and are computed with in single; ``'bf16'``, which the session computes in; or
             ``'int8'``.
+        rest: What the session computes in what an INT8 model has in single precision, on a
+            processor that has it: ``'fp32'`` or ``'bf16'``.
         calibration: For INT8.
         batches: Gives inputs that show the ranges of INT8.
         progress: Gets the name of each phase as it begins.
@@ -55,9 +60,10 @@ def build_model(
         progress('quantizing with NNCF')
         model, note = quantize_model(model, source, batches=batches(), calibration=calibration)
         notes.append(note)
-    model.set_rt_info(precision, PRECISION)
+    mixed = (precision, rest) == ('int8', 'bf16')
+    model.set_rt_info(INT8_BF16 if mixed else precision, PRECISION)
     progress('writing')
-    write_model(openvino, model, target, half_weights=precision == 'fp16')
+    write_model(core, model, target, half_weights=precision == 'fp16')
     return notes
 
 
@@ -74,13 +80,19 @@ def require(precision: str, calibration: Calibration) -> None:
         require_nncf(calibration)
 
 
-def write_model(openvino: Any, model: Any, target: Path, *, half_weights: bool) -> None:
+def write_model(core: Any, model: Any, target: Path, *, half_weights: bool) -> None:
     """Writes ``.xml`` and ``.bin``; the ``.xml`` appears last, when both are whole."""
+    from openvino import save_model
+
     target.parent.mkdir(parents=True, exist_ok=True)
     weights = target.with_suffix('.bin')
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.openvino-') as folder:
         part = Path(folder, target.name)
-        openvino.save_model(model, part, compress_to_fp16=half_weights)
+        save_model(model, part, compress_to_fp16=False)
+        keep_post_processing(part)
+        if half_weights:
+            whole, part = part, part.with_stem('half')
+            save_model(core.read_model(whole), part, compress_to_fp16=True)
         target.unlink(missing_ok=True)  # it does not fit the new weights
         os.replace(part.with_suffix('.bin'), weights)
         os.replace(part, target)

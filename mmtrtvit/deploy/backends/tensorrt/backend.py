@@ -25,6 +25,7 @@ class TensorRT(Backend):
     name = 'tensorrt'
     title = 'TensorRT'
     precisions = ('fp32', 'fp16', 'bf16', 'int8', 'fp8')
+    rests = ('fp16',)
     options = (
         'max_workspace_size',
         'builder_optimization_level',

@@ -91,7 +91,7 @@ def read_options(settings: 'DeploySettings') -> tuple[EngineOptions, list[Profil
     precision = settings.precision
     if precision == 'fp32' and common.get('tf32'):
         precision = 'tf32'
-    if precision == 'int8' and settings.half_allowed:
+    if precision == 'int8' and settings.rest == 'fp16':
         precision = INT8_FP16
     options = EngineOptions(
         precision,

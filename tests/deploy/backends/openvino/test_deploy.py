@@ -100,6 +100,21 @@ def test_half_precision_and_bf16(onnx, tmp_path):
     assert 0.45 < sizes['fp16'] / sizes['fp32'] < 0.55
 
 
+def test_int8_with_bf16(onnx, tmp_path):
+    pytest.importorskip('nncf')
+    if 'BF16' not in capabilities():
+        pytest.skip('this processor has no BF16')
+    found = {}
+    for rest, called in (('fp32', 'int8'), ('bf16', 'int8_bf16')):
+        path = tmp_path / f'{rest}.xml'
+        build_model(onnx, path, precision='int8', rest=rest, calibration=RANGES, batches=batches)
+        session = OpenVINOSession(path)
+        assert session.precision == called
+        found[rest] = session.run(batches()[0])['output']
+    assert (found['bf16'] != found['fp32']).any()
+    np.testing.assert_allclose(found['bf16'], found['fp32'], rtol=0, atol=0.02)
+
+
 def capabilities():
     return openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
