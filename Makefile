@@ -48,7 +48,7 @@ smoke: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-# In a process of its own: beside PyTorch's, OpenVINO's and NNCF's threads are not to be trusted.
+# OpenVINO and NNCF are extras, so their tests run once more where they are installed.
 test-openvino: $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[openvino]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -k openvino tests/deploy/backends tests/runtime tests/analysis

@@ -6,8 +6,8 @@ take that otherwise, and boxes would move.
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,7 @@ class OpenVINOSession:
         precision: str | None = None,
     ) -> None:
         self._path = Path(path)
-        self._openvino = import_openvino(path)
-        core = self._openvino.Core()
+        core = core_for(path)
         target = device_of(device, core.available_devices)
         options: dict[str, Any] = dict(PERFORMANCE_HINT='LATENCY')
         if streams > 1:
@@ -73,7 +72,7 @@ class OpenVINOSession:
         if threads and target == 'CPU':
             options['INFERENCE_NUM_THREADS'] = threads
         if cache_dir is not None:
-            core.set_property(dict(CACHE_DIR=str(cache_dir)))
+            options['CACHE_DIR'] = str(cache_dir)
         if profile:
             options['PERF_COUNT'] = True
         weights = self._path.with_suffix('.bin')
@@ -145,8 +144,13 @@ def read_model(core: Any, path: Path) -> Any:
     return model
 
 
-def import_openvino(path: str | Path) -> ModuleType:
-    """Imports OpenVINO.
+def core_for(path: str | Path) -> Any:
+    """Returns OpenVINO's Core, the same for the whole process.
+
+    With the plugin for CPUs, a Core sets the stack on which the process handles signals, and freed,
+    puts back the one that it found. Of two that are freed in the order in which they were made, the
+    second puts back that of the first, which is gone: the next signal, such as the end of a child
+    process, ends the process with a segmentation fault.
 
     Args:
         path: What needs it, for messages.
@@ -167,7 +171,14 @@ def import_openvino(path: str | Path) -> ModuleType:
             f'{path} needs OpenVINO {least} or newer, but {openvino.__version__} is installed: '
             'pip install --upgrade openvino.'
         )
-    return openvino
+    return _core()
+
+
+@cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
 
 
 def device_of(device: str, known: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """OpenVINO's sessions: the numbers of ONNX Runtime, and what is refused."""
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -182,3 +183,23 @@ def test_a_precision_that_the_processor_does_not_have(precision):
     with pytest.raises(UserError, match=message):
         check_precision(Processor(), 'CPU', precision, 'a.xml')
     check_precision(Processor(), 'CPU', 'fp32', 'a.xml')
+
+
+SIGNAL = """
+import os, signal, sys
+from mmtrtvit.runtime.sessions.openvino import OpenVINOSession
+
+sessions = [OpenVINOSession(sys.argv[1]) for _ in range(3)]
+while sessions:
+    del sessions[0]
+signal.signal(signal.SIGTERM, lambda *_: print('handled'))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_sessions_that_are_gone(model):
+    """OpenVINO moves the stack of signals, and two Cores would leave one that is gone."""
+    done = subprocess.run(
+        [sys.executable, '-c', SIGNAL, model()], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr

@@ -12,7 +12,7 @@ from ....runtime.sessions.openvino import (
     INT8_BF16,
     PRECISION,
     check_precision,
-    import_openvino,
+    core_for,
     read_model,
 )
 from ...settings import Calibration
@@ -51,8 +51,7 @@ def build_model(
         UserError: If :func:`require` fails, or no layer has a name to leave out.
     """
     require(precision, calibration)
-    openvino = import_openvino(source)
-    core = openvino.Core()
+    core = core_for(source)
     progress('reading the ONNX file')
     model = read_model(core, source)
     notes = []
@@ -74,7 +73,7 @@ def require(precision: str, calibration: Calibration) -> None:
         UserError: If OpenVINO or, for INT8, NNCF is not installed, this processor does not compute
             in the precision, or NNCF does not calibrate in that way.
     """
-    core = import_openvino('this deploy config').Core()
+    core = core_for('this deploy config')
     check_precision(core, 'CPU', precision, 'this deploy config')
     if precision == 'int8':
         require_nncf(calibration)
